@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The guest's first files: an unpacked kernel and an initramfs that mounts the root.
+
+virtme-ng's library writes the archive; the init in it is ours, since virtme-ng's
+waits for udev to coldplug every device, which is most of a boot under TCG.
+"""
+
+import fcntl
+import hashlib
+import lzma
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from virtme import cpiowriter, mkinitramfs
+
+from .paths import CACHE, HERE, KERNEL_TREE, stock_kernel
+
+MODULES = ("9p", "9pnet_virtio")
+
+
+@contextmanager
+def _locked(name: str) -> Iterator[Path]:
+    folder = CACHE / "guest"
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / f"{name}.lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder
+
+
+def _modules_in_order(release: str) -> list[Path]:
+    """MODULES with all they depend on, dependencies first."""
+    base = Path("/usr/lib/modules") / release
+    depends: dict[str, list[str]] = {}
+    for line in (base / "modules.dep").read_text().splitlines():
+        module, _, needs = line.partition(":")
+        depends[module] = needs.split()
+    by_name = {Path(path).name.split(".")[0].replace("-", "_"): path for path in depends}
+    order: list[str] = []
+    for name in MODULES:
+        path = by_name[name]
+        # modules.dep lists the nearest dependency first.
+        for module in [*reversed(depends[path]), path]:
+            if module not in order:
+                order.append(module)
+    return [base / module for module in order]
+
+
+def _read_module(path: Path) -> bytes:
+    data = path.read_bytes()
+    if path.suffix == ".xz":
+        return lzma.decompress(data)
+    if path.suffix == ".zst":
+        return subprocess.run(["zstd", "-dc"], input=data, capture_output=True, check=True).stdout
+    return data
+
+
+def initramfs() -> Path:
+    """The initramfs of the stock kernel, made once and cached."""
+    release, _ = stock_kernel()
+    init = (HERE / "initramfs-init").read_bytes()
+    key = hashlib.sha256(release.encode() + init).hexdigest()[:12]
+    with _locked("initramfs") as folder:
+        final = folder / f"initramfs-{key}"
+        if final.exists():
+            return final
+        work = final.with_suffix(".work")
+        with open(work, "wb") as out:
+            cw = cpiowriter.CpioWriter(out)
+            mkinitramfs.make_base_layout(cw)
+            mkinitramfs.make_dev_nodes(cw)
+            with open("/bin/busybox", "rb") as busybox:
+                cw.write_file(name=b"bin/busybox", body=busybox, mode=0o755)
+            cw.mkdir(b"modules", 0o755)
+            for index, path in enumerate(_modules_in_order(release)):
+                name = f"modules/{index:02}-{path.name.split('.')[0]}.ko"
+                cw.write_file(name.encode(), body=_read_module(path), mode=0o644)
+            cw.write_file(b"init", body=init, mode=0o755)
+            cw.write_trailer()
+        os.rename(work, final)
+        return final
+
+
+def kernel_image() -> Path:
+    """The stock kernel unpacked: saves the guest 2 s of unpacking under TCG."""
+    release, image = stock_kernel()
+    script = KERNEL_TREE / "src/scripts/extract-vmlinux"
+    if not script.exists():
+        return image
+    with _locked("vmlinux") as folder:
+        final = folder / f"vmlinux-{release}-{image.stat().st_size}"
+        if not final.exists():
+            work = final.with_suffix(".work")
+            with open(work, "wb") as out:
+                done = subprocess.run(
+                    ["sh", script, image], stdout=out, stderr=subprocess.DEVNULL, check=False
+                )
+            if done.returncode != 0:
+                work.unlink()
+                return image
+            os.rename(work, final)
+        return final

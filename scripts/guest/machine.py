@@ -1,0 +1,348 @@
+# SPDX-License-Identifier: GPL-2.0
+"""One guest: its machine, its script, and what came of it."""
+
+import ctypes
+import dataclasses
+import fcntl
+import os
+import selectors
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from . import accel, initrd, logcheck
+from .modules import Driver, build_id, module_tree, our_module
+from .paths import HERE, LOGS, SRC
+from .qmp import Qmp, QmpError
+
+# A handler of `host NAME ARGS` in the guest; what it returns, the guest prints.
+Handler = Callable[["Guest", list[str]], str | None]
+
+_COMMAND_LINE = (
+    "console=ttyS0 quiet loglevel=1 panic=-1 mitigations=off nokaslr tsc=reliable "
+    "no_timer_check audit=0 apparmor=0 cryptomgr.notests rcupdate.rcu_expedited=1 "
+    "random.trust_cpu=on net.ifnames=0 printk.devkmsg=on"
+)
+
+
+@dataclasses.dataclass
+class Result:
+    name: str
+    status: int | None  # exit status of the script; None if the guest did not get there
+    why: str  # empty if all is well
+    seconds: float
+    boot_seconds: float | None
+    log: Path  # the folder with all that the run left
+
+    @property
+    def ok(self) -> bool:
+        return not self.why
+
+
+def _die_with_parent() -> None:
+    PR_SET_PDEATHSIG = 1
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class Guest:
+    """A virtual machine that runs one script.
+
+    `qemu` holds further QEMU arguments, `cmdline` further kernel arguments, `env` what
+    the script finds in its environment, `handlers` the host's side of `host NAME ARGS`.
+    With `installed`, our module lies under updates/ for modprobe; with `udev`, the guest
+    coldplugs its devices as a distribution does. `interactive` gives the terminal to a shell.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        script: str,
+        *,
+        cpus: int = 2,
+        memory: str = "512M",
+        qemu: list[str] | None = None,
+        cmdline: list[str] | None = None,
+        driver: Driver | None = None,
+        env: dict[str, str] | None = None,
+        handlers: dict[str, Handler] | None = None,
+        installed: bool = False,
+        udev: bool = False,
+        interactive: bool = False,
+        deadline: float = 300,
+        loglevel: int = 7,
+        expected_log: list[str] | None = None,
+        on_line: Callable[[str], None] | None = None,
+    ) -> None:
+        self.name = name
+        self.script = script
+        self.cpus = cpus
+        self.memory = memory
+        self.qemu = qemu or []
+        self.driver = driver or Driver.from_env()
+        self.cmdline = list(cmdline or [])
+        if not udev:
+            # Whatever asks for a driver by alias must not bring the C one first.
+            self.cmdline.append("modprobe.blacklist=virtio_blk")
+        self.env = dict(env or {})
+        self.handlers: dict[str, Handler] = {
+            "qmp": _handle_qmp,
+            "expect": _handle_expect,
+            "kill": _handle_kill,
+            **(handlers or {}),
+        }
+        self.installed = installed
+        self.udev = udev
+        self.interactive = interactive
+        self.deadline = deadline
+        self.loglevel = loglevel
+        self.expected_log = list(expected_log or [])
+        self.on_line = on_line
+        self.qmp: Qmp
+        self.killed = False
+        self._status: int | None = None
+        self._boot_seconds: float | None = None
+
+    # What the guest and QEMU find in the run's folder.
+
+    def _open_log_folder(self) -> Path:
+        """A folder for this run; a name in use by another run gets a number."""
+        LOGS.mkdir(parents=True, exist_ok=True)
+        for number in range(1000):
+            folder = LOGS / (self.name if number == 0 else f"{self.name}.{number}")
+            lock = open(f"{folder}.lock", "w", encoding="ascii")  # noqa: SIM115
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.close()
+                continue
+            self._lock = lock
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            return folder
+        raise SystemExit(f"guest: too many runs named {self.name}")
+
+    def _environment(self) -> dict[str, str]:
+        env = {
+            "DRIVER": self.driver.value,
+            "VSR_SRC": str(SRC),
+            "VSR_GUEST_LIB": str(HERE / "lib.sh"),
+            "VSR_LOGLEVEL": str(self.loglevel),
+            "VSR_CPUS": str(self.cpus),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        if self.driver is Driver.RS:
+            env["VSR_KO"] = str(our_module())
+            env["VSR_BUILD_ID"] = build_id(our_module())
+            if self.installed:
+                env["VSR_MODULE_TREE"] = str(module_tree())
+        if self.udev:
+            env["VSR_UDEV"] = "1"
+        if self.interactive:
+            env["VSR_INTERACTIVE"] = "1"
+            env["TERM"] = os.environ.get("TERM", "dumb")
+            try:
+                size = os.get_terminal_size()
+                env["VSR_STTY"] = f"rows {size.lines} cols {size.columns} sane"
+            except OSError:
+                pass
+        return env | self.env
+
+    def _prepare(self) -> None:
+        self.log = self._open_log_folder()
+        for name in ("init.sh",):
+            shutil.copy(HERE / name, self.log)
+        (self.log / "script").write_text(f'. "$VSR_GUEST_LIB"\n{self.script}\n')
+        env = "".join(f"{k}={shlex.quote(v)}\n" for k, v in self._environment().items())
+        (self.log / "env").write_text(env)
+
+    def _command(self, channel: int, monitor: int) -> list[str]:
+        console = self.log / "console.log"
+        command = [
+            "qemu-system-x86_64",
+            "-name", self.name,
+            "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
+            "-machine", "pc",
+            *accel.qemu_args(),
+            "-smp", str(self.cpus),
+            "-m", self.memory,
+            "-kernel", str(initrd.kernel_image()),
+            "-initrd", str(initrd.initramfs()),
+            "-append", " ".join([_COMMAND_LINE, *self.cmdline]),
+            "-chardev", f"socket,id=vsr-qmp,fd={monitor}", "-mon", "chardev=vsr-qmp,mode=control",
+            "-chardev", f"file,id=vsr-console,path={console}", "-serial", "chardev:vsr-console",
+            "-device", "virtio-serial-pci,id=vsr-serial,max_ports=8",
+            "-chardev", f"socket,id=vsr-host,fd={channel}",
+            "-device", "virtserialport,bus=vsr-serial.0,chardev=vsr-host,name=vsr.host",
+            "-fsdev", "local,id=vsr-root,path=/,security_model=none,readonly=on,multidevs=remap",
+            "-device", "virtio-9p-pci,fsdev=vsr-root,mount_tag=vsr.root",
+            "-fsdev", f"local,id=vsr-run,path={self.log},security_model=none",
+            "-device", "virtio-9p-pci,fsdev=vsr-run,mount_tag=vsr.run",
+        ]  # fmt: skip
+        if self.interactive:
+            command += [
+                "-chardev", "stdio,id=vsr-tty,signal=off,mux=on", "-mon", "chardev=vsr-tty",
+                "-device", "virtconsole,bus=vsr-serial.0,chardev=vsr-tty",
+            ]  # fmt: skip
+        else:
+            command += [
+                "-chardev", "file,id=vsr-out,path=/proc/self/fd/1",
+                "-device", "virtserialport,bus=vsr-serial.0,chardev=vsr-out,name=vsr.out",
+            ]  # fmt: skip
+        return command + self.qemu
+
+    # The run.
+
+    def run(self) -> Result:
+        self._prepare()
+        channel, channel_qemu = socket.socketpair()
+        monitor, monitor_qemu = socket.socketpair()
+        self.qmp = Qmp(monitor)
+        command = self._command(channel_qemu.fileno(), monitor_qemu.fileno())
+        (self.log / "command").write_text(shlex.join(command) + "\n")
+        self._start = time.monotonic()
+        with open(self.log / "qemu.log", "wb") as qemu_log:
+            self._process = subprocess.Popen(
+                command,
+                stdin=None if self.interactive else subprocess.DEVNULL,
+                stdout=None if self.interactive else subprocess.PIPE,
+                stderr=qemu_log,
+                pass_fds=(channel_qemu.fileno(), monitor_qemu.fileno()),
+                preexec_fn=_die_with_parent,
+            )
+        channel_qemu.close()
+        monitor_qemu.close()
+        reader = threading.Thread(target=self._read_output, daemon=True)
+        reader.start()
+        expired = False
+        try:
+            expired = not self._serve(channel)
+        finally:
+            self._process.kill()
+            self._process.wait()
+            reader.join(10)
+            channel.close()
+            monitor.close()
+        result = self._result(expired)
+        self._lock.close()
+        return result
+
+    def kill(self) -> None:
+        """Cut the guest's power, on purpose."""
+        self.killed = True
+        self._process.kill()
+
+    def _read_output(self) -> None:
+        if self._process.stdout is None:
+            return
+        with open(self.log / "output", "wb") as copy:
+            for line in self._process.stdout:
+                if self._boot_seconds is None:
+                    self._boot_seconds = time.monotonic() - self._start
+                copy.write(line)
+                copy.flush()
+                if self.on_line:
+                    self.on_line(line.decode(errors="replace").rstrip("\r\n"))
+
+    def _serve(self, channel: socket.socket) -> bool:
+        """Answer the guest until it ends; false if the deadline came first."""
+        buffer = b""
+        end = None if self.interactive else self._start + self.deadline
+        with selectors.DefaultSelector() as selector:
+            selector.register(channel, selectors.EVENT_READ)
+            while True:
+                left = None if end is None else end - time.monotonic()
+                if left is not None and left <= 0:
+                    return False
+                if not selector.select(left):
+                    continue
+                try:
+                    data = channel.recv(65536)
+                except ConnectionResetError:
+                    data = b""
+                if not data:
+                    # QEMU is ending: nothing more can come.
+                    try:
+                        self._process.wait(None if end is None else max(end - time.monotonic(), 5))
+                    except subprocess.TimeoutExpired:
+                        return False
+                    return True
+                buffer += data
+                *lines, buffer = buffer.split(b"\n")
+                for line in lines:
+                    self._answer(channel, line.decode(errors="replace"))
+
+    def _answer(self, channel: socket.socket, line: str) -> None:
+        name, *args = line.split(" ")
+        quiet = name.startswith("!")
+        name = name.removeprefix("!")
+        if name == "exit":
+            self._status = int(args[0])
+            return
+        try:
+            if name not in self.handlers:
+                raise KeyError(f"the host knows no request {name!r}")
+            reply = self.handlers[name](self, args) or ""
+            answer = f"ok {reply}".strip()
+        except Exception as err:  # noqa: BLE001 # the guest's script has to hear of it
+            answer = f"error {type(err).__name__}: {err}"
+            print(f"# {self.name}: host {line}: {err}", file=sys.stderr, flush=True)
+        if not quiet and not self.killed:
+            try:
+                channel.sendall(answer.replace("\n", " ").encode() + b"\n")
+            except OSError:
+                pass
+
+    # What came of it.
+
+    def console_lines(self) -> list[str]:
+        try:
+            return (self.log / "console.log").read_text(errors="replace").splitlines()
+        except FileNotFoundError:
+            return []
+
+    def _result(self, expired: bool) -> Result:
+        seconds = time.monotonic() - self._start
+        why = []
+        bad = logcheck.problems(self.console_lines(), self.expected_log)
+        if expired:
+            why.append(f"not finished after {self.deadline:.0f} s, killed")
+        elif self._status is None and not self.killed and not self.interactive:
+            why.append("the guest ended before its script did")
+        elif self._status:
+            why.append(f"exit status {self._status}")
+        if bad:
+            why.append(f"kernel log: {bad[0]}" + (f" (and {len(bad) - 1} more)" if bad[1:] else ""))
+        if why:
+            qemu = (self.log / "qemu.log").read_text(errors="replace").strip().splitlines()
+            why += [f"QEMU: {line}" for line in qemu[-1:]]
+            why.append(f"see {self.log}")
+        return Result(
+            self.name, self._status, "; ".join(why), seconds, self._boot_seconds, self.log
+        )
+
+
+def _handle_qmp(guest: Guest, args: list[str]) -> str:
+    """host qmp COMMAND [KEY=VALUE...]; a value that looks like a number is one."""
+    values: dict[str, int | str] = {}
+    for item in args[1:]:
+        key, _, value = item.partition("=")
+        values[key] = int(value) if value.lstrip("-").isdigit() else value
+    return str(guest.qmp.run(args[0], **values))
+
+
+def _handle_expect(guest: Guest, args: list[str]) -> None:
+    guest.expected_log.append(" ".join(args))
+
+
+def _handle_kill(guest: Guest, args: list[str]) -> None:
+    guest.kill()
+
+
+__all__ = ["Driver", "Guest", "Handler", "QmpError", "Result"]
