@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-2.0
+# For people; the module build itself is in Kbuild. Tools come from the sysroot that scripts/sysroot makes, unless
+# KDIR names a kernel build tree: then they are this machine's own.
+
+DRIVER ?= rs
+RUSTC ?= rustc
+export DRIVER
+
+enter := scripts/enter
+
+.DEFAULT_GOAL := modules
+.PHONY: modules tree vm demo test test-full bench check clean distclean help
+
+ifdef KDIR
+modules:
+	@scripts/check-kdir '$(KDIR)' '$(RUSTC)'
+	$(MAKE) -C '$(KDIR)' M='$(CURDIR)' MO="$$(scripts/build-dir '$(KDIR)')" RUSTC='$(RUSTC)' modules
+	@echo "The modules are in $$(scripts/build-dir '$(KDIR)')"
+else
+modules: tree
+	$(enter) scripts/build
+endif
+
+tree:
+	@scripts/kernel-tree
+
+vm demo bench: modules
+	$(enter) scripts/$@ $(ARGS)
+
+test: modules
+	$(enter) tests/run $(ARGS)
+
+test-full: modules
+	$(enter) tests/run --full $(ARGS)
+
+check: modules
+	$(enter) scripts/check $(ARGS)
+
+clean distclean:
+	scripts/clean $@ $(KDIR)
+
+help:
+	@sed -n 's/^#: //p' $(firstword $(MAKEFILE_LIST))
+
+#: make               build the modules for the stock kernel (the first time it makes its own toolchain: 7 minutes)
+#: make KDIR=DIR      build them for the kernel build tree DIR, with this machine's tools
+#: make vm            a shell in a guest that has the modules and a scratch disk
+#: make demo          boot, verify a file system's files in each mode, show a table
+#: make test          all tests in guests; make test-full: more rounds of them
+#: make bench         compare C, request mode and bio mode
+#: make check         formatting, lints, documentation, unit tests, scripts
+#: make clean         remove what was built; distclean: the whole cache too
+#: DRIVER=c           with vm, demo, test: the kernel's own C driver
+#: ARGS=...           more arguments for the script behind vm, demo, test, bench, check
+#: VSR_CACHE=DIR      where all generated files live (~/.cache/virtio-storage-rs)
+#: VSR_MIRROR=URL     the Debian archive to take packages from
