@@ -1,0 +1,407 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Bio mode: bios go straight to the virtqueues, without requests, tags or a scheduler.
+//!
+//! A queue has a fixed number of commands. A bio takes one, or waits in line: in the order of
+//! arrival, moved on by completions and not by whoever wakes first. So there is no wake-up to
+//! lose, and nobody is overtaken. Submitters sleep only to keep the line short.
+
+use crate::{
+    flush::{
+        Plan,
+        Step, //
+    },
+    recovery::Recovery,
+    wire::{
+        self,
+        Command,
+        Footer,
+        Header,
+        Outcome, //
+    },
+};
+use kernel::{
+    new_condvar,
+    prelude::*,
+    sync::{
+        Arc,
+        CondVar, //
+    },
+    time::{
+        delay::fsleep,
+        Delta,
+        Instant,
+        Monotonic, //
+    },
+};
+use storage::{
+    block::{
+        bio::{
+            Bio,
+            BioCommand,
+            BioList,
+            BoxedCommand, //
+        },
+        plug,
+        Op,
+        Status, //
+    },
+    cpu_map::CpuMap,
+    virtio::queue::{
+        Handler,
+        Inner,
+        Queue, //
+    },
+};
+
+/// How long a removal waits for the device to answer what is in flight: the timeout of a request.
+const DRAIN_SECONDS: i64 = 30;
+
+/// The path of a disk's bios: a queue for each CPU, as far as the device has them.
+pub(crate) struct BioPath {
+    pub(crate) queues: KVec<Arc<Queue<BioQueue>>>,
+    pub(crate) map: CpuMap,
+}
+
+/// A queue of bios.
+#[pin_data]
+pub(crate) struct BioQueue {
+    little_endian: bool,
+    strict: bool,
+    recovery: Arc<Recovery>,
+    /// Submitters who wait for the line to become shorter.
+    #[pin]
+    shorter: CondVar,
+}
+
+/// A command of a bio, and how far it is.
+type BlkCommand = BoxedCommand<Header, Footer, Progress>;
+
+/// Where a command is.
+#[derive(Default)]
+pub(crate) struct Progress {
+    plan: Plan,
+    step: Option<Step>,
+    /// When the data's statistics began, in jiffies.
+    started: usize,
+    /// When the flush step began.
+    flushing: Option<Instant<Monotonic>>,
+}
+
+/// What the queue's lock protects beside the ring. The vectors never grow: all commands fit.
+#[derive(Default)]
+pub(crate) struct State {
+    free: KVec<BlkCommand>,
+    /// Commands that found no room in the ring; before the line.
+    delayed: KVec<BlkCommand>,
+    /// The line of bios that wait for a command.
+    line: BioList,
+    /// How many bios the line may have before their submitters sleep.
+    long: usize,
+    /// Somebody may sleep.
+    sleepers: bool,
+}
+
+impl BioQueue {
+    pub(crate) fn new(
+        little_endian: bool,
+        strict: bool,
+        recovery: Arc<Recovery>,
+    ) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            little_endian,
+            strict,
+            recovery,
+            shorter <- new_condvar!("virtio_blk::BioQueue::shorter"),
+        }? Error)
+    }
+
+    /// Gives `queue` its commands. May sleep.
+    pub(crate) fn allocate(queue: &Queue<Self>, depth: usize) -> Result {
+        let mut free = KVec::with_capacity(depth, GFP_KERNEL)?;
+        let delayed = KVec::with_capacity(depth, GFP_KERNEL)?;
+
+        for _ in 0..depth {
+            let command =
+                BioCommand::new(Header::default(), wire::STATUS_NONE, Progress::default())?;
+            free.push(command, GFP_KERNEL)?;
+        }
+
+        let mut guard = queue.lock();
+        let old = core::mem::replace(
+            &mut guard.state,
+            State {
+                free,
+                delayed,
+                line: BioList::new(),
+                long: depth,
+                sleepers: false,
+            },
+        );
+        drop(guard);
+        drop(old);
+        Ok(())
+    }
+
+    /// Takes a bio: a command for it, or a place in the line. Bios that end go to `done`.
+    fn take(&self, inner: &mut Inner<Self>, mut bio: Bio, done: &mut BioList) {
+        if inner.state.delayed.is_empty() && inner.state.line.is_empty() {
+            if let Some(command) = inner.state.free.pop() {
+                self.begin(inner, command, bio, done);
+                return;
+            }
+        }
+        if bio.is_nowait() {
+            bio.set_status(Status::AGAIN);
+            done.push(bio);
+        } else {
+            inner.state.line.push(bio);
+        }
+    }
+
+    /// Begins the first step of a bio.
+    fn begin(&self, inner: &mut Inner<Self>, mut command: BlkCommand, bio: Bio, done: &mut BioList) {
+        let plan = Plan {
+            preflush: bio.is_preflush(),
+            data: !bio.is_empty(),
+            fua: bio.is_fua(),
+        };
+        let (slot, progress) = command.as_mut().parts();
+
+        // The driver's own commands are not the user's I/O.
+        progress.plan = plan;
+        progress.step = None;
+        if plan.data && bio.op() != Op::DRV_IN {
+            progress.started = bio.start_accounting();
+        }
+        *slot = Some(bio);
+        self.advance(inner, command, Status::OK, done);
+    }
+
+    /// Goes on after a step that ended with `status`: to the next step, or to the bio's end.
+    fn advance(
+        &self,
+        inner: &mut Inner<Self>,
+        mut command: BlkCommand,
+        status: Status,
+        done: &mut BioList,
+    ) {
+        let (slot, progress) = command.as_mut().parts();
+
+        if let (Some(began), Some(bio)) = (progress.flushing.take(), &*slot) {
+            bio.account_flush(began.elapsed().as_nanos() as u64);
+        }
+        let next = match status {
+            Status::OK => progress.plan.next(progress.step),
+            _ => None,
+        };
+        if let Some(step) = next {
+            progress.step = Some(step);
+            self.issue(inner, command, done);
+            return;
+        }
+
+        if let Some(mut bio) = slot.take() {
+            if progress.plan.data && bio.op() != Op::DRV_IN {
+                bio.end_accounting(progress.started);
+            }
+            bio.set_status(status);
+            done.push(bio);
+        }
+        let _ = inner.state.free.push_within_capacity(command);
+    }
+
+    /// Adds the command of the current step to the ring.
+    fn issue(&self, inner: &mut Inner<Self>, mut command: BlkCommand, done: &mut BioList) {
+        let (slot, progress) = command.as_mut().parts();
+        let Some(bio) = slot else { return };
+        let is_data = progress.step == Some(Step::Data);
+        let kind = kind(progress.step, bio.op());
+        let header = Header::new(self.little_endian, kind, bio.ioprio(), bio.sector());
+
+        if !is_data {
+            progress.flushing = Some(Instant::now());
+        }
+        command.as_mut().envelope().set(header, wire::STATUS_NONE);
+
+        if let Err((mut command, e)) = inner.ring.add(command, is_data) {
+            // A completion makes room, or gives memory back.
+            if (e == ENOSPC || e == ENOMEM) && inner.ring.in_flight() > 0 {
+                let _ = inner.state.delayed.push_within_capacity(command);
+                return;
+            }
+            command.as_mut().parts().1.flushing = None;
+            self.advance(inner, command, Status::IOERR, done);
+        }
+    }
+
+    /// Moves on what waits: delayed commands first, then the line.
+    fn refill(&self, inner: &mut Inner<Self>, done: &mut BioList) {
+        for _ in 0..inner.state.delayed.len() {
+            if let Some(command) = inner.state.delayed.pop() {
+                self.issue(inner, command, done);
+            }
+        }
+        while inner.state.delayed.is_empty() && !inner.state.line.is_empty() {
+            let Some(command) = inner.state.free.pop() else {
+                break;
+            };
+            match inner.state.line.pop() {
+                Some(bio) => self.begin(inner, command, bio, done),
+                None => break,
+            }
+        }
+    }
+
+    /// Judges the device's answer to the current step.
+    fn judge(&self, command: &mut BlkCommand, used: usize) -> Status {
+        let footer = command.as_mut().envelope().footer();
+        let (slot, progress) = command.as_mut().parts();
+        let expected = slot
+            .as_ref()
+            .map_or(0, |bio| kind(progress.step, bio.op()).written(bio.len()));
+        let outcome = wire::judge(footer, used, expected, self.strict);
+
+        if outcome == Outcome::Nonsense {
+            self.recovery.nonsense(footer, used, expected);
+        }
+        outcome.into()
+    }
+}
+
+/// The command of a step of a bio.
+#[inline]
+fn kind(step: Option<Step>, op: Op) -> Command {
+    match (step, op) {
+        (Some(Step::Preflush | Step::Postflush), _) => Command::Flush,
+        (_, Op::WRITE) => Command::Write,
+        (_, Op::DRV_IN) => Command::GetId,
+        _ => Command::Read,
+    }
+}
+
+impl Handler for BioQueue {
+    type Token = BlkCommand;
+    type State = State;
+
+    fn used(queue: &Queue<Self>) {
+        let this = queue.handler();
+        let mut done = BioList::new();
+        let mut guard = queue.lock();
+        let inner = &mut *guard;
+
+        loop {
+            inner.ring.disable_callback();
+            while let Some((mut command, used)) = inner.ring.pop() {
+                let status = this.judge(&mut command, used);
+                this.advance(inner, command, status, &mut done);
+            }
+            this.refill(inner, &mut done);
+            if inner.ring.enable_callback() {
+                break;
+            }
+        }
+        let broken = inner.ring.is_broken();
+        let wake = inner.state.sleepers && inner.state.line.len() <= inner.state.long / 2;
+        if wake {
+            inner.state.sleepers = false;
+        }
+        // Next steps and those of the line.
+        Queue::kick(guard);
+
+        done.end_all();
+        if wake {
+            this.shorter.notify_all();
+        }
+        if broken {
+            this.recovery.give_up();
+        }
+    }
+
+    fn cancelled(queue: &Queue<Self>, command: BlkCommand) {
+        let this = queue.handler();
+        let mut done = BioList::new();
+        let mut guard = queue.lock();
+
+        this.advance(&mut guard, command, Status::IOERR, &mut done);
+        // The ring is detached: whoever waits fails now.
+        this.refill(&mut guard, &mut done);
+        guard.state.sleepers = false;
+        drop(guard);
+
+        done.end_all();
+        this.shorter.notify_all();
+    }
+}
+
+impl BioPath {
+    /// Takes a bio of the disk, which may be larger than its limits.
+    pub(crate) fn submit(self: &Arc<Self>, bio: Bio) {
+        let Some(bio) = bio.split_to_limits() else {
+            return;
+        };
+
+        if let Err(bio) = plug::add(self, bio) {
+            let mut bios = BioList::new();
+
+            bios.push(bio);
+            self.submit_list(bios, false);
+        }
+    }
+
+    /// Gives bios to this CPU's queue: one lock, one kick. Unless `atomic`, sleeps while the line
+    /// is too long.
+    pub(crate) fn submit_list(&self, mut bios: BioList, atomic: bool) {
+        let Some(queue) = self.queues.get(self.map.current()) else {
+            return;
+        };
+        let this = queue.handler();
+        let mut done = BioList::new();
+        let mut may_sleep = !atomic;
+        let mut guard = queue.lock();
+
+        while let Some(bio) = bios.pop() {
+            may_sleep &= !bio.is_nowait();
+            this.take(&mut guard, bio, &mut done);
+        }
+        let long = guard.state.line.len() > guard.state.long;
+        Queue::kick(guard);
+        done.end_all();
+
+        // Our bios are in the line already and will be served in their turn. Once is enough: who
+        // is woken may submit more, and then waits again.
+        if long && may_sleep {
+            let mut guard = queue.lock();
+
+            if guard.state.line.len() > guard.state.long {
+                guard.state.sleepers = true;
+                this.shorter.wait(&mut guard);
+            }
+        }
+    }
+
+    /// Waits until nothing is in flight; `false` if that takes too long. Nobody may submit.
+    pub(crate) fn drain(&self) -> bool {
+        let began = Instant::<Monotonic>::now();
+
+        self.queues.iter().all(|queue| loop {
+            let guard = queue.lock();
+            let idle = guard.ring.in_flight() == 0 && guard.state.line.is_empty();
+            drop(guard);
+
+            if idle {
+                return true;
+            }
+            if began.elapsed() > Delta::from_secs(DRAIN_SECONDS) {
+                return false;
+            }
+            fsleep(Delta::from_millis(1));
+        })
+    }
+}
+
+impl plug::Batch for BioPath {
+    fn submit_batch(self: Arc<Self>, bios: BioList, atomic: bool) {
+        self.submit_list(bios, atomic);
+    }
+}

@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The disk: what is the same in both modes.
+
+use crate::{
+    bio_path::BioPath,
+    limits,
+    names::DiskIndex,
+    recovery::Recovery,
+    request_path::RequestPath,
+    wire::{
+        self,
+        Command,
+        Header, //
+    },
+};
+use core::mem::offset_of;
+use kernel::{
+    device::Bound,
+    fmt,
+    impl_has_work,
+    new_mutex,
+    new_work,
+    prelude::*,
+    sync::{
+        Arc,
+        ArcBorrow,
+        Mutex, //
+    },
+    workqueue::{
+        Work,
+        WorkItem, //
+    },
+};
+use storage::{
+    bindings::{
+        self,
+        virtio_blk_config, //
+    },
+    block::{
+        attribute::{
+            Attribute,
+            DiskAttribute, //
+        },
+        bio,
+        gen_disk::{
+            self,
+            Disk,
+            GenDisk,
+            Geometry, //
+        },
+        mq,
+        Op,
+        SizeString, //
+    },
+    virtio::Device,
+};
+
+/// The path of a disk's I/O.
+pub(crate) enum Path {
+    /// Request mode; the queues are blk-mq's.
+    Request,
+    /// Bio mode.
+    Bio(Arc<BioPath>),
+}
+
+/// What lives as long as somebody has the disk open.
+pub(crate) struct Shared {
+    pub(crate) index: DiskIndex,
+    pub(crate) recovery: Arc<Recovery>,
+    pub(crate) path: Path,
+    pub(crate) little_endian: bool,
+    /// From the device, if it has one.
+    pub(crate) geometry: Option<Geometry>,
+    /// The cache mode can be changed.
+    pub(crate) config_wce: bool,
+}
+
+/// The block device operations.
+pub(crate) struct BlkDisk;
+
+#[vtable]
+impl gen_disk::Operations for BlkDisk {
+    type Data = Arc<Shared>;
+
+    const ATTRIBUTES: &'static [Attribute<Self>] = &[
+        Attribute::of::<Serial>(),
+        Attribute::of::<CacheType>(),
+        Attribute::of::<IoPath>(),
+    ];
+
+    fn submit_bio(data: ArcBorrow<'_, Shared>, bio: bio::Bio) {
+        match &data.path {
+            Path::Bio(path) => path.submit(bio),
+            // blk-mq takes the bios of such a disk; one that comes here ends with an error.
+            Path::Request => drop(bio),
+        }
+    }
+
+    fn geometry(disk: &Disk<Self>) -> Result<Geometry> {
+        // As sd has it, and the C driver.
+        Ok(disk.data().geometry.unwrap_or(Geometry {
+            heads: 1 << 6,
+            sectors: 1 << 5,
+            cylinders: (disk.capacity() >> 11) as u16,
+        }))
+    }
+}
+
+/// `serial`: up to 20 bytes that the host gave the disk; empty if the device has none.
+struct Serial;
+
+impl DiskAttribute<BlkDisk> for Serial {
+    const NAME: &'static CStr = c"serial";
+
+    fn show(disk: &Disk<BlkDisk>, to: &mut dyn fmt::Write) -> Result {
+        let mut id = [0; bindings::VIRTIO_BLK_ID_BYTES as usize];
+        let data = disk.data();
+
+        let ret = match &data.path {
+            Path::Request => mq::request::execute_in::<RequestPath, _>(disk, &mut id, |frame| {
+                let header = Header::new(data.little_endian, Command::GetId, 0, 0);
+                frame.set(header, wire::STATUS_NONE);
+            }),
+            Path::Bio(path) => bio::execute_in(disk, Op::DRV_IN, &mut id, |bio| {
+                let mut bios = bio::BioList::new();
+                bios.push(bio);
+                path.submit_list(bios, false);
+            }),
+        };
+
+        match ret {
+            Err(e) if e == EIO => return Ok(()),
+            ret => ret?,
+        }
+        for byte in id.iter().take_while(|byte| **byte != 0) {
+            to.write_char(char::from(*byte))?;
+        }
+        Ok(())
+    }
+}
+
+/// `cache_type`: "write back" or "write through", which root may change if the device lets it.
+struct CacheType;
+
+impl CacheType {
+    const NAMES: [&'static str; 2] = ["write through", "write back"];
+}
+
+impl DiskAttribute<BlkDisk> for CacheType {
+    const NAME: &'static CStr = c"cache_type";
+
+    fn is_writable(disk: &Disk<BlkDisk>) -> bool {
+        disk.data().config_wce
+    }
+
+    fn show(disk: &Disk<BlkDisk>, to: &mut dyn fmt::Write) -> Result {
+        let writeback = disk.data().recovery.binding.with(is_writeback)?;
+
+        writeln!(to, "{}", Self::NAMES[usize::from(writeback)])?;
+        Ok(())
+    }
+
+    fn store(disk: &Disk<BlkDisk>, value: &[u8]) -> Result {
+        let data = disk.data();
+        let mode = Self::NAMES
+            .iter()
+            .position(|name| name.as_bytes() == value)
+            .ok_or(EINVAL)?;
+
+        if !data.config_wce {
+            return Err(EPERM);
+        }
+        let writeback = data.recovery.binding.with(|dev| {
+            dev.write_config_u8(offset_of!(virtio_blk_config, wce), mode as u8)?;
+            is_writeback(dev)
+        })?;
+        disk.set_write_cache(writeback)
+    }
+}
+
+/// `io_path`: "request" or "bio".
+struct IoPath;
+
+impl DiskAttribute<BlkDisk> for IoPath {
+    const NAME: &'static CStr = c"io_path";
+
+    fn show(disk: &Disk<BlkDisk>, to: &mut dyn fmt::Write) -> Result {
+        let name = match disk.data().path {
+            Path::Request => "request",
+            Path::Bio(_) => "bio",
+        };
+
+        writeln!(to, "{name}")?;
+        Ok(())
+    }
+}
+
+/// Whether the device has a volatile write cache that is in use.
+pub(crate) fn is_writeback(dev: &Device<Bound>) -> Result<bool> {
+    let wce = dev.read_config_feature::<u8>(
+        bindings::VIRTIO_BLK_F_CONFIG_WCE,
+        offset_of!(virtio_blk_config, wce),
+    )?;
+
+    // A device whose cache cannot be configured has one if it can be flushed.
+    Ok(wce.map_or_else(
+        || dev.has_feature(bindings::VIRTIO_BLK_F_FLUSH),
+        |wce| wce != 0,
+    ))
+}
+
+/// The disk as the bound device has it, with the work that follows its capacity.
+#[pin_data]
+pub(crate) struct BoundDisk {
+    pub(crate) gen_disk: GenDisk<BlkDisk>,
+    pub(crate) shared: Arc<Shared>,
+    /// The disk was not removed yet.
+    #[pin]
+    live: Mutex<bool>,
+    #[pin]
+    work: Work<BoundDisk>,
+}
+
+impl_has_work! {
+    impl HasWork<Self> for BoundDisk { self.work }
+}
+
+impl BoundDisk {
+    pub(crate) fn new(gen_disk: GenDisk<BlkDisk>, shared: Arc<Shared>) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                gen_disk,
+                shared,
+                live <- new_mutex!(true),
+                work <- new_work!("virtio_blk::resize"),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Says how large the disk is, in the C driver's words.
+    pub(crate) fn announce(&self, dev: &Device<Bound>, capacity: u64, what: &str) {
+        let size = self.gen_disk.logical_block_size();
+        let blocks = capacity.div_ceil(u64::from(size >> 9));
+
+        dev_notice!(
+            dev,
+            "[{}] {}{} {}-byte logical blocks ({}/{})\n",
+            self.gen_disk.name(),
+            what,
+            blocks,
+            size,
+            SizeString::new(blocks, size, false),
+            SizeString::new(blocks, size, true)
+        );
+    }
+
+    /// Removes the disk, and waits until nothing is in flight.
+    pub(crate) fn remove(&self, dev: &Device<Bound>) {
+        *self.live.lock() = false;
+
+        self.shared.recovery.removing();
+        self.gen_disk.remove();
+        if let Path::Bio(path) = &self.shared.path {
+            if !path.drain() {
+                dev_err!(dev, "the device does not answer: what is in flight fails\n");
+                dev.cancel_queues();
+            }
+        }
+    }
+}
+
+/// Follows a change of the capacity.
+impl WorkItem for BoundDisk {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        let live = this.live.lock();
+
+        if !*live {
+            return;
+        }
+        // Fails if the device was unbound; there is nothing to do then.
+        let _ = this.shared.recovery.binding.with(|dev| {
+            let capacity = dev.read_config(offset_of!(virtio_blk_config, capacity))?;
+
+            match limits::check_capacity(capacity) {
+                Ok(capacity) => {
+                    this.announce(dev, capacity, "new size: ");
+                    this.gen_disk.set_capacity(capacity);
+                }
+                Err(refusal) => dev_err!(dev, "{}; the old size stays\n", refusal),
+            }
+            Ok(())
+        });
+    }
+}

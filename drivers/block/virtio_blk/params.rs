@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Module parameters, shown under /sys/module/virtio_blk/parameters/.
+
+use kernel::{
+    fmt,
+    prelude::*,
+    str::kstrtobool, //
+};
+use storage::module_param::Value;
+
+/// The path that the I/O of new disks takes: a type of its own, so that it can grow beyond yes and
+/// no.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum UseBio {
+    /// Request mode: requests of blk-mq, which can be merged and scheduled.
+    No,
+    /// Bio mode: bios go straight to the virtqueues.
+    Yes,
+}
+
+impl Value for UseBio {
+    // For modinfo; every spelling of a kernel bool is understood.
+    const TYPE: &'static str = "bool";
+
+    fn parse(text: Option<&CStr>) -> Result<Self> {
+        // As for any kernel bool, "use_bio" alone means yes.
+        match text.map_or(Ok(true), kstrtobool)? {
+            true => Ok(Self::Yes),
+            false => Ok(Self::No),
+        }
+    }
+
+    fn print(self, to: &mut dyn fmt::Write) -> fmt::Result {
+        to.write_str(match self {
+            Self::No => "N",
+            Self::Yes => "Y",
+        })
+    }
+
+    fn to_word(self) -> u32 {
+        u32::from(self == Self::Yes)
+    }
+
+    fn from_word(word: u32) -> Self {
+        match word {
+            0 => Self::No,
+            _ => Self::Yes,
+        }
+    }
+}
+
+storage::module_params! {
+    "virtio_blk":
+
+    /// The path of new disks.
+    static USE_BIO: UseBio = 0, "use_bio", 0o444,
+        "Bypass the request layer and the I/O scheduler (default: no)";
+
+    /// A limit for the queues of new disks, 0 for none.
+    static NUM_REQUEST_QUEUES: u32 = 0, "num_request_queues", 0o644,
+        "Limit the number of request queues to use for blk device. 0 for no limit. \
+        Values > nr_cpu_ids truncated to nr_cpu_ids.";
+
+    /// Commands in flight on each queue of new disks, 0 for as many as fill the ring.
+    static QUEUE_DEPTH: u32 = 0, "queue_depth", 0o444,
+        "Limit the number of commands in flight on each queue. 0 to fill the ring.";
+}

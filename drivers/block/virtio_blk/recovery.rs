@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What to do with a device that works no more: give it up.
+//!
+//! A device that writes nonsense into a ring breaks it; what is in flight would never end. So the
+//! device is reset, everything in flight ends with an error, and later I/O fails at once.
+
+use crate::WORKQUEUE;
+use kernel::{
+    impl_has_work,
+    new_work,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    },
+    workqueue::{
+        Work,
+        WorkItem, //
+    },
+};
+use storage::virtio::state::Binding;
+
+/// Shared by all queues of a device.
+#[pin_data]
+pub(crate) struct Recovery {
+    pub(crate) binding: Arc<Binding>,
+    /// The disk is being removed: no I/O may hold that up for ever.
+    removing: Atomic<bool>,
+    /// How many answers of the device were nonsense, and how many looks at late I/O there were.
+    nonsense: Atomic<u32>,
+    late: Atomic<u32>,
+    #[pin]
+    work: Work<Recovery>,
+}
+
+impl_has_work! {
+    impl HasWork<Self> for Recovery { self.work }
+}
+
+impl Recovery {
+    pub(crate) fn new(binding: Arc<Binding>) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                binding,
+                removing: Atomic::new(false),
+                nonsense: Atomic::new(0),
+                late: Atomic::new(0),
+                work <- new_work!("virtio_blk::recovery"),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Gives the device up, soon. Any context.
+    pub(crate) fn give_up(self: &Arc<Self>) {
+        if WORKQUEUE.enqueue(self.clone()) {
+            dev_err!(
+                self.binding.device(),
+                "the device works no more: it is reset, and all I/O to it fails\n"
+            );
+        }
+    }
+
+    /// From now on late I/O is given up, together with the device.
+    pub(crate) fn removing(&self) {
+        self.removing.store(true, Relaxed);
+    }
+
+    /// I/O is in flight for too long. Like the C driver, a device in use gets all the time that it
+    /// takes, but the administrator should know. Any context.
+    pub(crate) fn late(self: &Arc<Self>, broken: bool) {
+        if broken || self.removing.load(Relaxed) {
+            self.give_up();
+        } else if let Some(n) = count(&self.late) {
+            dev_warn!(
+                self.binding.device(),
+                "I/O is in flight for longer than its timeout; waiting (noticed {} times)\n",
+                n
+            );
+        }
+    }
+
+    /// The device answered what it must not. Any context.
+    #[cold]
+    pub(crate) fn nonsense(&self, status: u8, used: usize, expected: usize) {
+        if let Some(n) = count(&self.nonsense) {
+            dev_err!(
+                self.binding.device(),
+                "bad answer: status {:#x}, {} of {} bytes written; I/O error ({} times)\n",
+                status,
+                used,
+                expected,
+                n
+            );
+        }
+    }
+}
+
+impl WorkItem for Recovery {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        // Fails if the device was unbound meanwhile, which cancelled everything as well.
+        let _ = this.binding.with(|dev| {
+            dev.cancel_queues();
+            Ok(())
+        });
+    }
+}
+
+/// Counts, and returns the count when it is worth a message: at powers of two.
+fn count(counter: &Atomic<u32>) -> Option<u32> {
+    let n = counter.fetch_add(1, Relaxed).wrapping_add(1);
+
+    n.is_power_of_two().then_some(n)
+}

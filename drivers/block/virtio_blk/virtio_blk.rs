@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Driver of virtio block devices: /dev/vdX.
+//!
+//! One I/O from top to bottom: `request_path` (or `bio_path`, with `use_bio`) gives it a frame of
+//! `wire`, adds it to the virtqueue of its CPU and, when the device has used it, ends it. `disk`
+//! is what both have in common, `limits` what the device says about itself, `recovery` what
+//! happens if the device works no more.
+//!
+//! C counterpart: drivers/block/virtio_blk.c
+
+#![forbid(unsafe_code)]
+
+mod bio_path;
+mod disk;
+mod flush;
+mod limits;
+mod names;
+mod params;
+mod probe;
+mod recovery;
+mod request_path;
+mod wire;
+
+use crate::disk::BoundDisk;
+use kernel::{
+    device::{
+        Bound,
+        Core, //
+    },
+    driver::Registration,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    },
+};
+use storage::{
+    bindings,
+    block::Major,
+    virtio::{
+        self,
+        Adapter,
+        Device,
+        DeviceId, //
+    },
+    work::{
+        ModuleWorkqueue,
+        ModuleWorkqueueGuard, //
+    },
+};
+
+/// Where work of the module waits.
+static WORKQUEUE: ModuleWorkqueue = ModuleWorkqueue::new();
+
+/// The major number of the disks.
+static MAJOR: Atomic<u32> = Atomic::new(0);
+
+/// The virtio driver.
+struct VirtioBlk;
+
+storage::virtio_device_table!(ID_TABLE, [DeviceId::new(bindings::VIRTIO_ID_BLOCK)]);
+
+#[vtable]
+impl virtio::Driver for VirtioBlk {
+    type Data<'bound> = Arc<BoundDisk>;
+
+    const ID_TABLE: virtio::IdTable = &ID_TABLE;
+
+    const FEATURES: &'static [u32] = &[
+        bindings::VIRTIO_BLK_F_SEG_MAX,
+        bindings::VIRTIO_BLK_F_SIZE_MAX,
+        bindings::VIRTIO_BLK_F_GEOMETRY,
+        bindings::VIRTIO_BLK_F_RO,
+        bindings::VIRTIO_BLK_F_BLK_SIZE,
+        bindings::VIRTIO_BLK_F_FLUSH,
+        bindings::VIRTIO_BLK_F_TOPOLOGY,
+        bindings::VIRTIO_BLK_F_CONFIG_WCE,
+        bindings::VIRTIO_BLK_F_MQ,
+    ];
+
+    fn probe<'bound>(
+        dev: &'bound Device<Core<'_>>,
+    ) -> impl PinInit<Self::Data<'bound>, Error> + 'bound {
+        probe::probe(dev)
+    }
+
+    fn unbind<'bound>(dev: &'bound Device<Core<'_>>, disk: Pin<&Arc<BoundDisk>>) {
+        disk.remove(dev);
+    }
+
+    fn config_changed<'bound>(_dev: &'bound Device<Bound>, disk: Pin<&Arc<BoundDisk>>) {
+        WORKQUEUE.enqueue((*disk).clone());
+    }
+}
+
+/// The module. Its fields go in this order when it is unloaded.
+#[pin_data]
+struct Module {
+    #[pin]
+    _driver: Registration<Adapter<VirtioBlk>>,
+    _major: Major,
+    _workqueue: ModuleWorkqueueGuard,
+}
+
+impl kernel::InPlaceModule for Module {
+    fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            _workqueue: WORKQUEUE.create(c"virtio-blk")?,
+            _major: {
+                let major = Major::register(c"virtblk")?;
+                MAJOR.store(major.number(), Relaxed);
+                major
+            },
+            _driver <- Registration::new(<Self as kernel::ModuleMetadata>::NAME, module),
+        })
+    }
+}
+
+module! {
+    type: Module,
+    name: "virtio_blk",
+    authors: ["The virtio-storage-rs developers"],
+    description: "Virtio block driver",
+    license: "GPL",
+}

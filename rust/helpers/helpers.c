@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-2.0
+
+#include <linux/bio.h>
+#include <linux/blkdev.h>
+#include <linux/cpumask.h>
+#include <linux/hdreg.h>
+#include <linux/ktime.h>
+#include <linux/mm.h>
+#include <linux/part_stat.h>
+#include <linux/smp.h>
+#include <linux/virtio_config.h>
+
+#include "helpers.h"
+
+struct page *rust_helper_storage_virt_to_page(const void *addr)
+{
+	return virt_to_page(addr);
+}
+
+u64 rust_helper_storage_ktime_get_ns(void)
+{
+	return ktime_get_ns();
+}
+
+/* What blk_account_io_flush() does for a flush request, for a bio-based disk. */
+void rust_helper_storage_account_flush(struct bio *bio, u64 duration_ns)
+{
+	struct block_device *part = bio->bi_bdev->bd_disk->part0;
+
+	part_stat_lock();
+	part_stat_inc(part, ios[STAT_FLUSH]);
+	part_stat_add(part, nsecs[STAT_FLUSH], duration_ns);
+	part_stat_unlock();
+}
+
+void rust_helper_storage_set_geometry(struct hd_geometry *geo, u16 cylinders, u8 heads,
+				      u8 sectors)
+{
+	geo->cylinders = cylinders;
+	geo->heads = heads;
+	geo->sectors = sectors;
+}
+
+void rust_helper_storage_device_ready(struct virtio_device *vdev)
+{
+	virtio_device_ready(vdev);
+}
+
+/* A hint only: the task may move to another CPU at once. */
+unsigned int rust_helper_storage_smp_processor_id(void)
+{
+	return raw_smp_processor_id();
+}
+
+unsigned int rust_helper_storage_nr_cpu_ids(void)
+{
+	return nr_cpu_ids;
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * C wrappers of inline functions and macros that Rust cannot call. None is on a path that runs
+ * once for each I/O.
+ */
+#ifndef _STORAGE_HELPERS_H
+#define _STORAGE_HELPERS_H
+
+#include <linux/types.h>
+
+struct bio;
+struct hd_geometry;
+struct page;
+struct virtio_device;
+
+struct page *rust_helper_storage_virt_to_page(const void *addr);
+u64 rust_helper_storage_ktime_get_ns(void);
+void rust_helper_storage_account_flush(struct bio *bio, u64 duration_ns);
+void rust_helper_storage_set_geometry(struct hd_geometry *geo, u16 cylinders, u8 heads,
+				      u8 sectors);
+void rust_helper_storage_device_ready(struct virtio_device *vdev);
+unsigned int rust_helper_storage_smp_processor_id(void);
+unsigned int rust_helper_storage_nr_cpu_ids(void);
+
+#endif

@@ -1,0 +1,484 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Bios: block I/O without requests.
+//!
+//! C header: [`include/linux/bio.h`](srctree/include/linux/bio.h)
+
+use super::{
+    gen_disk::{
+        Disk,
+        Operations, //
+    },
+    Op,
+    Status, //
+};
+use crate::{
+    bindings,
+    virtio::{
+        queue::Token,
+        sg::{
+            DeviceReadable,
+            DeviceWritable,
+            Envelope,
+            Segment,
+            SgTable, //
+        },
+    },
+};
+use core::{
+    ffi::c_void,
+    mem::ManuallyDrop,
+    pin::Pin,
+    ptr::NonNull, //
+};
+use kernel::{
+    prelude::*,
+    sync::Completion, //
+};
+
+const fn flag(bit: bindings::req_flag_bits) -> u32 {
+    1 << bit
+}
+
+/// A bio that the driver owns and must end. One that is dropped ends with an I/O error.
+///
+/// # Invariants
+///
+/// A valid bio on no list, which nobody else will end.
+#[repr(transparent)]
+pub struct Bio(NonNull<bindings::bio>);
+
+// SAFETY: A bio may be ended from any context.
+unsafe impl Send for Bio {}
+
+impl Bio {
+    /// # Safety
+    ///
+    /// `bio` must be valid, and the caller must give its ownership away.
+    #[inline]
+    pub(crate) unsafe fn from_raw(bio: *mut bindings::bio) -> Self {
+        // SAFETY: By this function's safety requirements.
+        Self(unsafe { NonNull::new_unchecked(bio) })
+    }
+
+    #[inline]
+    pub(crate) fn into_raw(self) -> NonNull<bindings::bio> {
+        ManuallyDrop::new(self).0
+    }
+
+    #[inline]
+    fn as_raw(&self) -> *mut bindings::bio {
+        self.0.as_ptr()
+    }
+
+    #[inline]
+    fn opf(&self) -> u32 {
+        // SAFETY: The bio is valid by the type invariant.
+        unsafe { (*self.as_raw()).bi_opf }
+    }
+
+    /// The operation.
+    #[inline]
+    pub fn op(&self) -> Op {
+        Op::from_flags(self.opf())
+    }
+
+    /// The volatile cache is to be written back before the data.
+    #[inline]
+    pub fn is_preflush(&self) -> bool {
+        self.opf() & flag(bindings::req_flag_bits___REQ_PREFLUSH) != 0
+    }
+
+    /// The data is to be on stable storage when the bio ends.
+    #[inline]
+    pub fn is_fua(&self) -> bool {
+        self.opf() & flag(bindings::req_flag_bits___REQ_FUA) != 0
+    }
+
+    /// The submitter must not wait.
+    #[inline]
+    pub fn is_nowait(&self) -> bool {
+        self.opf() & flag(bindings::req_flag_bits___REQ_NOWAIT) != 0
+    }
+
+    /// The first sector.
+    #[inline]
+    pub fn sector(&self) -> u64 {
+        // SAFETY: The bio is valid by the type invariant.
+        unsafe { (*self.as_raw()).bi_iter.bi_sector }
+    }
+
+    /// The size of the data in bytes.
+    #[inline]
+    pub fn len(&self) -> usize {
+        // SAFETY: The bio is valid by the type invariant.
+        unsafe { (*self.as_raw()).bi_iter.bi_size as usize }
+    }
+
+    /// Whether the bio has no data.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The I/O priority.
+    #[inline]
+    pub fn ioprio(&self) -> u16 {
+        // SAFETY: The bio is valid by the type invariant.
+        unsafe { (*self.as_raw()).bi_ioprio }
+    }
+
+    /// Cuts off, and submits again, what is beyond the limits of the disk. `None` if the bio was
+    /// ended because it cannot be split.
+    ///
+    /// Process context, may sleep. C counterpart: `bio_split_to_limits()`.
+    #[inline]
+    pub fn split_to_limits(self) -> Option<Self> {
+        // SAFETY: The bio is valid; its ownership goes to the function and comes back with the
+        // result.
+        NonNull::new(unsafe { bindings::bio_split_to_limits(self.into_raw().as_ptr()) }).map(Self)
+    }
+
+    /// Counts the start of the bio in the disk's statistics; to be paired with
+    /// [`Self::end_accounting`]. Returns the start in jiffies.
+    #[inline]
+    pub fn start_accounting(&self) -> usize {
+        // SAFETY: The bio is valid by the type invariant.
+        unsafe { bindings::bio_start_io_acct(self.as_raw()) }
+    }
+
+    /// Counts the end of the bio, with its size, in the disk's statistics.
+    #[inline]
+    pub fn end_accounting(&self, start: usize) {
+        // SAFETY: The bio is valid, and so is its block device until it ends.
+        unsafe {
+            bindings::bio_end_io_acct_remapped(self.as_raw(), start, (*self.as_raw()).bi_bdev)
+        };
+    }
+
+    /// Counts a flush that took `nanoseconds` in the disk's statistics.
+    pub fn account_flush(&self, nanoseconds: u64) {
+        // SAFETY: The bio is valid by the type invariant.
+        unsafe { bindings::storage_account_flush(self.as_raw(), nanoseconds) };
+    }
+
+    /// Sets how the bio ends, for [`BioList::end_all`].
+    #[inline]
+    pub fn set_status(&mut self, status: Status) {
+        // SAFETY: The bio is valid by the type invariant.
+        unsafe { (*self.as_raw()).bi_status = status.as_raw() };
+    }
+
+    /// Ends the bio. Any context; the submitter's `bi_end_io` runs in it, so hold no lock.
+    #[inline]
+    pub fn end(mut self, status: Status) {
+        self.set_status(status);
+        // SAFETY: The bio is valid, and its ownership goes away.
+        unsafe { bindings::bio_endio(self.into_raw().as_ptr()) };
+    }
+
+    /// Lists the bio's data.
+    #[inline]
+    fn map_data(&self, table: &mut SgTable) -> Result {
+        // SAFETY: The bio is valid by the type invariant.
+        let bio = unsafe { &*self.as_raw() };
+        let bvec_iter = bio.bi_iter;
+        // SAFETY: A bio that is submitted has a block device with a queue.
+        let max = unsafe { (*(*bio.bi_bdev).bd_queue).limits.max_segment_size };
+        let mut left = bvec_iter.bi_size;
+        let mut done = bvec_iter.bi_offset;
+        let mut bvec = bio.bi_io_vec.cast_const().wrapping_add(bvec_iter.bi_idx as usize);
+
+        while left > 0 {
+            // SAFETY: As long as data is left, `bvec` points to a vector of the bio.
+            let bv = unsafe { &*bvec };
+            let mut len = (bv.bv_len - done).min(left);
+            left -= len;
+
+            while len > 0 {
+                let part = len.min(max);
+                let offset = bv.bv_offset + done;
+                table.push(Segment {
+                    page: bv.bv_page,
+                    offset,
+                    len: part,
+                })?;
+                done += part;
+                len -= part;
+            }
+            bvec = bvec.wrapping_add(1);
+            done = 0;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Bio {
+    fn drop(&mut self) {
+        // SAFETY: The bio is valid, and its ownership goes away.
+        unsafe {
+            (*self.as_raw()).bi_status = bindings::BLK_STS_IOERR;
+            bindings::bio_endio(self.as_raw());
+        }
+    }
+}
+
+/// A list of bios, first in, first out, linked through the bios themselves. Bios that are left
+/// when it is dropped end with an I/O error.
+///
+/// # Invariants
+///
+/// The bios from `head` to `tail` are owned by the list.
+pub struct BioList {
+    head: *mut bindings::bio,
+    tail: *mut bindings::bio,
+    len: usize,
+}
+
+// SAFETY: The list owns its bios, which are `Send`.
+unsafe impl Send for BioList {}
+
+impl Default for BioList {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl BioList {
+    /// An empty list.
+    #[inline]
+    pub const fn new() -> Self {
+        Self {
+            head: core::ptr::null_mut(),
+            tail: core::ptr::null_mut(),
+            len: 0,
+        }
+    }
+
+    /// How many bios there are.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.head.is_null()
+    }
+
+    /// Appends a bio.
+    #[inline]
+    pub fn push(&mut self, bio: Bio) {
+        let bio = bio.into_raw().as_ptr();
+
+        // SAFETY: The bios are owned and valid.
+        unsafe {
+            (*bio).bi_next = core::ptr::null_mut();
+            if self.tail.is_null() {
+                self.head = bio;
+            } else {
+                (*self.tail).bi_next = bio;
+            }
+        }
+        self.tail = bio;
+        self.len += 1;
+    }
+
+    /// Puts a bio before all others.
+    #[inline]
+    pub fn push_front(&mut self, bio: Bio) {
+        let bio = bio.into_raw().as_ptr();
+
+        // SAFETY: The bio is owned and valid.
+        unsafe { (*bio).bi_next = self.head };
+        if self.tail.is_null() {
+            self.tail = bio;
+        }
+        self.head = bio;
+        self.len += 1;
+    }
+
+    /// Takes the first bio.
+    #[inline]
+    pub fn pop(&mut self) -> Option<Bio> {
+        let bio = NonNull::new(self.head)?;
+
+        // SAFETY: The bio is owned and valid.
+        unsafe {
+            self.head = (*bio.as_ptr()).bi_next;
+            (*bio.as_ptr()).bi_next = core::ptr::null_mut();
+        }
+        if self.head.is_null() {
+            self.tail = core::ptr::null_mut();
+        }
+        self.len -= 1;
+        Some(Bio(bio))
+    }
+
+    /// Takes all bios.
+    #[inline]
+    pub fn take(&mut self) -> Self {
+        core::mem::take(self)
+    }
+
+    /// Ends all bios, each with the status that was set. Hold no lock.
+    #[inline]
+    pub fn end_all(mut self) {
+        while let Some(bio) = self.pop() {
+            // SAFETY: The bio is valid, and its ownership goes away.
+            unsafe { bindings::bio_endio(bio.into_raw().as_ptr()) };
+        }
+    }
+}
+
+impl Drop for BioList {
+    fn drop(&mut self) {
+        while self.pop().is_some() {}
+    }
+}
+
+/// A preallocated command of a bio: the frame for the device, the bio, and the driver's own data.
+/// It is the token of a queue of bios.
+#[pin_data]
+pub struct BioCommand<H: DeviceReadable, F: DeviceWritable, D: Send> {
+    #[pin]
+    envelope: Envelope<H, F>,
+    bio: Option<Bio>,
+    data: D,
+}
+
+/// An owned [`BioCommand`].
+pub type BoxedCommand<H, F, D> = Pin<KBox<BioCommand<H, F, D>>>;
+
+impl<H: DeviceReadable, F: DeviceWritable, D: Send> BioCommand<H, F, D> {
+    /// Allocates a command. May sleep.
+    pub fn new(header: H, footer: F, data: D) -> Result<BoxedCommand<H, F, D>> {
+        KBox::pin_init(
+            try_pin_init!(Self {
+                envelope <- Envelope::new(header, footer),
+                bio: None,
+                data,
+            }? Error),
+            GFP_KERNEL,
+        )
+    }
+
+    /// The frame.
+    #[inline]
+    pub fn envelope(self: Pin<&mut Self>) -> Pin<&mut Envelope<H, F>> {
+        // SAFETY: `envelope` is structurally pinned.
+        unsafe { self.map_unchecked_mut(|this| &mut this.envelope) }
+    }
+
+    /// The bio, and the driver's data.
+    #[inline]
+    pub fn parts(self: Pin<&mut Self>) -> (&mut Option<Bio>, &mut D) {
+        // SAFETY: Neither field is structurally pinned.
+        let this = unsafe { self.get_unchecked_mut() };
+
+        (&mut this.bio, &mut this.data)
+    }
+}
+
+// SAFETY: The frame is pinned in the command's heap memory, and the data belongs to the bio, which
+// the command owns. `into_raw()` and `from_raw()` are those of the box.
+unsafe impl<H: DeviceReadable, F: DeviceWritable, D: Send> Token for BoxedCommand<H, F, D> {
+    #[inline]
+    fn map(&mut self, table: &mut SgTable, data: bool) -> Result {
+        let bio = self.bio.as_ref().filter(|_| data);
+        let (outward, inward) = match bio {
+            Some(bio) if bio.op().is_write() => (Some(bio), None),
+            bio => (None, bio),
+        };
+
+        table.push(self.envelope.header_segment())?;
+        outward.map_or(Ok(()), |bio| bio.map_data(table))?;
+        table.end_readable();
+        inward.map_or(Ok(()), |bio| bio.map_data(table))?;
+        table.push(self.envelope.footer_segment())
+    }
+
+    #[inline]
+    fn into_raw(self) -> NonNull<c_void> {
+        // SAFETY: The content is not moved. A box is never null.
+        unsafe { NonNull::new_unchecked(KBox::into_raw(Pin::into_inner_unchecked(self)).cast()) }
+    }
+
+    #[inline]
+    unsafe fn from_raw(ptr: NonNull<c_void>) -> Self {
+        // SAFETY: By this function's safety requirements; the content is still pinned.
+        unsafe { Pin::new_unchecked(KBox::from_raw(ptr.as_ptr().cast())) }
+    }
+}
+
+/// A bio of the driver itself, with what it needs.
+struct OwnBio {
+    bio: bindings::bio,
+    vec: bindings::bio_vec,
+    done: Pin<KBox<Completion>>,
+    data: KVec<u8>,
+}
+
+/// Reads `buf` by a bio of operation `op`, which `submit` gets: for commands of a driver of bios
+/// itself. Waits until the bio ends.
+///
+/// Process context, sleeps.
+pub fn execute_in<T: Operations>(
+    disk: &Disk<T>,
+    op: Op,
+    buf: &mut [u8],
+    submit: impl FnOnce(Bio),
+) -> Result {
+    // Of its own, on the heap: the caller's buffer may be where a device cannot reach it.
+    let mut data = KVec::with_capacity(buf.len(), GFP_KERNEL)?;
+    data.extend_from_slice(buf, GFP_KERNEL)?;
+
+    let mut own = KBox::new(
+        OwnBio {
+            bio: bindings::bio::default(),
+            vec: bindings::bio_vec::default(),
+            done: KBox::pin_init(Completion::new(), GFP_KERNEL)?,
+            data,
+        },
+        GFP_KERNEL,
+    )?;
+
+    // SAFETY: `data` is heap memory.
+    let segment = unsafe { Segment::new(own.data.as_ptr(), own.data.len()) };
+    own.vec = bindings::bio_vec {
+        bv_page: segment.page,
+        bv_len: segment.len,
+        bv_offset: segment.offset,
+    };
+
+    let own: *mut OwnBio = &mut *own;
+    // SAFETY: `own` is valid until the end of this function, which waits for the bio's end; the
+    // disk's first block device lives as long as the disk. Nobody else uses the parts until the
+    // bio was submitted, nor after it ended.
+    let status = unsafe {
+        let bio = &raw mut (*own).bio;
+        let bdev = (*disk.as_raw()).part0;
+        bindings::bio_init(bio, bdev, &raw mut (*own).vec, 1, op.as_raw());
+        (*bio).bi_vcnt = 1;
+        (*bio).bi_iter.bi_size = segment.len;
+        (*bio).bi_private = (&raw const *(*own).done).cast_mut().cast();
+        (*bio).bi_end_io = Some(own_end_io);
+
+        submit(Bio::from_raw(bio));
+        (*own).done.wait_for_completion();
+        let status = (*bio).bi_status;
+        bindings::bio_uninit(bio);
+        status
+    };
+
+    Status(status).to_result()?;
+    // SAFETY: See above.
+    buf.copy_from_slice(unsafe { &(*own).data });
+    Ok(())
+}
+
+unsafe extern "C" fn own_end_io(bio: *mut bindings::bio) {
+    // SAFETY: `execute_in()` set `bi_private` to a completion that lives until it was waited for.
+    unsafe { (*(*bio).bi_private.cast::<Completion>()).complete_all() };
+}

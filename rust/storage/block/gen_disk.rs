@@ -1,0 +1,454 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Generic disk abstraction: a disk of blk-mq requests or of bios.
+//!
+//! C header: [`include/linux/blkdev.h`](srctree/include/linux/blkdev.h)
+
+use super::{
+    attribute::{
+        self,
+        Attribute, //
+    },
+    bio::Bio,
+    limits::LimitsBuilder,
+    mq::{
+        self,
+        tag_set::{
+            AnyTagSet,
+            TagSet, //
+        },
+    },
+};
+use crate::bindings;
+use core::{
+    ffi::c_void,
+    fmt::Write,
+    marker::PhantomData,
+    ops::Deref,
+    ptr::NonNull, //
+};
+use kernel::{
+    device,
+    error::{
+        from_err_ptr,
+        from_result,
+        to_result, //
+    },
+    fmt,
+    prelude::*,
+    static_lock_class,
+    str::NullTerminatedFormatter,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    },
+    types::{
+        ForeignOwnable,
+        Opaque, //
+    },
+    ThisModule, //
+};
+
+/// Cylinders, heads and sectors for old partitioning tools.
+#[derive(Clone, Copy)]
+pub struct Geometry {
+    /// Cylinders.
+    pub cylinders: u16,
+    /// Heads.
+    pub heads: u8,
+    /// Sectors of a track.
+    pub sectors: u8,
+}
+
+/// What a driver does for its disks. C counterpart: `struct block_device_operations`.
+#[vtable]
+pub trait Operations: Sized + 'static {
+    /// The disk's private data. It lives as long as somebody has the disk open, which may be
+    /// longer than the device.
+    type Data: ForeignOwnable + Send + Sync;
+
+    /// The driver's sysfs files of the disk.
+    const ATTRIBUTES: &'static [Attribute<Self>] = &[];
+
+    /// Takes a bio; for disks made by [`GenDiskBuilder::build_bio`].
+    ///
+    /// Process context, may sleep unless the bio says `nowait`.
+    fn submit_bio(data: <Self::Data as ForeignOwnable>::Borrowed<'_>, bio: Bio) {
+        let _ = (data, bio);
+        build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Returns the disk's geometry (`HDIO_GETGEO`).
+    fn geometry(disk: &Disk<Self>) -> Result<Geometry>;
+}
+
+/// A disk that exists, seen from a callback.
+///
+/// # Invariants
+///
+/// A valid `struct gendisk` whose `private_data` points to a [`Private`] of `T`.
+#[repr(transparent)]
+pub struct Disk<T: Operations>(Opaque<bindings::gendisk>, PhantomData<T>);
+
+impl<T: Operations> Disk<T> {
+    /// # Safety
+    ///
+    /// `disk` must be a disk that [`GenDiskBuilder`] made for `T`, valid for `'a`.
+    pub(crate) unsafe fn from_raw<'a>(disk: *mut bindings::gendisk) -> &'a Self {
+        // SAFETY: `Self` is a transparent wrapper; by this function's safety requirements.
+        unsafe { &*disk.cast() }
+    }
+
+    #[inline]
+    pub(crate) fn as_raw(&self) -> *mut bindings::gendisk {
+        self.0.get()
+    }
+
+    pub(crate) fn queue(&self) -> *mut bindings::request_queue {
+        // SAFETY: The disk is valid by the type invariant.
+        unsafe { (*self.as_raw()).queue }
+    }
+
+    /// The driver's data.
+    #[inline]
+    pub fn data(&self) -> <T::Data as ForeignOwnable>::Borrowed<'_> {
+        // SAFETY: By the type invariant.
+        unsafe { T::Data::borrow((*self.private()).data.cast()) }
+    }
+
+    #[inline]
+    fn private(&self) -> *mut Private<T> {
+        // SAFETY: The disk is valid by the type invariant.
+        unsafe { (*self.as_raw()).private_data.cast() }
+    }
+
+    /// The disk's name, such as "vda".
+    pub fn name(&self) -> &CStr {
+        // SAFETY: The name is null-terminated and does not change.
+        unsafe { CStr::from_char_ptr((*self.as_raw()).disk_name.as_ptr()) }
+    }
+
+    /// The capacity in sectors.
+    pub fn capacity(&self) -> u64 {
+        // SAFETY: The disk is valid, and its first block device lives as long as it.
+        unsafe { (*(*self.as_raw()).part0).bd_nr_sectors }
+    }
+
+    /// Changes the capacity in sectors; on a disk in use, with a message and an uevent.
+    ///
+    /// May sleep. C counterpart: `set_capacity_and_notify()`.
+    pub fn set_capacity(&self, sectors: u64) {
+        // SAFETY: The disk is valid by the type invariant.
+        unsafe { bindings::set_capacity_and_notify(self.as_raw(), sectors) };
+    }
+
+    /// The logical block size in bytes.
+    pub fn logical_block_size(&self) -> u32 {
+        // SAFETY: The disk and its queue are valid by the type invariant.
+        unsafe { (*self.queue()).limits.logical_block_size }
+    }
+
+    /// Says whether the device has a volatile write cache, with the queue frozen meanwhile.
+    ///
+    /// May sleep. C counterpart: `queue_limits_commit_update_frozen()`.
+    pub fn set_write_cache(&self, on: bool) -> Result {
+        let q = self.queue();
+
+        // SAFETY: The queue is valid; the update is committed, which ends it, below.
+        to_result(unsafe {
+            bindings::mutex_lock(&raw mut (*q).limits_lock);
+            let mut lim = (*q).limits;
+            LimitsBuilder::set_feature(&mut lim, bindings::BLK_FEAT_WRITE_CACHE, on);
+            bindings::queue_limits_commit_update_frozen(q, &mut lim)
+        })
+    }
+}
+
+/// A builder of [`GenDisk`].
+pub struct GenDiskBuilder {
+    limits: LimitsBuilder,
+    major: u32,
+    first_minor: u32,
+    minors: u32,
+    capacity: u64,
+    read_only: bool,
+}
+
+impl GenDiskBuilder {
+    /// A disk of `limits` and `capacity` in sectors.
+    pub fn new(limits: LimitsBuilder, capacity: u64) -> Self {
+        Self {
+            limits,
+            major: 0,
+            first_minor: 0,
+            minors: 0,
+            capacity,
+            read_only: false,
+        }
+    }
+
+    /// Fixed device numbers; without them the block layer gives some.
+    pub fn device_numbers(mut self, major: u32, first_minor: u32, minors: u32) -> Self {
+        self.major = major;
+        self.first_minor = first_minor;
+        self.minors = minors;
+        self
+    }
+
+    /// Nobody may write to the disk.
+    pub fn read_only(mut self, on: bool) -> Self {
+        self.read_only = on;
+        self
+    }
+
+    /// Makes a disk of requests.
+    pub fn build_mq<T: Operations, M: mq::Operations>(
+        mut self,
+        name: fmt::Arguments<'_>,
+        module: &'static ThisModule,
+        tag_set: Arc<TagSet<M>>,
+        data: T::Data,
+    ) -> Result<GenDisk<T>> {
+        // SAFETY: The tag set and the limits are valid.
+        let disk = from_err_ptr(unsafe {
+            bindings::__blk_mq_alloc_disk(
+                tag_set.as_raw(),
+                self.limits.as_mut(),
+                core::ptr::null_mut(),
+                static_lock_class!().as_ptr(),
+            )
+        })?;
+
+        self.finish(disk, Some(tag_set), name, module, data)
+    }
+
+    /// Makes a disk of bios, which go straight to [`Operations::submit_bio`].
+    pub fn build_bio<T: Operations>(
+        mut self,
+        name: fmt::Arguments<'_>,
+        module: &'static ThisModule,
+        data: T::Data,
+    ) -> Result<GenDisk<T>> {
+        // SAFETY: The limits are valid.
+        let disk = from_err_ptr(unsafe {
+            bindings::__blk_alloc_disk(
+                self.limits.as_mut(),
+                bindings::NUMA_NO_NODE,
+                static_lock_class!().as_ptr(),
+            )
+        })?;
+
+        self.finish(disk, None, name, module, data)
+    }
+
+    fn finish<T: Operations>(
+        self,
+        disk: *mut bindings::gendisk,
+        tag_set: Option<Arc<dyn AnyTagSet>>,
+        name: fmt::Arguments<'_>,
+        module: &'static ThisModule,
+        data: T::Data,
+    ) -> Result<GenDisk<T>> {
+        let private = attribute::Groups::new::<T>().and_then(|groups| {
+            let fops = fops::<T>(module, tag_set.is_none());
+            let private = Private::<T> {
+                data: data.into_foreign().cast(),
+                fops,
+                groups,
+                _tag_set: tag_set,
+                _p: PhantomData,
+            };
+            Ok(KBox::new(private, GFP_KERNEL)?)
+        });
+        let private = private.inspect_err(|_| {
+            // SAFETY: The disk is new and was not added.
+            unsafe { bindings::put_disk(disk) };
+        })?;
+        let private = KBox::into_raw(private);
+
+        // SAFETY: The disk is new, and nobody else sees it; `private` outlives it.
+        unsafe {
+            (*disk).private_data = private.cast();
+            (*disk).fops = &raw const (*private).fops;
+            (*disk).major = self.major as c_int;
+            (*disk).first_minor = self.first_minor as c_int;
+            (*disk).minors = self.minors as c_int;
+        }
+
+        // INVARIANT: `private_data` was set above.
+        let gen_disk = GenDisk {
+            // SAFETY: The allocation of the disk succeeded.
+            disk: unsafe { NonNull::new_unchecked(disk) },
+            added: Atomic::new(false),
+            _p: PhantomData,
+        };
+
+        // SAFETY: As above.
+        let disk_name = unsafe { &mut (*disk).disk_name };
+        NullTerminatedFormatter::new(disk_name)
+            .ok_or(EINVAL)?
+            .write_fmt(name)?;
+
+        // SAFETY: The disk is valid.
+        unsafe {
+            bindings::set_disk_ro(disk, self.read_only);
+            bindings::set_capacity(disk, self.capacity);
+        }
+        Ok(gen_disk)
+    }
+}
+
+/// What `gendisk::private_data` points to.
+struct Private<T: Operations> {
+    data: *mut c_void,
+    fops: bindings::block_device_operations,
+    groups: attribute::Groups,
+    _tag_set: Option<Arc<dyn AnyTagSet>>,
+    _p: PhantomData<T>,
+}
+
+impl<T: Operations> Drop for Private<T> {
+    fn drop(&mut self) {
+        // SAFETY: `data` comes from `into_foreign()`, and the disk that used it is gone.
+        drop(unsafe { T::Data::from_foreign(self.data.cast()) });
+    }
+}
+
+/// A disk that the driver owns.
+///
+/// # Invariants
+///
+/// `disk` is a valid `struct gendisk`, see [`Disk`]; it is added if `added` is set.
+pub struct GenDisk<T: Operations> {
+    disk: NonNull<bindings::gendisk>,
+    added: Atomic<bool>,
+    _p: PhantomData<T>,
+}
+
+// SAFETY: A disk may be removed from any thread; `T::Data` is `Send`.
+unsafe impl<T: Operations> Send for GenDisk<T> {}
+// SAFETY: The methods on shared references are those of `Disk`, which the block layer serializes.
+unsafe impl<T: Operations> Sync for GenDisk<T> {}
+
+impl<T: Operations> Deref for GenDisk<T> {
+    type Target = Disk<T>;
+
+    #[inline]
+    fn deref(&self) -> &Disk<T> {
+        // SAFETY: By the type invariant.
+        unsafe { Disk::from_raw(self.disk.as_ptr()) }
+    }
+}
+
+impl<T: Operations> GenDisk<T> {
+    /// Shows the disk to the system, as a child of `parent`. It is read at once: partitions.
+    /// Done once.
+    ///
+    /// May sleep. C counterpart: `device_add_disk()`.
+    pub fn add(&self, parent: &device::Device<device::Bound>) -> Result {
+        let parent: *const device::Device<device::Bound> = parent;
+
+        // SAFETY: The disk is valid; `device::Device` is a transparent wrapper; the groups live as
+        // long as the disk.
+        to_result(unsafe {
+            let groups = &raw const (*self.private()).groups;
+            bindings::device_add_disk(
+                parent.cast_mut().cast(),
+                self.as_raw(),
+                (*groups).as_ptr(),
+            )
+        })?;
+        self.added.store(true, Relaxed);
+        Ok(())
+    }
+
+    /// Takes the disk away from the system: waits for those who submit I/O, later ones fail.
+    /// Those who have it open keep it, and its data, until they close it.
+    ///
+    /// May sleep. C counterpart: `del_gendisk()`.
+    pub fn remove(&self) {
+        if self.added.xchg(false, Relaxed) {
+            // SAFETY: The disk was added.
+            unsafe { bindings::del_gendisk(self.as_raw()) };
+        }
+    }
+
+    /// All I/O fails from now on: the device is lost. Wakes those who wait to submit.
+    ///
+    /// C counterpart: `blk_mark_disk_dead()`.
+    pub fn mark_dead(&self) {
+        // SAFETY: The disk is valid.
+        unsafe { bindings::blk_mark_disk_dead(self.as_raw()) };
+    }
+}
+
+impl<T: Operations> Drop for GenDisk<T> {
+    fn drop(&mut self) {
+        let disk = self.as_raw();
+        let private = self.private();
+
+        self.remove();
+        // SAFETY: The disk is valid. `GD_ADDED` stays set when a disk is removed.
+        let was_added = unsafe { (*disk).state & (1 << bindings::GD_ADDED) != 0 };
+        // SAFETY: This is the driver's reference.
+        unsafe { bindings::put_disk(disk) };
+
+        // Else `free_disk`, now or when the last one closes the disk.
+        if !was_added {
+            // SAFETY: `private` comes from `KBox::into_raw()`, and the disk was freed.
+            drop(unsafe { KBox::from_raw(private) });
+        }
+    }
+}
+
+/// The operations of a disk of `T`.
+fn fops<T: Operations>(module: &'static ThisModule, bio: bool) -> bindings::block_device_operations {
+    let mut fops = bindings::block_device_operations::default();
+
+    fops.owner = module.as_ptr();
+    fops.getgeo = Some(getgeo_callback::<T>);
+    fops.free_disk = Some(free_disk_callback::<T>);
+    if bio {
+        fops.submit_bio = Some(submit_bio_callback::<T>);
+    }
+    fops
+}
+
+unsafe extern "C" fn submit_bio_callback<T: Operations>(bio: *mut bindings::bio) {
+    // SAFETY: The block layer passes a valid bio of a disk of `T`, and the ownership of the bio.
+    let (disk, bio) = unsafe {
+        let disk = (*(*bio).bi_bdev).bd_disk;
+        (Disk::<T>::from_raw(disk), Bio::from_raw(bio))
+    };
+
+    T::submit_bio(disk.data(), bio);
+}
+
+unsafe extern "C" fn getgeo_callback<T: Operations>(
+    disk: *mut bindings::gendisk,
+    geo: *mut bindings::hd_geometry,
+) -> c_int {
+    from_result(|| {
+        // SAFETY: The block layer passes a valid disk of `T`.
+        let geometry = T::geometry(unsafe { Disk::from_raw(disk) })?;
+
+        // SAFETY: ... and a valid `geo`.
+        unsafe {
+            bindings::storage_set_geometry(
+                geo,
+                geometry.cylinders,
+                geometry.heads,
+                geometry.sectors,
+            )
+        };
+        Ok(0)
+    })
+}
+
+unsafe extern "C" fn free_disk_callback<T: Operations>(disk: *mut bindings::gendisk) {
+    // SAFETY: The disk is of `T`, was added, and its last user is gone.
+    drop(unsafe { KBox::from_raw((*disk).private_data.cast::<Private<T>>()) });
+}

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! blk-mq: what `kernel::block::mq` does not have yet, under the names that it is growing towards:
+//! per-request and per-queue data, idle and started requests, plug batches, completion batches,
+//! queue maps.
+//!
+//! A request is an owned object. The block layer lends it to the driver as an [`IdleRequest`]; the
+//! driver starts it, which makes it a [`Request`], gives it to the device, gets it back and ends
+//! it. A request that gets lost on the way ends with an I/O error; it is never forgotten.
+//!
+//! C header: [`include/linux/blk-mq.h`](srctree/include/linux/blk-mq.h)
+
+pub mod operations;
+pub mod request;
+pub mod tag_set;
+
+pub use operations::{
+    Operations,
+    QueueMap,
+    Refused, //
+};
+pub use request::{
+    IdleRequest,
+    IoCompletionBatch,
+    Request,
+    RequestData,
+    RequestList, //
+};
+pub use tag_set::TagSet;

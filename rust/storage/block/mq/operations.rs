@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! This module provides an interface for blk-mq drivers to implement.
+//!
+//! C header: [`include/linux/blk-mq.h`](srctree/include/linux/blk-mq.h)
+
+use super::request::{
+    IdleRequest,
+    Request,
+    RequestData,
+    RequestList, //
+};
+use crate::{
+    bindings,
+    block::Status, //
+};
+use core::{
+    ffi::c_void,
+    marker::PhantomData, //
+};
+use kernel::{
+    device,
+    error::from_result,
+    prelude::*,
+    types::ForeignOwnable, //
+};
+
+type Borrowed<'a, T> = <T as ForeignOwnable>::Borrowed<'a>;
+
+/// A request that the driver could not take, on its way back to the block layer.
+#[must_use]
+pub struct Refused<T: Operations>(pub(super) Request<T>, pub(super) Status);
+
+/// Implement this trait to interface blk-mq as block devices.
+///
+/// C counterpart: `struct blk_mq_ops`.
+#[vtable]
+pub trait Operations: Sized + 'static {
+    /// Data of each request, allocated with it.
+    type RequestData: RequestData;
+
+    /// Data of each hardware queue.
+    type HwData: ForeignOwnable + Send + Sync;
+
+    /// Data of the tag set.
+    type TagSetData: ForeignOwnable + Send + Sync;
+
+    /// Makes the data of hardware queue `index`. May sleep.
+    fn init_hctx(tag_set: Borrowed<'_, Self::TagSetData>, index: u32) -> Result<Self::HwData>;
+
+    /// Spreads the CPUs over the hardware queues. May sleep.
+    fn map_queues(tag_set: Borrowed<'_, Self::TagSetData>, map: QueueMap<'_>);
+
+    /// Takes a request; unless `is_last`, more follow, or a [`Operations::commit_rqs`].
+    ///
+    /// Atomic context. Refused requests come back: [`Status::DEV_RESOURCE`],
+    /// [`Status::RESOURCE`]; others end with an error.
+    fn queue_rq(
+        hw: Borrowed<'_, Self::HwData>,
+        rq: IdleRequest<Self>,
+        is_last: bool,
+    ) -> Result<(), Refused<Self>>;
+
+    /// Takes the requests of a plugged task, in a batch. What is left on the list goes through
+    /// [`Operations::queue_rq`]. Atomic context.
+    fn queue_rqs(rqs: &mut RequestList<'_, Self>) {
+        let _ = rqs;
+        build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
+    }
+
+    /// No more requests follow for now: kick the device. Atomic context.
+    fn commit_rqs(hw: Borrowed<'_, Self::HwData>);
+
+    /// A request of the queue is in flight for longer than the queue's timeout (30 s, unless root
+    /// changed it), and goes on being so: a chance to look what is wrong. Process context.
+    fn timed_out(hw: Borrowed<'_, Self::HwData>);
+
+    /// A request was completed by [`Request::complete`] on another CPU: end it. Softirq context.
+    fn complete(rq: Request<Self>);
+}
+
+/// The map of CPUs to the hardware queues of a type.
+pub struct QueueMap<'a>(&'a mut bindings::blk_mq_queue_map);
+
+impl QueueMap<'_> {
+    /// Gives each CPU the queue whose interrupt it gets, as the bus of `dev` says.
+    ///
+    /// C counterpart: `blk_mq_map_hw_queues()`.
+    pub fn map_to_interrupts(self, dev: &device::Device) {
+        let dev: *const device::Device = dev;
+
+        // SAFETY: Both are valid; `device::Device` is a transparent wrapper.
+        unsafe { bindings::blk_mq_map_hw_queues(self.0, dev.cast_mut().cast(), 0) };
+    }
+}
+
+/// The vtable of `T`.
+pub(super) struct OperationsVTable<T: Operations>(PhantomData<T>);
+
+impl<T: Operations> OperationsVTable<T> {
+    /// # Safety
+    ///
+    /// `hctx` must be live: between `init_hctx_callback()` and `exit_hctx_callback()`.
+    #[inline]
+    pub(super) unsafe fn hw_data<'a>(
+        hctx: *mut bindings::blk_mq_hw_ctx,
+    ) -> Borrowed<'a, T::HwData> {
+        // SAFETY: `init_hctx_callback()` set `driver_data`.
+        unsafe { T::HwData::borrow((*hctx).driver_data.cast()) }
+    }
+
+    unsafe extern "C" fn queue_rq_callback(
+        hctx: *mut bindings::blk_mq_hw_ctx,
+        bd: *const bindings::blk_mq_queue_data,
+    ) -> bindings::blk_status_t {
+        // SAFETY: blk-mq passes a live `hctx`, and an idle request, which it leaves to the driver.
+        let (hw, rq, last) = unsafe {
+            (
+                Self::hw_data(hctx),
+                IdleRequest::from_raw((*bd).rq),
+                (*bd).last,
+            )
+        };
+
+        match T::queue_rq(hw, rq, last) {
+            Ok(()) => Status::OK,
+            Err(Refused(rq, status)) => {
+                let _ = rq.release();
+                status
+            }
+        }
+        .as_raw()
+    }
+
+    unsafe extern "C" fn queue_rqs_callback(list: *mut bindings::rq_list) {
+        // SAFETY: blk-mq passes a list of idle requests and leaves it to the driver.
+        T::queue_rqs(&mut RequestList::new(unsafe { &mut *list }));
+    }
+
+    unsafe extern "C" fn commit_rqs_callback(hctx: *mut bindings::blk_mq_hw_ctx) {
+        // SAFETY: blk-mq passes a live `hctx`.
+        T::commit_rqs(unsafe { Self::hw_data(hctx) });
+    }
+
+    unsafe extern "C" fn complete_callback(rq: *mut bindings::request) {
+        // SAFETY: `Request::complete()` gave the request to blk-mq, which gives it back here.
+        T::complete(unsafe { Request::from_raw(rq) });
+    }
+
+    unsafe extern "C" fn timeout_callback(
+        rq: *mut bindings::request,
+    ) -> bindings::blk_eh_timer_return {
+        // SAFETY: blk-mq passes a request in flight, whose hardware queue is live. The request
+        // itself may be completed at any time and is not touched.
+        T::timed_out(unsafe { Self::hw_data((*rq).mq_hctx) });
+        bindings::blk_eh_timer_return_BLK_EH_RESET_TIMER
+    }
+
+    unsafe extern "C" fn init_hctx_callback(
+        hctx: *mut bindings::blk_mq_hw_ctx,
+        tag_set_data: *mut c_void,
+        index: c_uint,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: `tag_set_data` is the `driver_data` that `TagSet::new()` set.
+            let data = T::init_hctx(unsafe { T::TagSetData::borrow(tag_set_data.cast()) }, index)?;
+
+            // SAFETY: blk-mq passes a valid `hctx`.
+            unsafe { (*hctx).driver_data = data.into_foreign().cast() };
+            Ok(0)
+        })
+    }
+
+    unsafe extern "C" fn exit_hctx_callback(hctx: *mut bindings::blk_mq_hw_ctx, _index: c_uint) {
+        // SAFETY: The counterpart of `init_hctx_callback()`, no callback is running.
+        drop(unsafe { T::HwData::from_foreign((*hctx).driver_data.cast()) });
+    }
+
+    unsafe extern "C" fn init_request_callback(
+        _set: *mut bindings::blk_mq_tag_set,
+        rq: *mut bindings::request,
+        _hctx_idx: c_uint,
+        _numa_node: c_int,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: blk-mq allocated `cmd_size` bytes after the request, in pages of the linear
+            // mapping, and does not move them.
+            unsafe { T::RequestData::init().__init(Request::<T>::data_ptr(rq)) }?;
+            Ok(0)
+        })
+    }
+
+    unsafe extern "C" fn exit_request_callback(
+        _set: *mut bindings::blk_mq_tag_set,
+        rq: *mut bindings::request,
+        _hctx_idx: c_uint,
+    ) {
+        // SAFETY: The counterpart of `init_request_callback()`.
+        unsafe { core::ptr::drop_in_place(Request::<T>::data_ptr(rq)) };
+    }
+
+    unsafe extern "C" fn map_queues_callback(set: *mut bindings::blk_mq_tag_set) {
+        // SAFETY: blk-mq passes a valid tag set, whose `driver_data` `TagSet::new()` set.
+        unsafe {
+            let data = T::TagSetData::borrow((*set).driver_data.cast());
+            (*set).map[0].nr_queues = (*set).nr_hw_queues;
+            T::map_queues(data, QueueMap(&mut (*set).map[0]));
+        }
+    }
+
+    const VTABLE: bindings::blk_mq_ops = {
+        // SAFETY: All bytes zero is valid: absent functions.
+        let mut ops: bindings::blk_mq_ops = unsafe { core::mem::zeroed() };
+
+        ops.queue_rq = Some(Self::queue_rq_callback);
+        if T::HAS_QUEUE_RQS {
+            ops.queue_rqs = Some(Self::queue_rqs_callback);
+        }
+        ops.commit_rqs = Some(Self::commit_rqs_callback);
+        ops.timeout = Some(Self::timeout_callback);
+        ops.complete = Some(Self::complete_callback);
+        ops.init_hctx = Some(Self::init_hctx_callback);
+        ops.exit_hctx = Some(Self::exit_hctx_callback);
+        ops.init_request = Some(Self::init_request_callback);
+        ops.exit_request = Some(Self::exit_request_callback);
+        ops.map_queues = Some(Self::map_queues_callback);
+        ops
+    };
+
+    pub(super) const fn build() -> &'static bindings::blk_mq_ops {
+        &Self::VTABLE
+    }
+}

@@ -1,0 +1,523 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! This module provides owned wrappers for the C `struct request`.
+//!
+//! C header: [`include/linux/blk-mq.h`](srctree/include/linux/blk-mq.h)
+
+use super::operations::{
+    Operations,
+    OperationsVTable,
+    Refused, //
+};
+use crate::{
+    bindings,
+    block::{
+        gen_disk::{
+            self,
+            Disk, //
+        },
+        Op,
+        Status, //
+    },
+    virtio::{
+        queue::Token,
+        sg::{
+            DeviceReadable,
+            DeviceWritable,
+            Envelope,
+            Segment,
+            SgTable, //
+        },
+    },
+};
+use core::{
+    ffi::c_void,
+    marker::PhantomData,
+    mem::ManuallyDrop,
+    pin::Pin,
+    ptr::NonNull, //
+};
+use kernel::{
+    error::{
+        from_err_ptr,
+        to_result, //
+    },
+    prelude::*,
+    types::ForeignOwnable, //
+};
+
+/// The data of a request of the driver, allocated with the request.
+///
+/// # Safety
+///
+/// The type must be sound at any place in the kernel's linear mapping.
+pub unsafe trait RequestData: Sized + Send + Sync {
+    /// Makes the data in place; each request once. May sleep.
+    fn init() -> impl PinInit<Self, Error>;
+}
+
+// SAFETY: An envelope is made for the linear mapping.
+unsafe impl<H, F> RequestData for Envelope<H, F>
+where
+    H: DeviceReadable + Default + Sync,
+    F: DeviceWritable + Default + Sync,
+{
+    fn init() -> impl PinInit<Self, Error> {
+        Envelope::new(H::default(), F::default())
+    }
+}
+
+/// A request that the block layer lends to the driver. One that is dropped ends with an I/O error.
+///
+/// # Invariants
+///
+/// A valid request of `T` that was not started, and that nobody else will start or end.
+#[repr(transparent)]
+pub struct IdleRequest<T: Operations>(Request<T>);
+
+impl<T: Operations> IdleRequest<T> {
+    /// # Safety
+    ///
+    /// See the type's invariants.
+    #[inline]
+    pub(super) unsafe fn from_raw(rq: *mut bindings::request) -> Self {
+        // SAFETY: By this function's safety requirements.
+        Self(unsafe { Request::from_raw(rq) })
+    }
+
+    /// Starts the request: its time runs from here. C counterpart: `blk_mq_start_request()`.
+    #[inline]
+    pub fn start(self) -> Request<T> {
+        let rq = self.into_inner();
+
+        // SAFETY: The request is valid and was not started.
+        unsafe { bindings::blk_mq_start_request(rq.as_raw()) };
+        rq
+    }
+
+    /// Gives the request back to the block layer.
+    #[inline]
+    pub fn refuse(self, status: Status) -> Refused<T> {
+        Refused(self.into_inner(), status)
+    }
+
+    /// Ends the request unstarted.
+    pub fn end(self, status: Status) {
+        self.into_inner().end(status);
+    }
+
+    /// The operation.
+    #[inline]
+    pub fn op(&self) -> Op {
+        self.0.op()
+    }
+
+    #[inline]
+    fn into_inner(self) -> Request<T> {
+        self.0
+    }
+
+    /// The queue's data.
+    #[inline]
+    pub fn hw_data(&self) -> <T::HwData as ForeignOwnable>::Borrowed<'_> {
+        // SAFETY: A request that was lent to the driver has a live hardware queue.
+        unsafe { OperationsVTable::<T>::hw_data((*self.0.as_raw()).mq_hctx) }
+    }
+}
+
+/// A request that the driver works on. One that is dropped ends with an I/O error.
+///
+/// # Invariants
+///
+/// A valid request of `T` that was started (inside an [`IdleRequest`]: that was not), and that
+/// nobody else will end.
+#[repr(transparent)]
+pub struct Request<T: Operations>(NonNull<bindings::request>, PhantomData<T>);
+
+// SAFETY: A request may be ended from any context; its data is `Send`.
+unsafe impl<T: Operations> Send for Request<T> {}
+
+impl<T: Operations> Request<T> {
+    /// # Safety
+    ///
+    /// See the type's invariants.
+    #[inline]
+    pub(super) unsafe fn from_raw(rq: *mut bindings::request) -> Self {
+        // SAFETY: By this function's safety requirements.
+        Self(unsafe { NonNull::new_unchecked(rq) }, PhantomData)
+    }
+
+    #[inline]
+    fn as_raw(&self) -> *mut bindings::request {
+        self.0.as_ptr()
+    }
+
+    #[inline]
+    pub(super) fn release(self) -> *mut bindings::request {
+        ManuallyDrop::new(self).as_raw()
+    }
+
+    /// Where a request's data lies: right behind it (`blk_mq_rq_to_pdu()`).
+    #[inline]
+    pub(super) fn data_ptr(rq: *mut bindings::request) -> *mut T::RequestData {
+        rq.wrapping_add(1).cast()
+    }
+
+    /// The driver's data of this request.
+    #[inline]
+    pub fn data(&mut self) -> Pin<&mut T::RequestData> {
+        // SAFETY: The data is initialized and pinned, and owned with the request.
+        unsafe { Pin::new_unchecked(&mut *Self::data_ptr(self.as_raw())) }
+    }
+
+    /// The operation.
+    #[inline]
+    pub fn op(&self) -> Op {
+        // SAFETY: The request is valid by the type invariant.
+        Op::from_flags(unsafe { (*self.as_raw()).cmd_flags })
+    }
+
+    /// The first sector.
+    #[inline]
+    pub fn sector(&self) -> u64 {
+        // SAFETY: The request is valid by the type invariant.
+        unsafe { (*self.as_raw()).__sector }
+    }
+
+    /// The size of the data in bytes.
+    #[inline]
+    pub fn len(&self) -> usize {
+        // SAFETY: The request is valid by the type invariant.
+        unsafe { (*self.as_raw()).__data_len as usize }
+    }
+
+    /// Whether the request has no data.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The I/O priority. C counterpart: `req_get_ioprio()`.
+    #[inline]
+    pub fn ioprio(&self) -> u16 {
+        // SAFETY: The request, and its first bio if it has one, are valid.
+        unsafe {
+            (*self.as_raw())
+                .bio
+                .as_ref()
+                .map_or(0, |bio| bio.bi_ioprio)
+        }
+    }
+
+    /// Gives the request back to the block layer from [`Operations::queue_rq`].
+    #[inline]
+    pub fn refuse(self, status: Status) -> Refused<T> {
+        Refused(self, status)
+    }
+
+    /// Gives the request back to the block layer from anywhere; it comes again soon.
+    ///
+    /// C counterpart: `blk_mq_requeue_request()`.
+    pub fn requeue(self) {
+        // SAFETY: The request is valid, started, and its ownership goes away.
+        unsafe { bindings::blk_mq_requeue_request(self.release(), true) };
+    }
+
+    /// Has the block layer send no more requests to this request's hardware queue until
+    /// [`Self::start_stopped_queues`]. C counterpart: `blk_mq_stop_hw_queue()`.
+    pub fn stop_queue(&self) {
+        // SAFETY: A started request has a live hardware queue.
+        unsafe { bindings::blk_mq_stop_hw_queue((*self.as_raw()).mq_hctx) };
+    }
+
+    /// Restarts the hardware queues of this request's disk that were stopped.
+    ///
+    /// Any context. C counterpart: `blk_mq_start_stopped_hw_queues()`.
+    pub fn start_stopped_queues(&self) {
+        // SAFETY: The queue lives as long as it has requests.
+        unsafe { bindings::blk_mq_start_stopped_hw_queues((*self.as_raw()).q, true) };
+    }
+
+    /// Completes the request on the CPU that submitted it, if that is another one: then `None`,
+    /// and [`Operations::complete`] gets it there. Else the request is to be ended here.
+    ///
+    /// C counterpart: `blk_mq_complete_request_remote()`.
+    #[inline]
+    pub fn complete(self) -> Option<Self> {
+        let rq = self.release();
+
+        // SAFETY: The request is valid and started. If the function returns true, it has taken
+        // the ownership; else we still have it.
+        (!unsafe { bindings::blk_mq_complete_request_remote(rq) })
+            .then(|| unsafe { Self::from_raw(rq) })
+    }
+
+    /// Ends the request. Any context.
+    #[inline]
+    pub fn end(self, status: Status) {
+        // SAFETY: The request is valid, and its ownership goes away.
+        unsafe { bindings::blk_mq_end_request(self.release(), status.as_raw()) };
+    }
+
+    /// Lists the request's data.
+    #[inline]
+    fn map_data(&self, table: &mut SgTable) -> Result {
+        // SAFETY: The request is valid by the type invariant.
+        let rq = unsafe { &*self.as_raw() };
+        let segments = usize::from(rq.nr_phys_segments);
+
+        if segments == 0 {
+            return Ok(());
+        }
+        if segments == 1 && self.map_single(rq, table) {
+            return Ok(());
+        }
+
+        let spare = table.spare();
+        // One entry is for the footer.
+        if segments >= spare.len() {
+            return Err(ENOBUFS);
+        }
+        let mut last = core::ptr::null_mut();
+        // SAFETY: There is room for all segments of the request.
+        let n = unsafe {
+            bindings::__blk_rq_map_sg(self.as_raw(), spare.as_mut_ptr(), &mut last)
+        };
+        table.commit(n.max(0) as usize);
+        Ok(())
+    }
+
+    /// The usual case, without a call: one bio, whose data lies in one vector.
+    #[inline]
+    fn map_single(&self, rq: &bindings::request, table: &mut SgTable) -> bool {
+        const SPECIAL: u32 = 1 << bindings::rqf_flags___RQF_SPECIAL_PAYLOAD;
+
+        if rq.bio.is_null() || rq.bio != rq.biotail || rq.rq_flags & SPECIAL != 0 {
+            return false;
+        }
+        // SAFETY: The bio is valid, and with data left, its index points to a vector.
+        let (iter, vec) = unsafe {
+            let bio = &*rq.bio;
+            (bio.bi_iter, &*bio.bi_io_vec.add(bio.bi_iter.bi_idx as usize))
+        };
+        let (size, offset) = (iter.bi_size, iter.bi_offset);
+        if size == 0 || vec.bv_len - offset < size {
+            return false;
+        }
+
+        table
+            .push(Segment {
+                page: vec.bv_page,
+                offset: vec.bv_offset + offset,
+                len: size,
+            })
+            .is_ok()
+    }
+}
+
+impl<T: Operations> Drop for Request<T> {
+    fn drop(&mut self) {
+        // SAFETY: The request is valid and started, and its ownership goes away.
+        unsafe { bindings::blk_mq_end_request(self.as_raw(), bindings::BLK_STS_IOERR) };
+    }
+}
+
+// SAFETY: The frame is pinned in the request's private data, and the data belongs to the request
+// until it ends. The pointer is that of the request.
+unsafe impl<T, H, F> Token for Request<T>
+where
+    T: Operations<RequestData = Envelope<H, F>>,
+    H: DeviceReadable + Default + Sync,
+    F: DeviceWritable + Default + Sync,
+{
+    #[inline]
+    fn map(&mut self, table: &mut SgTable, data: bool) -> Result {
+        let (header, footer) = {
+            let envelope = self.data();
+            (envelope.header_segment(), envelope.footer_segment())
+        };
+        let outward = self.op().is_write();
+
+        table.push(header)?;
+        if data && outward {
+            self.map_data(table)?;
+        }
+        table.end_readable();
+        if data && !outward {
+            self.map_data(table)?;
+        }
+        table.push(footer)
+    }
+
+    #[inline]
+    fn into_raw(self) -> NonNull<c_void> {
+        ManuallyDrop::new(self).0.cast()
+    }
+
+    #[inline]
+    unsafe fn from_raw(ptr: NonNull<c_void>) -> Self {
+        Self(ptr.cast(), PhantomData)
+    }
+}
+
+/// The requests of a plugged task, for [`Operations::queue_rqs`].
+pub struct RequestList<'a, T: Operations> {
+    list: &'a mut bindings::rq_list,
+    _p: PhantomData<T>,
+}
+
+impl<'a, T: Operations> RequestList<'a, T> {
+    /// The list holds idle requests of `T`.
+    #[inline]
+    pub(super) fn new(list: &'a mut bindings::rq_list) -> Self {
+        Self {
+            list,
+            _p: PhantomData,
+        }
+    }
+
+    /// Takes the first request if it goes to the hardware queue whose data is at `hw`, if given.
+    #[inline]
+    pub fn pop_if(
+        &mut self,
+        matches: impl FnOnce(<T::HwData as ForeignOwnable>::Borrowed<'_>) -> bool,
+    ) -> Option<IdleRequest<T>> {
+        let rq = NonNull::new(self.list.head)?.as_ptr();
+
+        // SAFETY: The requests on the list are valid and idle and have live hardware queues. One
+        // that is taken off it is ours.
+        unsafe {
+            if !matches(OperationsVTable::<T>::hw_data((*rq).mq_hctx)) {
+                return None;
+            }
+            let next = (*rq).__bindgen_anon_1.rq_next;
+            self.list.head = next;
+            if next.is_null() {
+                self.list.tail = core::ptr::null_mut();
+            }
+            (*rq).__bindgen_anon_1.rq_next = core::ptr::null_mut();
+            Some(IdleRequest::from_raw(rq))
+        }
+    }
+
+    /// Takes the first request.
+    #[inline]
+    pub fn pop(&mut self) -> Option<IdleRequest<T>> {
+        self.pop_if(|_| true)
+    }
+
+    /// Puts a request back before all others.
+    #[inline]
+    pub fn push_front(&mut self, rq: IdleRequest<T>) {
+        let rq = rq.into_inner().release();
+
+        // SAFETY: The request is valid and on no list.
+        unsafe { (*rq).__bindgen_anon_1.rq_next = self.list.head };
+        if self.list.tail.is_null() {
+            self.list.tail = rq;
+        }
+        self.list.head = rq;
+    }
+}
+
+/// Requests that ended well, to be freed together.
+///
+/// C counterpart: `struct io_comp_batch`, `blk_mq_end_request_batch()`.
+pub struct IoCompletionBatch<T: Operations>(bindings::io_comp_batch, PhantomData<T>);
+
+impl<T: Operations> Default for IoCompletionBatch<T> {
+    #[inline]
+    fn default() -> Self {
+        Self(bindings::io_comp_batch::default(), PhantomData)
+    }
+}
+
+impl<T: Operations> IoCompletionBatch<T> {
+    /// Takes a request that ended with `status`; or ends it now, if it cannot be batched.
+    ///
+    /// C counterpart: `blk_mq_add_to_batch()`.
+    #[inline]
+    pub fn add(&mut self, rq: Request<T>, status: Status) {
+        const SCHED_TAGS: u32 = 1 << bindings::rqf_flags___RQF_SCHED_TAGS;
+        const NEED_TS: u32 = (1 << bindings::rqf_flags___RQF_IO_STAT)
+            | (1 << bindings::rqf_flags___RQF_STATS)
+            | (1 << bindings::rqf_flags___RQF_USE_SCHED);
+
+        // SAFETY: The request is valid.
+        let raw = unsafe { &mut *rq.as_raw() };
+        if status != Status::OK || raw.end_io.is_some() || raw.rq_flags & SCHED_TAGS != 0 {
+            rq.end(status);
+            return;
+        }
+
+        let batch = &mut self.0;
+        batch.need_ts |= raw.rq_flags & NEED_TS != 0;
+        raw.__bindgen_anon_1.rq_next = core::ptr::null_mut();
+        let ptr = rq.release();
+        if batch.req_list.tail.is_null() {
+            batch.req_list.head = ptr;
+        } else {
+            // SAFETY: The requests on the list are valid and ours.
+            unsafe { (*batch.req_list.tail).__bindgen_anon_1.rq_next = ptr };
+        }
+        batch.req_list.tail = ptr;
+    }
+
+    /// Ends the requests. Hold no lock.
+    #[inline]
+    pub fn end(mut self) {
+        self.flush();
+    }
+
+    #[inline]
+    fn flush(&mut self) {
+        if !self.0.req_list.head.is_null() {
+            // SAFETY: The list holds valid, started requests, whose ownership goes away.
+            unsafe { bindings::blk_mq_end_request_batch(&mut self.0) };
+        }
+    }
+}
+
+impl<T: Operations> Drop for IoCompletionBatch<T> {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+/// Reads `buf` by a request of the driver itself ([`Op::DRV_IN`]), whose data `prepare` sets
+/// before the request is queued. Waits until it ended.
+///
+/// Process context, sleeps. C counterparts: `blk_mq_alloc_request()`, `blk_execute_rq()`.
+pub fn execute_in<T: Operations, D: gen_disk::Operations>(
+    disk: &Disk<D>,
+    buf: &mut [u8],
+    prepare: impl FnOnce(Pin<&mut T::RequestData>),
+) -> Result {
+    // On the heap: the caller's buffer may be where a device cannot reach it.
+    let mut data = KVec::with_capacity(buf.len(), GFP_KERNEL)?;
+    data.extend_from_slice(buf, GFP_KERNEL)?;
+
+    // SAFETY: The queue lives as long as the disk.
+    let rq = from_err_ptr(unsafe {
+        bindings::blk_mq_alloc_request(disk.queue(), Op::DRV_IN.as_raw(), 0)
+    })?;
+    // SAFETY: The request is new, its data initialized.
+    prepare(unsafe { Pin::new_unchecked(&mut *Request::<T>::data_ptr(rq)) });
+
+    // SAFETY: The request is valid and ours until it is freed; `data` outlives its execution.
+    let ret = unsafe {
+        to_result(bindings::blk_rq_map_kern(
+            rq,
+            data.as_mut_ptr().cast(),
+            data.len() as c_uint,
+            bindings::GFP_KERNEL,
+        ))
+        .and_then(|()| Status(bindings::blk_execute_rq(rq, false)).to_result())
+    };
+    // SAFETY: As above.
+    unsafe { bindings::blk_mq_free_request(rq) };
+
+    ret?;
+    buf.copy_from_slice(&data);
+    Ok(())
+}

@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Module parameters that are visible, and may be writable, under /sys/module/.
+//!
+//! `kernel::module_param` has none yet that sysfs shows.
+//!
+//! C header: [`include/linux/moduleparam.h`](srctree/include/linux/moduleparam.h)
+
+use crate::bindings;
+use core::{
+    ffi::c_void,
+    marker::PhantomData, //
+};
+use kernel::{
+    error::{
+        from_result,
+        to_result, //
+    },
+    fmt,
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    },
+};
+
+/// A type of parameter. The value is kept in a word, so that it can be read at any time while root
+/// writes it.
+pub trait Value: Copy + 'static {
+    /// What modinfo calls the type.
+    const TYPE: &'static str;
+
+    /// Parses what the user gave; `None` for a parameter without "=". An error refuses the load of
+    /// the module, or the write; the kernel's message names the parameter and the text.
+    fn parse(text: Option<&CStr>) -> Result<Self>;
+
+    /// Prints the value as sysfs shows it, without a newline.
+    fn print(self, to: &mut dyn fmt::Write) -> fmt::Result;
+
+    /// As a word.
+    fn to_word(self) -> u32;
+
+    /// From a word that [`Self::to_word`] made.
+    fn from_word(word: u32) -> Self;
+}
+
+impl Value for u32 {
+    const TYPE: &'static str = "uint";
+
+    fn parse(text: Option<&CStr>) -> Result<Self> {
+        let mut value = 0;
+
+        // SAFETY: The text is null-terminated, `value` valid for writes.
+        to_result(unsafe {
+            bindings::kstrtouint(text.ok_or(EINVAL)?.as_char_ptr(), 0, &mut value)
+        })?;
+        Ok(value)
+    }
+
+    fn print(self, to: &mut dyn fmt::Write) -> fmt::Result {
+        write!(to, "{self}")
+    }
+
+    fn to_word(self) -> u32 {
+        self
+    }
+
+    fn from_word(word: u32) -> Self {
+        word
+    }
+}
+
+/// A parameter: a `static` that [`module_params!`](crate::module_params) declares.
+pub struct Param<T: Value> {
+    word: Atomic<u32>,
+    _p: PhantomData<T>,
+}
+
+// SAFETY: The value is an atomic word.
+unsafe impl<T: Value> Sync for Param<T> {}
+
+impl<T: Value> Param<T> {
+    /// A parameter whose default is `word`, see [`Value::to_word`].
+    pub const fn new(word: u32) -> Self {
+        Self {
+            word: Atomic::new(word),
+            _p: PhantomData,
+        }
+    }
+
+    /// The value. Any context.
+    pub fn get(&self) -> T {
+        T::from_word(self.word.load(Relaxed))
+    }
+}
+
+#[doc(hidden)]
+#[repr(transparent)]
+pub struct KernelParam(bindings::kernel_param);
+
+// SAFETY: The C side serializes its accesses.
+unsafe impl Sync for KernelParam {}
+
+struct Ops<T>(PhantomData<T>);
+
+impl<T: Value> Ops<T> {
+    const OPS: bindings::kernel_param_ops = bindings::kernel_param_ops {
+        // A parameter without "=" reaches `parse()`.
+        flags: 1, // KERNEL_PARAM_OPS_FL_NOARG
+        set: Some(set_callback::<T>),
+        get: Some(get_callback::<T>),
+        free: None,
+    };
+}
+
+impl KernelParam {
+    /// # Safety
+    ///
+    /// `module` must be the module that `param` belongs to, or null if it is built in.
+    pub const unsafe fn new<T: Value>(
+        name: &'static CStr,
+        module: *mut bindings::module,
+        mode: u16,
+        param: &'static Param<T>,
+    ) -> Self {
+        Self(bindings::kernel_param {
+            name: name.as_ptr().cast(),
+            mod_: module,
+            ops: &Ops::<T>::OPS,
+            perm: mode,
+            level: -1,
+            flags: 0,
+            __bindgen_anon_1: bindings::kernel_param__bindgen_ty_1 {
+                arg: (&raw const *param).cast_mut().cast::<c_void>(),
+            },
+        })
+    }
+}
+
+/// # Safety
+///
+/// `param` must have been made by [`KernelParam::new`] for `T`.
+unsafe fn param_of<T: Value>(param: *const bindings::kernel_param) -> &'static Param<T> {
+    // SAFETY: By this function's safety requirements.
+    unsafe { &*(*param).__bindgen_anon_1.arg.cast::<Param<T>>() }
+}
+
+unsafe extern "C" fn set_callback<T: Value>(
+    text: *const c_char,
+    param: *const bindings::kernel_param,
+) -> c_int {
+    from_result(|| {
+        // SAFETY: The text is null or null-terminated.
+        let text = (!text.is_null()).then(|| unsafe { CStr::from_char_ptr(text) });
+        let value = T::parse(text)?;
+
+        // SAFETY: These operations are those of a `Param<T>`.
+        unsafe { param_of::<T>(param) }
+            .word
+            .store(value.to_word(), Relaxed);
+        Ok(0)
+    })
+}
+
+unsafe extern "C" fn get_callback<T: Value>(
+    page: *mut c_char,
+    param: *const bindings::kernel_param,
+) -> c_int {
+    from_result(|| {
+        // SAFETY: sysfs gives a page.
+        let page = unsafe { core::slice::from_raw_parts_mut(page.cast(), kernel::page::PAGE_SIZE) };
+        let mut to = crate::page_writer::PageWriter::new(page);
+
+        // SAFETY: These operations are those of a `Param<T>`.
+        unsafe { param_of::<T>(param) }.get().print(&mut to)?;
+        fmt::Write::write_char(&mut to, '\n')?;
+        Ok(to.len() as c_int)
+    })
+}
+
+/// The length of the null-terminated string that [`join`] makes.
+#[doc(hidden)]
+pub const fn joined_len(parts: &[&str]) -> usize {
+    let mut len = 1;
+    let mut i = 0;
+
+    while i < parts.len() {
+        len += parts[i].len();
+        i += 1;
+    }
+    len
+}
+
+/// Joins strings, with a null byte at the end, to place them in a section.
+#[doc(hidden)]
+pub const fn join<const N: usize>(parts: &[&str]) -> [u8; N] {
+    let mut bytes = [0; N];
+    let (mut n, mut i) = (0, 0);
+
+    while i < parts.len() {
+        let mut j = 0;
+        while j < parts[i].len() {
+            bytes[n] = parts[i].as_bytes()[j];
+            n += 1;
+            j += 1;
+        }
+        i += 1;
+    }
+    bytes
+}
+
+/// Declares the parameters of a module: name, type, default as a word, mode in sysfs, description.
+///
+/// ```ignore
+/// module_params! {
+///     "virtio_blk":
+///     /// Docs.
+///     static QUEUE_DEPTH: u32 = 0, "queue_depth", 0o444, "Requests in flight";
+/// }
+/// ```
+#[macro_export]
+macro_rules! module_params {
+    ($module:literal: $(
+        $(#[$attr:meta])*
+        static $param:ident: $ty:ty = $word:expr, $name:literal, $mode:literal, $desc:expr;
+    )*) => {$(
+        $(#[$attr])*
+        pub(crate) static $param: $crate::module_param::Param<$ty> =
+            $crate::module_param::Param::new($word);
+
+        const _: () = {
+            #[cfg(MODULE)]
+            const PREFIX: &str = "";
+            #[cfg(not(MODULE))]
+            const PREFIX: &str = ::core::concat!($module, ".");
+
+            #[cfg(MODULE)]
+            const NAME: &str = ::core::concat!($name, "\0");
+            #[cfg(not(MODULE))]
+            const NAME: &str = ::core::concat!($module, ".", $name, "\0");
+
+            #[link_section = "__param"]
+            #[used(compiler)]
+            static PARAM: $crate::module_param::KernelParam = {
+                let name = match ::core::ffi::CStr::from_bytes_with_nul(NAME.as_bytes()) {
+                    Ok(name) => name,
+                    Err(_) => ::core::panic!("a parameter's name has a null byte"),
+                };
+                // SAFETY: `__this_module` is the module that this code is part of.
+                unsafe {
+                    $crate::module_param::KernelParam::new(
+                        name,
+                        #[cfg(MODULE)]
+                        ::core::ptr::from_ref(&::kernel::bindings::__this_module).cast_mut(),
+                        #[cfg(not(MODULE))]
+                        ::core::ptr::null_mut(),
+                        $mode,
+                        &$param,
+                    )
+                }
+            };
+
+            const PARM: &[&str] = &[PREFIX, "parm=", $name, ":", $desc];
+            #[link_section = ".modinfo"]
+            #[used(compiler)]
+            static PARM_INFO: [u8; $crate::module_param::joined_len(PARM)] =
+                $crate::module_param::join(PARM);
+
+            const TYPE: &[&str] = &[
+                PREFIX, "parmtype=", $name, ":", <$ty as $crate::module_param::Value>::TYPE,
+            ];
+            #[link_section = ".modinfo"]
+            #[used(compiler)]
+            static TYPE_INFO: [u8; $crate::module_param::joined_len(TYPE)] =
+                $crate::module_param::join(TYPE);
+        };
+    )*};
+}

@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Abstractions for the virtio bus.
+//!
+//! C header: [`include/linux/virtio.h`](srctree/include/linux/virtio.h)
+
+pub mod config;
+pub mod queue;
+pub mod queues;
+pub mod sg;
+pub mod state;
+
+use self::state::State;
+use crate::bindings;
+use core::{
+    marker::PhantomData,
+    mem::offset_of,
+    pin::Pin,
+    ptr::NonNull, //
+};
+use kernel::{
+    device,
+    device_id::RawDeviceId,
+    driver,
+    error::{
+        from_result,
+        to_result, //
+    },
+    prelude::*,
+    types::{
+        ForeignOwnable,
+        Opaque, //
+    },
+    ThisModule, //
+};
+
+/// An adapter for the registration of virtio drivers.
+pub struct Adapter<T: Driver>(T);
+
+// SAFETY:
+// - `bindings::virtio_driver` is a C type declared as `repr(C)`.
+// - `T::Data` is the type of the driver's device private data.
+// - `struct virtio_driver` embeds a `struct device_driver` at `DEVICE_DRIVER_OFFSET`.
+unsafe impl<T: Driver> driver::DriverLayout for Adapter<T> {
+    type DriverType = bindings::virtio_driver;
+    type DriverData<'bound> = T::Data<'bound>;
+    const DEVICE_DRIVER_OFFSET: usize = offset_of!(Self::DriverType, driver);
+}
+
+// SAFETY: A call to `unregister` for a given instance of `DriverType` is guaranteed to be valid if
+// a preceding call to `register` has been successful.
+unsafe impl<T: Driver> driver::RegistrationOps for Adapter<T> {
+    unsafe fn register(
+        vdrv: &Opaque<Self::DriverType>,
+        name: &'static CStr,
+        module: &'static ThisModule,
+    ) -> Result {
+        // SAFETY: It's safe to set the fields of `struct virtio_driver` on initialization.
+        unsafe {
+            let vdrv = vdrv.get();
+            (*vdrv).driver.name = name.as_char_ptr();
+            (*vdrv).id_table = T::ID_TABLE.as_ptr();
+            (*vdrv).feature_table = T::FEATURES.as_ptr();
+            (*vdrv).feature_table_size = T::FEATURES.len() as u32;
+            (*vdrv).feature_table_legacy = T::FEATURES_LEGACY.as_ptr();
+            (*vdrv).feature_table_size_legacy = T::FEATURES_LEGACY.len() as u32;
+            (*vdrv).probe = Some(Self::probe_callback);
+            (*vdrv).remove = Some(Self::remove_callback);
+            if T::HAS_CONFIG_CHANGED {
+                (*vdrv).config_changed = Some(Self::config_changed_callback);
+            }
+        }
+
+        // SAFETY: `vdrv` is guaranteed to be a valid `DriverType`.
+        to_result(unsafe { bindings::__register_virtio_driver(vdrv.get(), module.as_ptr()) })
+    }
+
+    unsafe fn unregister(vdrv: &Opaque<Self::DriverType>) {
+        // SAFETY: `vdrv` is guaranteed to be a valid `DriverType`.
+        unsafe { bindings::unregister_virtio_driver(vdrv.get()) }
+    }
+}
+
+impl<T: Driver> Adapter<T> {
+    extern "C" fn probe_callback(vdev: *mut bindings::virtio_device) -> c_int {
+        // SAFETY: The virtio bus only ever calls the probe callback with a valid pointer to a
+        // `struct virtio_device`.
+        //
+        // INVARIANT: `vdev` is valid for the duration of `probe_callback()`.
+        let dev = unsafe { &*vdev.cast::<Device<device::CoreInternal<'_>>>() };
+
+        from_result(|| {
+            let state = State::new(dev)?;
+            // SAFETY: `vdev` is valid, and `priv` belongs to its driver.
+            unsafe { (*vdev).priv_ = state.into_foreign().cast() };
+
+            if let Err(e) = dev.as_ref().set_drvdata(T::probe(dev)) {
+                Self::release(dev);
+                return Err(e);
+            }
+            Ok(0)
+        })
+    }
+
+    /// Ends the binding: nobody can use the device any more, the virtqueues go, the device is
+    /// reset.
+    fn release(dev: &Device<device::CoreInternal<'_>>) {
+        let vdev = dev.as_raw();
+
+        dev.state().binding.revoke();
+        drop(dev.state().queues.lock().take());
+        if dev.status() != 0 {
+            dev.reset();
+        }
+
+        // SAFETY: `probe_callback()` stored the state; the virtqueues, whose callbacks read it,
+        // are gone.
+        unsafe {
+            let state = (*vdev).priv_;
+            (*vdev).priv_ = core::ptr::null_mut();
+            drop(Pin::<KBox<State>>::from_foreign(state.cast()));
+        }
+    }
+
+    /// The one right order of teardown: the driver stops its users, its data goes, the device is
+    /// reset, buffers that it did not use go back to their owners, the virtqueues go.
+    /// `virtio_dev_remove()` warns if the device still runs when this returns, so the data cannot
+    /// wait for the driver core's `post_unbind`.
+    extern "C" fn remove_callback(vdev: *mut bindings::virtio_device) {
+        // SAFETY: As in `probe_callback()`.
+        let dev = unsafe { &*vdev.cast::<Device<device::CoreInternal<'_>>>() };
+
+        // SAFETY: `remove_callback` is only ever called after a successful call to
+        // `probe_callback`, hence `set_drvdata()` stored a `Pin<KBox<T::Data<'_>>>`.
+        let data = unsafe { dev.as_ref().drvdata_borrow::<T::Data<'_>>() };
+        T::unbind(dev, data);
+
+        // SAFETY: `vdev` is valid, see above.
+        let base = unsafe { &raw mut (*vdev).dev };
+        // SAFETY: `base` is valid; nothing borrows the data any more, and with the pointer
+        // cleared, the driver core's `post_unbind` finds nothing to drop.
+        unsafe {
+            let ptr = bindings::dev_get_drvdata(base);
+            bindings::dev_set_drvdata(base, core::ptr::null_mut());
+            drop(Pin::<KBox<T::Data<'_>>>::from_foreign(ptr.cast()));
+        }
+
+        Self::release(dev);
+    }
+
+    extern "C" fn config_changed_callback(vdev: *mut bindings::virtio_device) {
+        // SAFETY: The virtio core calls this with a valid pointer to a bound
+        // `struct virtio_device`.
+        let dev = unsafe { &*vdev.cast::<Device<device::CoreInternal<'_>>>() };
+
+        // SAFETY: The virtio core calls this only between the end of a successful probe and
+        // `virtio_config_core_disable()`, which precedes `remove`, and never across these.
+        let data = unsafe { dev.as_ref().drvdata_borrow::<T::Data<'_>>() };
+        T::config_changed(dev, data);
+    }
+}
+
+/// Abstraction for `struct virtio_device_id`.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+pub struct DeviceId(bindings::virtio_device_id);
+
+impl DeviceId {
+    /// Matches every vendor's device of type `device` (`VIRTIO_ID_*`).
+    pub const fn new(device: u32) -> Self {
+        Self(bindings::virtio_device_id {
+            device,
+            vendor: bindings::VIRTIO_DEV_ANY_ID,
+        })
+    }
+}
+
+// SAFETY: `DeviceId` is a `#[repr(transparent)]` wrapper of `virtio_device_id` and does not add
+// additional invariants, so it's safe to transmute to `RawType`.
+unsafe impl RawDeviceId for DeviceId {
+    type RawType = bindings::virtio_device_id;
+}
+
+/// Table of the device ids that a driver serves. `struct virtio_device_id` has no room for driver
+/// data, so a table carries none.
+pub type IdTable = &'static dyn kernel::device_id::IdTable<DeviceId, ()>;
+
+/// Creates a virtio `IdTable` with its alias for modpost.
+#[macro_export]
+macro_rules! virtio_device_table {
+    ($table_name:ident, [$($id:expr),* $(,)?]) => {
+        ::kernel::module_device_table!(
+            "virtio", $crate::virtio::DeviceId, $table_name, @none, [$($id),*]
+        );
+    };
+}
+
+/// The virtio driver trait.
+///
+/// C counterpart: `struct virtio_driver`.
+#[vtable]
+pub trait Driver: Sized {
+    /// The type of the driver's bus device private data, dropped right after [`Driver::unbind`]
+    /// and before the virtqueues are torn down.
+    type Data<'bound>: Send + Sync + 'bound;
+
+    /// The table of device ids supported by the driver.
+    const ID_TABLE: IdTable;
+
+    /// The feature bits that the driver understands on a device that offers `VIRTIO_F_VERSION_1`.
+    const FEATURES: &'static [u32];
+
+    /// The feature bits that the driver understands on a legacy device.
+    const FEATURES_LEGACY: &'static [u32] = Self::FEATURES;
+
+    /// Probes a device, with its features negotiated (`FEATURES_OK`).
+    ///
+    /// Process context, may sleep. The driver finds its virtqueues, declares the device ready
+    /// ([`Device::ready`]) and only then does I/O.
+    fn probe<'bound>(
+        dev: &'bound Device<device::Core<'_>>,
+    ) -> impl PinInit<Self::Data<'bound>, Error> + 'bound;
+
+    /// Stops all users of the device. Process context, may sleep; the device still works.
+    fn unbind<'bound>(dev: &'bound Device<device::Core<'_>>, this: Pin<&Self::Data<'bound>>) {
+        let _ = (dev, this);
+    }
+
+    /// The device changed its configuration space. May be called in interrupt context with the
+    /// device's config lock held: schedule work, do not read the configuration here.
+    fn config_changed<'bound>(dev: &'bound Device<device::Bound>, this: Pin<&Self::Data<'bound>>) {
+        let _ = (dev, this);
+        build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
+    }
+}
+
+/// The virtio device representation.
+///
+/// # Invariants
+///
+/// A [`Device`] instance represents a valid `struct virtio_device` created by the C portion of the
+/// kernel.
+#[repr(transparent)]
+pub struct Device<Ctx: device::DeviceContext = device::Normal>(
+    Opaque<bindings::virtio_device>,
+    PhantomData<Ctx>,
+);
+
+impl<Ctx: device::DeviceContext> Device<Ctx> {
+    #[inline]
+    pub(crate) fn as_raw(&self) -> *mut bindings::virtio_device {
+        self.0.get()
+    }
+
+    /// Whether feature bit `feature` was negotiated.
+    ///
+    /// C counterpart: `virtio_has_feature()`.
+    #[inline]
+    pub fn has_feature(&self, feature: u32) -> bool {
+        const WORDS: usize = size_of::<bindings::virtio_device__bindgen_ty_1>() / 8;
+
+        // SAFETY: `self.as_raw()` is valid by the type invariant; features do not change while a
+        // driver can see the device. The union is an array of 64-bit words, however it is named.
+        let words = unsafe {
+            (&raw const (*self.as_raw()).__bindgen_anon_1)
+                .cast::<[u64; WORDS]>()
+                .read()
+        };
+
+        words
+            .get(feature as usize / 64)
+            .is_some_and(|word| word & (1 << (feature % 64)) != 0)
+    }
+
+    /// The byte order of multi-byte fields: little-endian, but for legacy devices the guest's.
+    pub fn is_little_endian(&self) -> bool {
+        self.has_feature(bindings::VIRTIO_F_VERSION_1) || cfg!(target_endian = "little")
+    }
+}
+
+impl Device<device::Bound> {
+    /// The largest buffer in bytes that the device's DMA path maps at once.
+    ///
+    /// C counterpart: `virtio_max_dma_size()`.
+    pub fn max_dma_size(&self) -> usize {
+        // SAFETY: `self.as_raw()` is a valid, bound device.
+        unsafe { bindings::virtio_max_dma_size(self.as_raw()) }
+    }
+
+    /// Sets `DRIVER_OK`: from here on the device serves the virtqueues and may interrupt.
+    ///
+    /// May sleep. C counterpart: `virtio_device_ready()`, which must be called once; a second
+    /// call is ignored here.
+    pub fn ready(&self) {
+        if self.status() & bindings::VIRTIO_CONFIG_S_DRIVER_OK as u8 == 0 {
+            // SAFETY: `self.as_raw()` is a valid, bound device that is not ready yet.
+            unsafe { bindings::storage_device_ready(self.as_raw()) };
+        }
+    }
+
+    /// Reads the device status byte. May sleep.
+    pub fn status(&self) -> u8 {
+        // SAFETY: Every transport provides `get_status`; the device is bound.
+        unsafe {
+            let get_status = (*(*self.as_raw()).config).get_status;
+            get_status.map_or(0, |f| f(self.as_raw()))
+        }
+    }
+
+    /// Resets the device: no DMA and no interrupts after this returns. May sleep.
+    pub(crate) fn reset(&self) {
+        // SAFETY: `self.as_raw()` is a valid, bound device.
+        unsafe { bindings::virtio_reset_device(self.as_raw()) };
+    }
+}
+
+// SAFETY: `Device` is a transparent wrapper of a type that doesn't depend on `Device`'s generic
+// argument.
+kernel::impl_device_context_deref!(unsafe { Device });
+kernel::impl_device_context_into_aref!(Device);
+
+// SAFETY: Instances of `Device` are always reference-counted.
+unsafe impl kernel::sync::aref::AlwaysRefCounted for Device {
+    fn inc_ref(&self) {
+        // SAFETY: The existence of a shared reference guarantees that the refcount is non-zero.
+        unsafe { bindings::get_device(&raw mut (*self.as_raw()).dev) };
+    }
+
+    unsafe fn dec_ref(obj: NonNull<Self>) {
+        let vdev = obj.cast::<bindings::virtio_device>().as_ptr();
+
+        // SAFETY: The safety requirements guarantee that the refcount is non-zero.
+        unsafe { bindings::put_device(&raw mut (*vdev).dev) }
+    }
+}
+
+impl<Ctx: device::DeviceContext> AsRef<device::Device<Ctx>> for Device<Ctx> {
+    fn as_ref(&self) -> &device::Device<Ctx> {
+        // SAFETY: By the type invariant of `Self`, `self.as_raw()` is a pointer to a valid
+        // `struct virtio_device`, and `dev` in it is a valid `struct device`.
+        unsafe { device::Device::from_raw(&raw mut (*self.as_raw()).dev) }
+    }
+}
+
+// SAFETY: A `Device` is always reference-counted and can be released from any thread.
+unsafe impl Send for Device {}
+
+// SAFETY: `Device` can be shared among threads because all methods of `Device`
+// (i.e. `Device<Normal>) are thread safe.
+unsafe impl Sync for Device {}
+
+// SAFETY: Same as `Device<Normal>`: `Bound` is a zero-sized type-state marker that does not affect
+// thread safety.
+unsafe impl Sync for Device<device::Bound> {}

@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Scatterlists for virtqueues, and the header and footer that frame a command's data.
+//!
+//! A virtqueue copies a scatterlist into descriptors at once and never looks at it again. So there
+//! is one table for each queue, used under the queue's lock: no table for each request, nothing to
+//! allocate, and the same few cache lines for every I/O.
+
+use crate::bindings;
+use core::{
+    marker::PhantomPinned,
+    pin::Pin, //
+};
+use kernel::{
+    alloc::KVVec,
+    prelude::*, //
+};
+
+/// Flag of `scatterlist::page_link`: the last entry of a list.
+const SG_END: usize = 0x2;
+
+/// A stretch of memory that the device reads or writes, as a scatterlist entry holds it.
+#[derive(Clone, Copy)]
+pub(crate) struct Segment {
+    pub(crate) page: *mut bindings::page,
+    pub(crate) offset: u32,
+    pub(crate) len: u32,
+}
+
+impl Segment {
+    /// # Safety
+    ///
+    /// `ptr` must lie in the kernel's linear mapping, as all memory of `kmalloc()` and of blk-mq
+    /// requests does.
+    pub(crate) unsafe fn new(ptr: *const u8, len: usize) -> Self {
+        Self {
+            // SAFETY: By this function's safety requirements.
+            page: unsafe { bindings::storage_virt_to_page(ptr.cast()) },
+            offset: (ptr as usize % kernel::page::PAGE_SIZE) as u32,
+            len: len as u32,
+        }
+    }
+}
+
+/// The scatterlist of a queue: filled for one command, then added to the ring.
+///
+/// The entries that the device reads come first, then those that it writes.
+pub struct SgTable {
+    entries: KVVec<bindings::scatterlist>,
+    used: usize,
+    readable: usize,
+}
+
+// SAFETY: The pointers in the entries are dead once `add()` returned.
+unsafe impl Send for SgTable {}
+
+impl SgTable {
+    pub(crate) fn new(capacity: usize) -> Result<Self> {
+        let mut entries = KVVec::with_capacity(capacity, GFP_KERNEL)?;
+        for _ in 0..capacity {
+            entries.push(bindings::scatterlist::default(), GFP_KERNEL)?;
+        }
+        Ok(Self {
+            entries,
+            used: 0,
+            readable: 0,
+        })
+    }
+
+    pub(crate) const fn empty() -> Self {
+        Self {
+            entries: KVVec::new(),
+            used: 0,
+            readable: 0,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn clear(&mut self) {
+        self.used = 0;
+        self.readable = 0;
+    }
+
+    /// Appends an entry; fails with [`ENOBUFS`] if the table is full.
+    #[inline]
+    pub(crate) fn push(&mut self, seg: Segment) -> Result {
+        let entry = self.entries.get_mut(self.used).ok_or(ENOBUFS)?;
+
+        entry.page_link = seg.page as usize;
+        entry.offset = seg.offset;
+        entry.length = seg.len;
+        self.used += 1;
+        Ok(())
+    }
+
+    /// The entries that are still free, to be filled by C code that ends the list itself.
+    #[inline]
+    pub(crate) fn spare(&mut self) -> &mut [bindings::scatterlist] {
+        &mut self.entries[self.used..]
+    }
+
+    /// Accounts for `n` entries that were written into [`Self::spare`].
+    #[inline]
+    pub(crate) fn commit(&mut self, n: usize) {
+        self.used = (self.used + n).min(self.entries.len());
+        // The next entry continues the list.
+        if let Some(last) = self.used.checked_sub(1) {
+            self.entries[last].page_link &= !SG_END;
+        }
+    }
+
+    /// All entries so far are read by the device; those that follow are written by it.
+    #[inline]
+    pub(crate) fn end_readable(&mut self) {
+        self.readable = self.used;
+    }
+
+    /// The readable and the writable list in the form of `virtqueue_add_sgs()`, with the count of
+    /// each (0 or 1). The lists are valid until the table is changed.
+    #[inline]
+    pub(crate) fn lists(&mut self) -> ([*mut bindings::scatterlist; 2], u32, u32) {
+        let (readable, used) = (self.readable, self.used);
+        let base = self.entries.as_mut_ptr();
+        let mut lists = [core::ptr::null_mut(); 2];
+        let mut n = 0;
+
+        if readable > 0 {
+            self.entries[readable - 1].page_link |= SG_END;
+            lists[n] = base;
+            n += 1;
+        }
+        if used > readable {
+            self.entries[used - 1].page_link |= SG_END;
+            lists[n] = base.wrapping_add(readable);
+        }
+        (lists, n as u32, u32::from(used > readable))
+    }
+}
+
+/// Plain data that a device may read: every byte of it is initialized.
+///
+/// # Safety
+///
+/// The type must be `repr(C)` or primitive, without padding.
+pub unsafe trait DeviceReadable: Send {}
+
+/// Plain data that a device may write: valid for any bytes.
+///
+/// # Safety
+///
+/// The type must be `repr(C)` or primitive, and valid for every bit pattern.
+pub unsafe trait DeviceWritable: Copy + Send {}
+
+// SAFETY: An integer has no padding.
+unsafe impl DeviceReadable for u8 {}
+// SAFETY: An integer is valid for every bit pattern.
+unsafe impl DeviceWritable for u8 {}
+
+/// Declares a `repr(C)` wire structure of unsigned integers that a device may read.
+///
+/// The sizes of the fields must add up to the size of the structure, which is checked when the
+/// code is compiled.
+#[macro_export]
+macro_rules! device_readable {
+    (
+        $(#[$attr:meta])*
+        $vis:vis struct $name:ident {
+            $($(#[$field_attr:meta])* $field_vis:vis $field:ident : $ty:ty),* $(,)?
+        }
+    ) => {
+        $(#[$attr])*
+        #[repr(C)]
+        $vis struct $name {
+            $($(#[$field_attr])* $field_vis $field: $ty),*
+        }
+
+        const _: () = {
+            const fn unsigned<T: $crate::virtio::config::Field>() -> usize {
+                ::core::mem::size_of::<T>()
+            }
+            ::core::assert!(0 $(+ unsigned::<$ty>())* == ::core::mem::size_of::<$name>());
+        };
+
+        // SAFETY: The structure is `repr(C)`, of integers only, and its fields fill it.
+        unsafe impl $crate::virtio::sg::DeviceReadable for $name {}
+    };
+}
+
+/// The frame of a command: a header that the device reads and a footer that it writes; the data,
+/// if any, lies between them in the descriptor chain.
+///
+/// It is pinned, and its memory is looked up once, when it is made, not for each command.
+#[pin_data]
+pub struct Envelope<H: DeviceReadable, F: DeviceWritable> {
+    header: H,
+    footer: F,
+    header_segment: Segment,
+    footer_segment: Segment,
+    #[pin]
+    _pin: PhantomPinned,
+}
+
+// SAFETY: The raw page pointers are addresses for the device, never followed by the CPU.
+unsafe impl<H: DeviceReadable, F: DeviceWritable> Send for Envelope<H, F> {}
+// SAFETY: Through a shared reference, an envelope can only be read.
+unsafe impl<H: DeviceReadable, F: DeviceWritable> Sync for Envelope<H, F> {}
+
+impl<H: DeviceReadable, F: DeviceWritable> Envelope<H, F> {
+    /// Makes an envelope in place.
+    ///
+    /// The place must be in the kernel's linear mapping: a `KBox` or a request's private data. A
+    /// `VBox` or a stack would need a mapping of its own; so this is for the abstractions only.
+    pub(crate) fn new(header: H, footer: F) -> impl PinInit<Self, Error> {
+        let init = move |slot: *mut Self| {
+            // SAFETY: `slot` is valid for writes, and it lies in memory of `kmalloc()` or of a
+            // blk-mq request, see above.
+            unsafe {
+                let h = &raw mut (*slot).header;
+                let f = &raw mut (*slot).footer;
+                h.write(header);
+                f.write(footer);
+                (&raw mut (*slot).header_segment).write(Segment::new(h.cast(), size_of::<H>()));
+                (&raw mut (*slot).footer_segment).write(Segment::new(f.cast(), size_of::<F>()));
+            }
+            Ok(())
+        };
+
+        // SAFETY: All fields are initialized (`_pin` has no size), and `Ok` is returned only then.
+        unsafe { pin_init::pin_init_from_closure(init) }
+    }
+
+    /// Sets the header, and the footer to `footer`: a value that only the device can replace by a
+    /// success.
+    #[inline]
+    pub fn set(self: Pin<&mut Self>, header: H, footer: F) {
+        // SAFETY: Nothing is moved; `header` and `footer` are not structurally pinned.
+        let this = unsafe { self.get_unchecked_mut() };
+
+        this.header = header;
+        this.footer = footer;
+    }
+
+    /// Overwrites the footer, for example to remember that a completion was bad.
+    #[inline]
+    pub fn set_footer(self: Pin<&mut Self>, footer: F) {
+        // SAFETY: Nothing is moved; `footer` is not structurally pinned.
+        unsafe { self.get_unchecked_mut() }.footer = footer;
+    }
+
+    /// What the device wrote, once the command has come back.
+    #[inline]
+    pub fn footer(&self) -> F {
+        // SAFETY: The reference is valid; volatile, since a device wrote it. A hostile one may
+        // still write: `F` is valid for any bytes.
+        unsafe { (&raw const self.footer).read_volatile() }
+    }
+
+    #[inline]
+    pub(crate) fn header_segment(&self) -> Segment {
+        self.header_segment
+    }
+
+    #[inline]
+    pub(crate) fn footer_segment(&self) -> Segment {
+        self.footer_segment
+    }
+}

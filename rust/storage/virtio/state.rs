@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the bus layer keeps for each bound device, in `virtio_device::priv`.
+//!
+//! Queue contexts and the right to touch the device belong to the bus layer, not to the driver's
+//! data: interrupts come before that data exists, and teardown must not depend on it.
+
+use super::{
+    queues::QueueSet,
+    Device, //
+};
+use core::ffi::c_void;
+use kernel::{
+    device,
+    new_mutex,
+    prelude::*,
+    sync::{
+        aref::ARef,
+        Arc,
+        Mutex, //
+    },
+};
+
+/// The right to use a device from contexts that may outlive its binding, such as a sysfs file of
+/// its disk or a work item.
+#[pin_data]
+pub struct Binding {
+    dev: ARef<Device>,
+    #[pin]
+    bound: Mutex<bool>,
+}
+
+impl Binding {
+    pub(super) fn new(dev: &Device<device::Bound>) -> impl PinInit<Self, Error> + '_ {
+        try_pin_init!(Self {
+            dev: dev.into(),
+            bound <- new_mutex!(true),
+        }? Error)
+    }
+
+    /// Runs `f` on the device, and keeps the device bound so long; fails with [`ENXIO`] if it was
+    /// unbound. May sleep.
+    pub fn with<R>(&self, f: impl FnOnce(&Device<device::Bound>) -> Result<R>) -> Result<R> {
+        let bound = self.bound.lock();
+
+        if !*bound {
+            return Err(ENXIO);
+        }
+        let dev: *const Device = &*self.dev;
+        // SAFETY: `Device` is the same for all contexts. The device is bound, and `revoke()`, which
+        // precedes the end of its binding, waits for the lock.
+        f(unsafe { &*dev.cast::<Device<device::Bound>>() })
+    }
+
+    /// The device, whether it is bound or not: to print messages, say.
+    pub fn device(&self) -> &Device {
+        &self.dev
+    }
+
+    pub(super) fn revoke(&self) {
+        *self.bound.lock() = false;
+    }
+}
+
+/// The state of a bound device.
+#[pin_data]
+pub(super) struct State {
+    /// For each virtqueue, by number, its `Queue<H>`; read by interrupts. First, so that
+    /// the callback need not know the rest.
+    pub(super) table: *const *const c_void,
+    #[pin]
+    pub(super) queues: Mutex<Option<QueueSet>>,
+    pub(super) binding: Arc<Binding>,
+}
+
+impl State {
+    pub(super) fn new(dev: &Device<device::Bound>) -> Result<Pin<KBox<Self>>> {
+        let binding = Arc::pin_init(Binding::new(dev), GFP_KERNEL)?;
+
+        KBox::pin_init(
+            try_pin_init!(Self {
+                table: core::ptr::null(),
+                queues <- new_mutex!(None),
+                binding,
+            }? Error),
+            GFP_KERNEL,
+        )
+    }
+}
+
+impl Device<device::Bound> {
+    /// The state that `probe_callback()` stored.
+    pub(super) fn state(&self) -> &State {
+        // SAFETY: The adapter sets `priv` before it calls the driver's `probe`, and frees the
+        // state after the driver's data, when no `Device<Bound>` is left.
+        unsafe { &*(*self.as_raw()).priv_.cast::<State>() }
+    }
+
+    /// The right to use this device later.
+    pub fn binding(&self) -> Arc<Binding> {
+        self.state().binding.clone()
+    }
+}

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A workqueue of a module's own: unloading the module waits for all its work.
+//!
+//! The kernel crate has only the system's workqueues, on which work may still wait when the code
+//! that it would run is unloaded.
+//!
+//! C header: [`include/linux/workqueue.h`](srctree/include/linux/workqueue.h)
+
+use crate::bindings;
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Acquire,
+            Release, //
+        },
+        rcu,
+        Arc, //
+    },
+    workqueue::{
+        self,
+        HasWork,
+        WorkItem, //
+    },
+};
+
+/// A module's workqueue, to be declared as a `static`.
+pub struct ModuleWorkqueue(Atomic<usize>);
+
+impl ModuleWorkqueue {
+    /// A workqueue that does not exist yet.
+    pub const fn new() -> Self {
+        Self(Atomic::new(0))
+    }
+
+    /// Makes the workqueue, for as long as the guard lives. To be called once, when the module is
+    /// loaded. May sleep.
+    pub fn create(&'static self, name: &'static CStr) -> Result<ModuleWorkqueueGuard> {
+        const WQ_MEM_RECLAIM: u32 = bindings::wq_flags_WQ_MEM_RECLAIM;
+        const WQ_PERCPU: u32 = bindings::wq_flags_WQ_PERCPU;
+
+        // SAFETY: The format takes the one string that follows.
+        let wq = unsafe {
+            bindings::alloc_workqueue_noprof(
+                c"%s".as_char_ptr(),
+                WQ_MEM_RECLAIM | WQ_PERCPU,
+                0,
+                name.as_char_ptr(),
+            )
+        };
+
+        if wq.is_null() {
+            return Err(ENOMEM);
+        }
+        self.0.store(wq as usize, Release);
+        Ok(ModuleWorkqueueGuard(self))
+    }
+
+    /// Enqueues `work`; `false` if it waits already, or if the module is being unloaded. Any
+    /// context.
+    pub fn enqueue<T, const ID: u64>(&self, work: Arc<T>) -> bool
+    where
+        T: WorkItem<ID, Pointer = Arc<T>> + HasWork<T, ID> + Send + Sync + 'static,
+    {
+        let _rcu = rcu::read_lock();
+        let wq = self.0.load(Acquire) as *const bindings::workqueue_struct;
+
+        if wq.is_null() {
+            return false;
+        }
+        // SAFETY: The guard destroys the workqueue a grace period after it has cleared the pointer.
+        let queue = unsafe { workqueue::Queue::from_raw(wq) };
+        queue.enqueue::<_, ID>(work).is_ok()
+    }
+}
+
+impl Default for ModuleWorkqueue {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The life of a [`ModuleWorkqueue`]: dropping it waits for all work.
+pub struct ModuleWorkqueueGuard(&'static ModuleWorkqueue);
+
+impl Drop for ModuleWorkqueueGuard {
+    fn drop(&mut self) {
+        let wq = self.0 .0.xchg(0, Release) as *mut bindings::workqueue_struct;
+
+        rcu::synchronize_rcu();
+        // SAFETY: `create()` made the workqueue, and nobody can enqueue any more.
+        unsafe { bindings::destroy_workqueue(wq) };
+    }
+}
