@@ -28,8 +28,6 @@ use kernel::{
         CondVar, //
     },
     time::{
-        delay::fsleep,
-        Delta,
         Instant,
         Monotonic, //
     },
@@ -53,9 +51,6 @@ use storage::{
         Queue, //
     },
 };
-
-/// How long a removal waits for the device to answer what is in flight: the timeout of a request.
-const DRAIN_SECONDS: i64 = 30;
 
 /// The path of a disk's bios: a queue for each CPU, as far as the device has them.
 pub(crate) struct BioPath {
@@ -380,22 +375,26 @@ impl BioPath {
         }
     }
 
-    /// Waits until nothing is in flight; `false` if that takes too long. Nobody may submit.
-    pub(crate) fn drain(&self) -> bool {
-        let began = Instant::<Monotonic>::now();
+    /// Whether a ring can work no more.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.queues
+            .iter()
+            .any(|queue| queue.lock().ring.is_broken())
+    }
 
-        self.queues.iter().all(|queue| loop {
+    /// Whether nothing is in flight, nor waits to be.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.queues.iter().all(|queue| {
             let guard = queue.lock();
-            let idle = guard.ring.in_flight() == 0 && guard.state.line.is_empty();
-            drop(guard);
 
-            if idle {
-                return true;
-            }
-            if began.elapsed() > Delta::from_secs(DRAIN_SECONDS) {
-                return false;
-            }
-            fsleep(Delta::from_millis(1));
+            guard.ring.in_flight() == 0 && guard.state.line.is_empty()
+        })
+    }
+
+    /// How much the device has done so far.
+    pub(crate) fn completed(&self) -> usize {
+        self.queues.iter().fold(0, |sum, queue| {
+            sum.wrapping_add(queue.lock().ring.completed())
         })
     }
 }

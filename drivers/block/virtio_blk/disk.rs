@@ -7,12 +7,16 @@ use crate::{
     limits,
     names::DiskIndex,
     recovery::Recovery,
-    request_path::RequestPath,
+    request_path::{
+        self,
+        RequestPath, //
+    },
     wire::{
         self,
         Command,
         Header, //
     },
+    WORKQUEUE,
 };
 use core::mem::offset_of;
 use kernel::{
@@ -23,9 +27,19 @@ use kernel::{
     new_work,
     prelude::*,
     sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         Arc,
         ArcBorrow,
         Mutex, //
+    },
+    time::{
+        delay::fsleep,
+        Delta,
+        Instant,
+        Monotonic, //
     },
     workqueue::{
         Work,
@@ -58,10 +72,20 @@ use storage::{
 
 /// The path of a disk's I/O.
 pub(crate) enum Path {
-    /// Request mode; the queues are blk-mq's.
-    Request,
+    /// Request mode.
+    Request(Arc<request_path::Queues>),
     /// Bio mode.
     Bio(Arc<BioPath>),
+}
+
+impl Path {
+    /// Whether a ring can work no more: the device broke it, or is gone.
+    fn is_broken(&self) -> bool {
+        match self {
+            Self::Request(queues) => queues.is_broken(),
+            Self::Bio(path) => path.is_broken(),
+        }
+    }
 }
 
 /// What lives as long as somebody has the disk open.
@@ -93,7 +117,7 @@ impl gen_disk::Operations for BlkDisk {
         match &data.path {
             Path::Bio(path) => path.submit(bio),
             // blk-mq takes the bios of such a disk; one that comes here ends with an error.
-            Path::Request => drop(bio),
+            Path::Request(_) => drop(bio),
         }
     }
 
@@ -118,7 +142,7 @@ impl DiskAttribute<BlkDisk> for Serial {
         let data = disk.data();
 
         let ret = match &data.path {
-            Path::Request => mq::request::execute_in::<RequestPath, _>(disk, &mut id, |frame| {
+            Path::Request(_) => mq::request::execute_in::<RequestPath, _>(disk, &mut id, |frame| {
                 let header = Header::new(data.little_endian, Command::GetId, 0, 0);
                 frame.set(header, wire::STATUS_NONE);
             }),
@@ -187,7 +211,7 @@ impl DiskAttribute<BlkDisk> for IoPath {
 
     fn show(disk: &Disk<BlkDisk>, to: &mut dyn fmt::Write) -> Result {
         let name = match disk.data().path {
-            Path::Request => "request",
+            Path::Request(_) => "request",
             Path::Bio(_) => "bio",
         };
 
@@ -218,12 +242,26 @@ pub(crate) struct BoundDisk {
     /// The disk was not removed yet.
     #[pin]
     live: Mutex<bool>,
+    removed: Atomic<bool>,
     #[pin]
-    work: Work<BoundDisk>,
+    resize: Work<BoundDisk, RESIZE>,
+    #[pin]
+    watch: Work<BoundDisk, WATCH>,
 }
 
+/// Names of the two kinds of work.
+pub(crate) const RESIZE: u64 = 0;
+const WATCH: u64 = 1;
+
+/// How long a removal waits for a device that makes no progress: the timeout of a request.
+const PATIENCE: Delta = Delta::from_secs(30);
+
+/// How often a removal looks.
+const TICK: Delta = Delta::from_millis(5);
+
 impl_has_work! {
-    impl HasWork<Self> for BoundDisk { self.work }
+    impl HasWork<Self, { RESIZE }> for BoundDisk { self.resize }
+    impl HasWork<Self, { WATCH }> for BoundDisk { self.watch }
 }
 
 impl BoundDisk {
@@ -233,7 +271,9 @@ impl BoundDisk {
                 gen_disk,
                 shared,
                 live <- new_mutex!(true),
-                work <- new_work!("virtio_blk::resize"),
+                removed: Atomic::new(false),
+                resize <- new_work!("virtio_blk::resize"),
+                watch <- new_work!("virtio_blk::watch"),
             }),
             GFP_KERNEL,
         )
@@ -256,23 +296,59 @@ impl BoundDisk {
         );
     }
 
-    /// Removes the disk, and waits until nothing is in flight.
-    pub(crate) fn remove(&self, dev: &Device<Bound>) {
+    /// Removes the disk, and waits until nothing is in flight. A device that is gone, or does not
+    /// answer, does not hold that up for ever: what is in flight then fails.
+    pub(crate) fn remove(self: &Arc<Self>, dev: &Device<Bound>) {
         *self.live.lock() = false;
 
-        self.shared.recovery.removing();
-        self.gen_disk.remove();
-        if let Path::Bio(path) = &self.shared.path {
-            if !path.drain() {
-                dev_err!(dev, "the device does not answer: what is in flight fails\n");
-                dev.cancel_queues();
+        if self.shared.path.is_broken() {
+            dev.cancel_queues();
+        }
+        match &self.shared.path {
+            // blk-mq watches requests by itself, see `timed_out()`, and waits for them.
+            Path::Request(_) => {
+                self.shared.recovery.removing();
+                self.gen_disk.remove();
+            }
+            Path::Bio(path) => {
+                WORKQUEUE.enqueue::<_, WATCH>(self.clone());
+                self.gen_disk.remove();
+                while !path.is_idle() {
+                    fsleep(TICK);
+                }
+                self.removed.store(true, Relaxed);
+            }
+        }
+    }
+}
+
+/// Watches a device while its disk is removed, in bio mode.
+impl WorkItem<WATCH> for BoundDisk {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        let Path::Bio(path) = &this.shared.path else {
+            return;
+        };
+        let mut completed = path.completed();
+        let mut since = Instant::<Monotonic>::now();
+
+        while !this.removed.load(Relaxed) {
+            fsleep(TICK);
+            let now = path.completed();
+            if now != completed || path.is_idle() {
+                completed = now;
+                since = Instant::now();
+            } else if since.elapsed() > PATIENCE {
+                this.shared.recovery.give_up();
+                return;
             }
         }
     }
 }
 
 /// Follows a change of the capacity.
-impl WorkItem for BoundDisk {
+impl WorkItem<RESIZE> for BoundDisk {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {

@@ -120,9 +120,9 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
                 },
                 GFP_KERNEL,
             )?;
-            let tag_set = TagSet::<RequestPath>::new(nr_queues, depth, set);
+            let tag_set = TagSet::<RequestPath>::new(nr_queues, depth, set.clone());
             let tag_set = Arc::pin_init(tag_set, GFP_KERNEL)?;
-            let shared = new_shared(Path::Request)?;
+            let shared = new_shared(Path::Request(set))?;
             let gen_disk = disk_builder(dev, &config, &limits, &shared)?.build_mq(
                 fmt!("{}", DiskName(shared.index.get())),
                 this_module::<crate::Module>(),

@@ -56,6 +56,15 @@ pub(crate) struct Queues {
     pub(crate) queues: KVec<Arc<Queue<RequestQueue>>>,
 }
 
+impl Queues {
+    /// Whether a ring can work no more.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.queues
+            .iter()
+            .any(|queue| queue.lock().ring.is_broken())
+    }
+}
+
 /// A queue of requests.
 pub(crate) struct RequestQueue {
     pub(crate) little_endian: bool,
@@ -112,7 +121,9 @@ impl Operations for RequestPath {
         while let Some(rq) = rqs.pop() {
             let hw: RequestQueueRef = rq.hw_data().into();
 
-            queue_batch(&hw, rq, rqs);
+            if !queue_batch(&hw, rq, rqs) {
+                break;
+            }
         }
     }
 
@@ -198,25 +209,28 @@ fn command_of(op: Op) -> Option<Command> {
 }
 
 /// Takes a plug's requests to one queue: `first` and those of `more` that follow it. One lock, one
-/// kick.
+/// kick. `false` if the ring is full: the rest then goes one by one through `queue_rq()`, which
+/// stops the queue.
 fn queue_batch(
     queue: &RequestQueueRef,
     first: IdleRequest<RequestPath>,
     more: &mut RequestList<'_, RequestPath>,
-) {
+) -> bool {
     let mut next = Some(first);
+    let mut room = true;
     let mut guard = queue.lock();
 
     while let Some(rq) = next {
-        // A full ring: the rest goes one by one through `queue_rq()`, which stops the queue.
         if guard.ring.free_descriptors() == 0 {
             more.push_front(rq);
+            room = false;
             break;
         }
         match queue.handler().prepare(rq) {
             Ok((rq, command)) => {
                 if let Err((rq, _)) = guard.ring.add(rq, command != Command::Flush) {
                     rq.requeue();
+                    room = false;
                     break;
                 }
             }
@@ -225,6 +239,7 @@ fn queue_batch(
         next = more.pop_if(|hw| core::ptr::eq(&*hw, &**queue));
     }
     Queue::kick(guard);
+    room
 }
 
 impl Handler for RequestQueue {

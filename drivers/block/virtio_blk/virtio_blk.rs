@@ -22,7 +22,10 @@ mod recovery;
 mod request_path;
 mod wire;
 
-use crate::disk::BoundDisk;
+use crate::disk::{
+    BoundDisk,
+    RESIZE, //
+};
 use kernel::{
     device::{
         Bound,
@@ -93,7 +96,7 @@ impl virtio::Driver for VirtioBlk {
     }
 
     fn config_changed<'bound>(_dev: &'bound Device<Bound>, disk: Pin<&Arc<BoundDisk>>) {
-        WORKQUEUE.enqueue((*disk).clone());
+        WORKQUEUE.enqueue::<_, RESIZE>((*disk).clone());
     }
 }
 

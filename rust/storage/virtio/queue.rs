@@ -104,6 +104,7 @@ impl<H: Handler> Queue<H> {
                 ring: Ring {
                     vq: core::ptr::null_mut(),
                     in_flight: 0,
+                    completed: 0,
                     table: SgTable::empty(),
                     _tokens: PhantomData,
                 },
@@ -215,6 +216,7 @@ impl<H: Handler> Queue<H> {
 pub struct Ring<T: Token> {
     vq: *mut bindings::virtqueue,
     in_flight: usize,
+    completed: usize,
     table: SgTable,
     _tokens: PhantomData<fn(T) -> T>,
 }
@@ -284,6 +286,7 @@ impl<T: Token> Ring<T> {
         let ptr = NonNull::new(unsafe { bindings::virtqueue_get_buf(self.vq, &mut len) })?;
 
         self.in_flight -= 1;
+        self.completed = self.completed.wrapping_add(1);
         // SAFETY: By the type invariant `ptr` came from `into_raw()`, and the ring forgot it.
         Some((unsafe { T::from_raw(ptr.cast()) }, len as usize))
     }
@@ -292,6 +295,11 @@ impl<T: Token> Ring<T> {
     #[inline]
     pub fn in_flight(&self) -> usize {
         self.in_flight
+    }
+
+    /// How many tokens the ring has given back so far: shows whether the device makes progress.
+    pub fn completed(&self) -> usize {
+        self.completed
     }
 
     /// How many descriptors are free: one for each command if `VIRTIO_RING_F_INDIRECT_DESC` was
