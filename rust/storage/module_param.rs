@@ -124,7 +124,7 @@ impl KernelParam {
         param: &'static Param<T>,
     ) -> Self {
         Self(bindings::kernel_param {
-            name: name.as_ptr().cast(),
+            name: kernel::str::as_char_ptr_in_const_context(name),
             mod_: module,
             ops: &Ops::<T>::OPS,
             perm: mode,
@@ -145,6 +145,9 @@ unsafe fn param_of<T: Value>(param: *const bindings::kernel_param) -> &'static P
     unsafe { &*(*param).__bindgen_anon_1.arg.cast::<Param<T>>() }
 }
 
+/// # Safety
+///
+/// May only be called by the kernel, for a parameter of type `T`.
 unsafe extern "C" fn set_callback<T: Value>(
     text: *const c_char,
     param: *const bindings::kernel_param,
@@ -162,6 +165,9 @@ unsafe extern "C" fn set_callback<T: Value>(
     })
 }
 
+/// # Safety
+///
+/// May only be called by the kernel, for a parameter of type `T`.
 unsafe extern "C" fn get_callback<T: Value>(
     page: *mut c_char,
     param: *const bindings::kernel_param,

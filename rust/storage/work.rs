@@ -12,8 +12,8 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::{
-            Atomic,
             Acquire,
+            Atomic,
             Release, //
         },
         rcu,

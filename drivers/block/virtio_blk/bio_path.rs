@@ -155,7 +155,13 @@ impl BioQueue {
     }
 
     /// Begins the first step of a bio.
-    fn begin(&self, inner: &mut Inner<Self>, mut command: BlkCommand, bio: Bio, done: &mut BioList) {
+    fn begin(
+        &self,
+        inner: &mut Inner<Self>,
+        mut command: BlkCommand,
+        bio: Bio,
+        done: &mut BioList,
+    ) {
         let plan = Plan {
             preflush: bio.is_preflush(),
             data: !bio.is_empty(),

@@ -21,10 +21,7 @@ use crate::{
 use core::mem::offset_of;
 use kernel::{
     device::Bound,
-    fmt,
-    impl_has_work,
-    new_mutex,
-    new_work,
+    fmt, impl_has_work, new_mutex, new_work,
     prelude::*,
     sync::{
         atomic::{

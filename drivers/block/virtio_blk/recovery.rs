@@ -7,8 +7,7 @@
 
 use crate::WORKQUEUE;
 use kernel::{
-    impl_has_work,
-    new_work,
+    impl_has_work, new_work,
     prelude::*,
     sync::{
         atomic::{

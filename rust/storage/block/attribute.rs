@@ -61,7 +61,7 @@ impl<T: Operations, A: DiskAttribute<T>> Holder<T, A> {
         // SAFETY: All bytes zero is valid: integers, null pointers, absent functions.
         let mut attr: bindings::device_attribute = unsafe { core::mem::zeroed() };
 
-        attr.attr.name = A::NAME.as_ptr().cast();
+        attr.attr.name = kernel::str::as_char_ptr_in_const_context(A::NAME);
         attr.attr.mode = 0o644;
         attr.__bindgen_anon_1.show = Some(show_callback::<T, A>);
         attr.__bindgen_anon_2.store = Some(store_callback::<T, A>);
@@ -126,6 +126,9 @@ unsafe fn disk_of<'a, T: Operations>(dev: *mut bindings::device) -> &'a Disk<T> 
     }
 }
 
+/// # Safety
+///
+/// May only be called by sysfs, on a disk of `T`.
 unsafe extern "C" fn is_visible_callback<T: Operations>(
     kobj: *mut bindings::kobject,
     _attr: *mut bindings::attribute,
@@ -146,6 +149,9 @@ unsafe extern "C" fn is_visible_callback<T: Operations>(
     }
 }
 
+/// # Safety
+///
+/// May only be called by sysfs, on a disk of `T`.
 unsafe extern "C" fn show_callback<T: Operations, A: DiskAttribute<T>>(
     dev: *mut bindings::device,
     _attr: *mut bindings::device_attribute,
@@ -163,6 +169,9 @@ unsafe extern "C" fn show_callback<T: Operations, A: DiskAttribute<T>>(
     })
 }
 
+/// # Safety
+///
+/// May only be called by sysfs, on a disk of `T`.
 unsafe extern "C" fn store_callback<T: Operations, A: DiskAttribute<T>>(
     dev: *mut bindings::device,
     _attr: *mut bindings::device_attribute,

@@ -187,7 +187,10 @@ impl Bio {
         let max = unsafe { (*(*bio.bi_bdev).bd_queue).limits.max_segment_size };
         let mut left = bvec_iter.bi_size;
         let mut done = bvec_iter.bi_offset;
-        let mut bvec = bio.bi_io_vec.cast_const().wrapping_add(bvec_iter.bi_idx as usize);
+        let mut bvec = bio
+            .bi_io_vec
+            .cast_const()
+            .wrapping_add(bvec_iter.bi_idx as usize);
 
         while left > 0 {
             // SAFETY: As long as data is left, `bvec` points to a vector of the bio.
@@ -478,6 +481,9 @@ pub fn execute_in<T: Operations>(
     Ok(())
 }
 
+/// # Safety
+///
+/// May only be called by the block layer, on a bio of `execute_in()`.
 unsafe extern "C" fn own_end_io(bio: *mut bindings::bio) {
     // SAFETY: `execute_in()` set `bi_private` to a completion that lives until it was waited for.
     unsafe { (*(*bio).bi_private.cast::<Completion>()).complete_all() };

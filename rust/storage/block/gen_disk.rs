@@ -355,11 +355,7 @@ impl<T: Operations> GenDisk<T> {
         // long as the disk.
         to_result(unsafe {
             let groups = &raw const (*self.private()).groups;
-            bindings::device_add_disk(
-                parent.cast_mut().cast(),
-                self.as_raw(),
-                (*groups).as_ptr(),
-            )
+            bindings::device_add_disk(parent.cast_mut().cast(), self.as_raw(), (*groups).as_ptr())
         })?;
         self.added.store(true, Relaxed);
         Ok(())
@@ -405,18 +401,26 @@ impl<T: Operations> Drop for GenDisk<T> {
 }
 
 /// The operations of a disk of `T`.
-fn fops<T: Operations>(module: &'static ThisModule, bio: bool) -> bindings::block_device_operations {
-    let mut fops = bindings::block_device_operations::default();
-
-    fops.owner = module.as_ptr();
-    fops.getgeo = Some(getgeo_callback::<T>);
-    fops.free_disk = Some(free_disk_callback::<T>);
-    if bio {
-        fops.submit_bio = Some(submit_bio_callback::<T>);
+fn fops<T: Operations>(
+    module: &'static ThisModule,
+    bio: bool,
+) -> bindings::block_device_operations {
+    bindings::block_device_operations {
+        owner: module.as_ptr(),
+        submit_bio: if bio {
+            Some(submit_bio_callback::<T>)
+        } else {
+            None
+        },
+        getgeo: Some(getgeo_callback::<T>),
+        free_disk: Some(free_disk_callback::<T>),
+        ..Default::default()
     }
-    fops
 }
 
+/// # Safety
+///
+/// May only be called by the block layer, on a disk of `T`.
 unsafe extern "C" fn submit_bio_callback<T: Operations>(bio: *mut bindings::bio) {
     // SAFETY: The block layer passes a valid bio of a disk of `T`, and the ownership of the bio.
     let (disk, bio) = unsafe {
@@ -427,6 +431,9 @@ unsafe extern "C" fn submit_bio_callback<T: Operations>(bio: *mut bindings::bio)
     T::submit_bio(disk.data(), bio);
 }
 
+/// # Safety
+///
+/// May only be called by the block layer, on a disk of `T`.
 unsafe extern "C" fn getgeo_callback<T: Operations>(
     disk: *mut bindings::gendisk,
     geo: *mut bindings::hd_geometry,
@@ -448,6 +455,9 @@ unsafe extern "C" fn getgeo_callback<T: Operations>(
     })
 }
 
+/// # Safety
+///
+/// May only be called by the block layer, on a disk of `T`.
 unsafe extern "C" fn free_disk_callback<T: Operations>(disk: *mut bindings::gendisk) {
     // SAFETY: The disk is of `T`, was added, and its last user is gone.
     drop(unsafe { KBox::from_raw((*disk).private_data.cast::<Private<T>>()) });

@@ -22,10 +22,10 @@ impl Default for LimitsBuilder {
 impl LimitsBuilder {
     /// The block layer's defaults, with I/O accounting and `REQ_NOWAIT`.
     pub fn new() -> Self {
-        let mut lim = bindings::queue_limits::default();
-
-        lim.features = bindings::BLK_FEAT_IO_STAT | bindings::BLK_FEAT_NOWAIT;
-        Self(lim)
+        Self(bindings::queue_limits {
+            features: bindings::BLK_FEAT_IO_STAT | bindings::BLK_FEAT_NOWAIT,
+            ..Default::default()
+        })
     }
 
     pub(crate) fn as_mut(&mut self) -> &mut bindings::queue_limits {

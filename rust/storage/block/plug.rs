@@ -72,6 +72,9 @@ pub fn add<T: Batch>(owner: &Arc<T>, bio: Bio) -> Result<(), Bio> {
     Ok(())
 }
 
+/// # Safety
+///
+/// May only be called by the block layer, when the task unplugs.
 unsafe extern "C" fn unplug<T: Batch>(cb: *mut bindings::blk_plug_cb, from_schedule: bool) {
     let callback = cb.cast::<PlugCallback>();
 

@@ -29,15 +29,15 @@ mod private {
 ///
 /// A type implements it that is valid for every bit pattern.
 pub trait Field: Copy + Default + PartialEq + private::Sealed {
-    /// From the device's byte order.
-    fn from_device(self, little_endian: bool) -> Self;
+    /// Turns the device's byte order into the CPU's.
+    fn to_native(self, little_endian: bool) -> Self;
 }
 
 macro_rules! impl_field {
     ($($t:ty),*) => {$(
         impl Field for $t {
             #[inline]
-            fn from_device(self, little_endian: bool) -> Self {
+            fn to_native(self, little_endian: bool) -> Self {
                 if little_endian { Self::from_le(self) } else { Self::from_be(self) }
             }
         }
@@ -81,7 +81,7 @@ impl Device<device::Bound> {
 
             let after = generation();
             if before == after {
-                return Ok(value.from_device(self.is_little_endian()));
+                return Ok(value.to_native(self.is_little_endian()));
             }
             before = after;
         }

@@ -51,6 +51,7 @@ impl<H: Handler> AnyQueue for Queue<H> {
 }
 
 /// The queues that a driver wants, in the order of their numbers.
+#[derive(Default)]
 pub struct Builder {
     names: KVec<CString>,
     infos: KVec<bindings::virtqueue_info>,
@@ -61,12 +62,7 @@ pub struct Builder {
 impl Builder {
     /// An empty set.
     pub fn new() -> Self {
-        Self {
-            names: KVec::new(),
-            infos: KVec::new(),
-            queues: KVec::new(),
-            ptrs: KVec::new(),
-        }
+        Self::default()
     }
 
     /// Appends `queue`, which interrupts call `name`.

@@ -11,8 +11,7 @@ use super::{
 };
 use core::ffi::c_void;
 use kernel::{
-    device,
-    new_mutex,
+    device, new_mutex,
     prelude::*,
     sync::{
         aref::ARef,

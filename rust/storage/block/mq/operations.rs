@@ -109,6 +109,9 @@ impl<T: Operations> OperationsVTable<T> {
         unsafe { T::HwData::borrow((*hctx).driver_data.cast()) }
     }
 
+    /// # Safety
+    ///
+    /// May only be called by blk-mq, on a tag set of `T`.
     unsafe extern "C" fn queue_rq_callback(
         hctx: *mut bindings::blk_mq_hw_ctx,
         bd: *const bindings::blk_mq_queue_data,
@@ -132,21 +135,33 @@ impl<T: Operations> OperationsVTable<T> {
         .as_raw()
     }
 
+    /// # Safety
+    ///
+    /// May only be called by blk-mq, on a tag set of `T`.
     unsafe extern "C" fn queue_rqs_callback(list: *mut bindings::rq_list) {
         // SAFETY: blk-mq passes a list of idle requests and leaves it to the driver.
         T::queue_rqs(&mut RequestList::new(unsafe { &mut *list }));
     }
 
+    /// # Safety
+    ///
+    /// May only be called by blk-mq, on a tag set of `T`.
     unsafe extern "C" fn commit_rqs_callback(hctx: *mut bindings::blk_mq_hw_ctx) {
         // SAFETY: blk-mq passes a live `hctx`.
         T::commit_rqs(unsafe { Self::hw_data(hctx) });
     }
 
+    /// # Safety
+    ///
+    /// May only be called by blk-mq, on a tag set of `T`.
     unsafe extern "C" fn complete_callback(rq: *mut bindings::request) {
         // SAFETY: `Request::complete()` gave the request to blk-mq, which gives it back here.
         T::complete(unsafe { Request::from_raw(rq) });
     }
 
+    /// # Safety
+    ///
+    /// May only be called by blk-mq, on a tag set of `T`.
     unsafe extern "C" fn timeout_callback(
         rq: *mut bindings::request,
     ) -> bindings::blk_eh_timer_return {
@@ -156,6 +171,9 @@ impl<T: Operations> OperationsVTable<T> {
         bindings::blk_eh_timer_return_BLK_EH_RESET_TIMER
     }
 
+    /// # Safety
+    ///
+    /// May only be called by blk-mq, on a tag set of `T`.
     unsafe extern "C" fn init_hctx_callback(
         hctx: *mut bindings::blk_mq_hw_ctx,
         tag_set_data: *mut c_void,
@@ -171,11 +189,17 @@ impl<T: Operations> OperationsVTable<T> {
         })
     }
 
+    /// # Safety
+    ///
+    /// May only be called by blk-mq, on a tag set of `T`.
     unsafe extern "C" fn exit_hctx_callback(hctx: *mut bindings::blk_mq_hw_ctx, _index: c_uint) {
         // SAFETY: The counterpart of `init_hctx_callback()`, no callback is running.
         drop(unsafe { T::HwData::from_foreign((*hctx).driver_data.cast()) });
     }
 
+    /// # Safety
+    ///
+    /// May only be called by blk-mq, on a tag set of `T`.
     unsafe extern "C" fn init_request_callback(
         _set: *mut bindings::blk_mq_tag_set,
         rq: *mut bindings::request,
@@ -190,6 +214,9 @@ impl<T: Operations> OperationsVTable<T> {
         })
     }
 
+    /// # Safety
+    ///
+    /// May only be called by blk-mq, on a tag set of `T`.
     unsafe extern "C" fn exit_request_callback(
         _set: *mut bindings::blk_mq_tag_set,
         rq: *mut bindings::request,
@@ -199,6 +226,9 @@ impl<T: Operations> OperationsVTable<T> {
         unsafe { core::ptr::drop_in_place(Request::<T>::data_ptr(rq)) };
     }
 
+    /// # Safety
+    ///
+    /// May only be called by blk-mq, on a tag set of `T`.
     unsafe extern "C" fn map_queues_callback(set: *mut bindings::blk_mq_tag_set) {
         // SAFETY: blk-mq passes a valid tag set, whose `driver_data` `TagSet::new()` set.
         unsafe {

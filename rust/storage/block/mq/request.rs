@@ -201,12 +201,7 @@ impl<T: Operations> Request<T> {
     #[inline]
     pub fn ioprio(&self) -> u16 {
         // SAFETY: The request, and its first bio if it has one, are valid.
-        unsafe {
-            (*self.as_raw())
-                .bio
-                .as_ref()
-                .map_or(0, |bio| bio.bi_ioprio)
-        }
+        unsafe { (*self.as_raw()).bio.as_ref().map_or(0, |bio| bio.bi_ioprio) }
     }
 
     /// Gives the request back to the block layer from [`Operations::queue_rq`].
@@ -246,10 +241,12 @@ impl<T: Operations> Request<T> {
     pub fn complete(self) -> Option<Self> {
         let rq = self.release();
 
-        // SAFETY: The request is valid and started. If the function returns true, it has taken
-        // the ownership; else we still have it.
-        (!unsafe { bindings::blk_mq_complete_request_remote(rq) })
-            .then(|| unsafe { Self::from_raw(rq) })
+        // SAFETY: The request is valid and started.
+        if unsafe { bindings::blk_mq_complete_request_remote(rq) } {
+            return None;
+        }
+        // SAFETY: The function did not take the ownership of the request.
+        Some(unsafe { Self::from_raw(rq) })
     }
 
     /// Ends the request. Any context.
@@ -280,9 +277,7 @@ impl<T: Operations> Request<T> {
         }
         let mut last = core::ptr::null_mut();
         // SAFETY: There is room for all segments of the request.
-        let n = unsafe {
-            bindings::__blk_rq_map_sg(self.as_raw(), spare.as_mut_ptr(), &mut last)
-        };
+        let n = unsafe { bindings::__blk_rq_map_sg(self.as_raw(), spare.as_mut_ptr(), &mut last) };
         table.commit(n.max(0) as usize);
         Ok(())
     }
@@ -298,7 +293,10 @@ impl<T: Operations> Request<T> {
         // SAFETY: The bio is valid, and with data left, its index points to a vector.
         let (iter, vec) = unsafe {
             let bio = &*rq.bio;
-            (bio.bi_iter, &*bio.bi_io_vec.add(bio.bi_iter.bi_idx as usize))
+            (
+                bio.bi_iter,
+                &*bio.bi_io_vec.add(bio.bi_iter.bi_idx as usize),
+            )
         };
         let (size, offset) = (iter.bi_size, iter.bi_offset);
         if size == 0 || vec.bv_len - offset < size {

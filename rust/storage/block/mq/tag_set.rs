@@ -43,11 +43,7 @@ unsafe impl<T: Operations> Sync for TagSet<T> {}
 
 impl<T: Operations> TagSet<T> {
     /// Allocates `num_tags` requests for each of `nr_hw_queues` hardware queues. May sleep.
-    pub fn new(
-        nr_hw_queues: u32,
-        num_tags: u32,
-        data: T::TagSetData,
-    ) -> impl PinInit<Self, Error> {
+    pub fn new(nr_hw_queues: u32, num_tags: u32, data: T::TagSetData) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             inner <- Opaque::try_ffi_init(move |set: *mut bindings::blk_mq_tag_set| {
                 let data = data.into_foreign();
