@@ -63,17 +63,29 @@ with_lock() {
 	flock --timeout 3600 9 || die "the other run did not finish within an hour; end it, then try again"
 }
 
+# stop_group PID: end a process group, gently if it hurries.
+stop_group() {
+	kill -TERM -- "-$1" 2>/dev/null || return 0
+	local i
+	for ((i = 0; i < 40; i++)); do
+		kill -0 -- "-$1" 2>/dev/null || return 0
+		sleep 0.5
+	done
+	kill -KILL -- "-$1" 2>/dev/null || true
+}
+
 # step TITLE SECONDS LOG COMMAND...: run a long command quietly, say that it runs and how long it usually takes;
-# show the end of its log if it fails. Give it a program, not a shell function: a signal must reach it.
+# show the end of its log if it fails. The command gets a process group of its own, so that all of it can be stopped;
+# it must be a program, not a shell function.
 step() {
 	local title=$1 usual=$2 log=$3 begin=$SECONDS status=0 pid next=30
 	shift 3
 	mkdir -p "$(dirname "$log")"
 	say "$title (about $usual s)"
-	"$@" >"$log" 2>&1 </dev/null &
+	setsid "$@" >"$log" 2>&1 </dev/null &
 	pid=$!
 	# shellcheck disable=SC2064 # this process, not a later one
-	trap "kill $pid 2>/dev/null; wait $pid; exit 130" INT TERM HUP
+	trap "stop_group $pid; exit 130" INT TERM HUP
 	while kill -0 "$pid" 2>/dev/null; do
 		sleep 0.5
 		if [ -t 2 ]; then
