@@ -4,6 +4,7 @@
 //!
 //! C header: [`include/linux/virtio.h`](srctree/include/linux/virtio.h)
 
+pub mod buffer;
 pub mod config;
 pub mod queue;
 pub mod queues;

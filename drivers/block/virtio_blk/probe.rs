@@ -163,7 +163,7 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
 
     disk.announce(dev, disk.gen_disk.capacity(), "");
     dev.ready();
-    disk.gen_disk.add(dev.as_ref())?;
+    disk.gen_disk.add(Some(dev.as_ref()))?;
     Ok(disk)
 }
 

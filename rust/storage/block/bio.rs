@@ -32,6 +32,7 @@ use core::{
     ptr::NonNull, //
 };
 use kernel::{
+    page::PAGE_SIZE,
     prelude::*,
     sync::Completion, //
 };
@@ -175,6 +176,68 @@ impl Bio {
         self.set_status(status);
         // SAFETY: The bio is valid, and its ownership goes away.
         unsafe { bindings::bio_endio(self.into_raw().as_ptr()) };
+    }
+
+    /// Copies the bio's data to `to`, as far as that reaches. For disks whose driver moves the
+    /// data itself; who submitted a bio may change its data meanwhile. Any context.
+    pub fn copy_to(&self, to: &mut [u8]) {
+        let mut to = to;
+
+        self.for_each_page(|at, len| {
+            let (head, tail) = core::mem::take(&mut to).split_at_mut_checked(len)?;
+            // SAFETY: `at` is valid for `len` bytes, and `head` is as long.
+            unsafe { core::ptr::copy_nonoverlapping(at, head.as_mut_ptr(), len) };
+            to = tail;
+            Some(())
+        });
+    }
+
+    /// Copies `from` to the bio's data, as far as it reaches. Any context.
+    pub fn copy_from(&self, from: &[u8]) {
+        let mut from = from;
+
+        self.for_each_page(|at, len| {
+            let (head, tail) = from.split_at_checked(len)?;
+            // SAFETY: `at` is valid for `len` bytes, and `head` is as long.
+            unsafe { core::ptr::copy_nonoverlapping(head.as_ptr(), at, len) };
+            from = tail;
+            Some(())
+        });
+    }
+
+    /// Calls `f` for the part of each page that is data, mapped, until it returns `None`.
+    fn for_each_page(&self, mut f: impl FnMut(*mut u8, usize) -> Option<()>) {
+        // SAFETY: The bio is valid by the type invariant.
+        let bio = unsafe { &*self.as_raw() };
+        let mut left = bio.bi_iter.bi_size as usize;
+        let mut done = bio.bi_iter.bi_offset as usize;
+        let mut index = bio.bi_iter.bi_idx as usize;
+
+        while left > 0 {
+            // SAFETY: As long as data is left, `index` is that of a vector of the bio.
+            let vec = unsafe { &*bio.bi_io_vec.add(index) };
+            let offset = vec.bv_offset as usize + done;
+            let len = (vec.bv_len as usize - done)
+                .min(left)
+                .min(PAGE_SIZE - offset % PAGE_SIZE);
+
+            // SAFETY: The pages of a vector follow each other, and so do their `struct page`.
+            let ret = unsafe {
+                let map = bindings::kmap_local_page(vec.bv_page.add(offset / PAGE_SIZE));
+                let ret = f(map.cast::<u8>().add(offset % PAGE_SIZE), len);
+                bindings::kunmap_local(map);
+                ret
+            };
+            if ret.is_none() {
+                return;
+            }
+            left -= len;
+            done += len;
+            if done == vec.bv_len as usize {
+                index += 1;
+                done = 0;
+            }
+        }
     }
 
     /// Lists the bio's data.

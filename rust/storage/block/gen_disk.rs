@@ -344,12 +344,12 @@ impl<T: Operations> Deref for GenDisk<T> {
 }
 
 impl<T: Operations> GenDisk<T> {
-    /// Shows the disk to the system, as a child of `parent`. It is read at once: partitions.
-    /// Done once.
+    /// Shows the disk to the system, as a child of `parent` if it has one. It is read at once:
+    /// partitions. Done once.
     ///
     /// May sleep. C counterpart: `device_add_disk()`.
-    pub fn add(&self, parent: &device::Device<device::Bound>) -> Result {
-        let parent: *const device::Device<device::Bound> = parent;
+    pub fn add(&self, parent: Option<&device::Device<device::Bound>>) -> Result {
+        let parent = parent.map_or(core::ptr::null(), core::ptr::from_ref);
 
         // SAFETY: The disk is valid; `device::Device` is a transparent wrapper; the groups live as
         // long as the disk.
