@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: GPL-2.0
+# cache_type switches the host's cache (CONFIG_WCE), and with that whether flushes are sent.
+d=$(disk flush)
+file=/sys/block/$d/cache_type
+sync_write()
+{
+	local before
+	before=$(host flushes flush)
+	dd if=/dev/zero of="/dev/$d" bs=4k count=1 oflag=direct conv=notrunc,fsync status=none
+	echo $(($(host flushes flush) - before))
+}
+same cache_type "$(<"$file")" "write back"
+same "flushes with write back" "$(sync_write)" 1
+echo "write through" >"$file"
+same cache_type "$(<"$file")" "write through"
+same write_cache "$(read_attr "$d" write_cache)" "write through"
+same "flushes with write through" "$(sync_write)" 0
+fails sh -c "echo sideways >$file" 2>/dev/null
+same cache_type "$(<"$file")" "write through"
+echo "write back" >"$file"
+same "flushes with write back again" "$(sync_write)" 1
+# Without CONFIG_WCE the file can only be read.
+d=$(disk no-wce)
+fails sh -c "echo 'write through' >/sys/block/$d/cache_type" 2>/dev/null
+same "cache_type without CONFIG_WCE" "$(<"/sys/block/$d/cache_type")" "write back"

@@ -1,0 +1,15 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# One case: load the driver in $MODE, prove that it is the wanted one, run the scenario, unload.
+# A scenario that has the line "# driver: manual" loads and unloads by itself.
+set -eu
+# shellcheck source=tests/guest/lib.sh
+. "$VSR_SRC/tests/guest/lib.sh"
+
+manual=$(grep -c '^# driver: manual' "$1" || true)
+((manual)) || load
+# shellcheck disable=SC1090 # the scenario
+. "$1"
+if ((!manual)); then
+	unload
+fi

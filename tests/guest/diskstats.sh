@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: GPL-2.0
+# /proc/diskstats counts every I/O: number, sectors, time, and nothing left in flight.
+d=$(disk data)
+counts()
+{
+	awk -v d="$d" '$3 == d { print $4, $6, $8, $10, $12 }' /proc/diskstats
+}
+read -r r0 rs0 w0 ws0 _ < <(counts)
+dd if=/dev/zero of="/dev/$d" bs=4k count=50 oflag=direct status=none
+dd if="/dev/$d" of=/dev/null bs=8k count=30 iflag=direct status=none
+read -r r1 rs1 w1 ws1 inflight < <(counts)
+same "the count of writes" $((w1 - w0)) 50
+same "the count of written sectors" $((ws1 - ws0)) 400
+same "the count of reads" $((r1 - r0)) 30
+same "the count of read sectors" $((rs1 - rs0)) 480
+same "the count of I/Os in flight" "$inflight" 0
+# Time in I/O is counted while a slow disk works.
+d=$(disk slow)
+t0=$(awk -v d="$d" '$3 == d { print $13 }' /proc/diskstats)
+dd if="/dev/$d" of=/dev/null bs=4k count=8 iflag=direct status=none
+t1=$(awk -v d="$d" '$3 == d { print $13 }' /proc/diskstats)
+((t1 - t0 > 300)) || fail "8 reads at 10 a second count as $((t1 - t0)) ms of I/O"

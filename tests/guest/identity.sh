@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: GPL-2.0
+# What the disk says of itself: serial, size, geometry, topology, limits; as the C driver says it.
+d=$(disk data4k)
+same serial "$(<"/sys/block/$d/serial")" data4k
+same size "$(blockdev --getsize64 "/dev/$d")" $((256 << 20))
+same logical_block_size "$(read_attr "$d" logical_block_size)" 4096
+d=$(disk geometry)
+same "cylinders, heads, sectors" "$(python3 - "/dev/$d" <<'P'
+import fcntl, struct, sys
+HDIO_GETGEO = 0x0301
+with open(sys.argv[1], "rb") as disk:
+    heads, sectors, cylinders, start = struct.unpack("BBHL", fcntl.ioctl(disk, HDIO_GETGEO, bytes(16)))
+print(cylinders, heads, sectors)
+P
+)" "100 8 32"
+same physical_block_size "$(read_attr "$d" physical_block_size)" 4096
+same minimum_io_size "$(read_attr "$d" minimum_io_size)" 8192
+same optimal_io_size "$(read_attr "$d" optimal_io_size)" 65536
+same "a serial of 20 bytes" "$(<"/sys/block/$(disk 12345678901234567890)/serial")" 12345678901234567890
+
+# The C driver runs first in this boot and leaves its answers.
+for name in data data4k geometry readonly; do
+	d=$(disk $name)
+	for attr in logical_block_size physical_block_size minimum_io_size optimal_io_size max_segments \
+		max_segment_size rotational write_cache fua dma_alignment; do
+		echo "$name $attr $(read_attr "$d" $attr)"
+	done
+	echo "$name size $(<"/sys/block/$d/size")"
+	echo "$name range $(<"/sys/block/$d/range") ext_range $(<"/sys/block/$d/ext_range")"
+	echo "$name cache_type $(<"/sys/block/$d/cache_type")"
+done >"/tmp/limits.$MODE"
+if [[ -e /tmp/limits.c ]]; then
+	diff /tmp/limits.c "/tmp/limits.$MODE" || fail "the limits differ from the C driver's (left)"
+fi

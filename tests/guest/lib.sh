@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+# Functions for scenarios. $MODE is request, bio, or c (the kernel's own driver, as oracle).
+# shellcheck source=scripts/guest/lib.sh
+. "$VSR_GUEST_LIB"
+
+fail()
+{
+	echo "FAILED: $*"
+	exit 1
+}
+
+skip()
+{
+	echo "$*"
+	[[ ! -d /sys/module/virtio_blk ]] || unload
+	exit 4
+}
+
+# same WHAT FOUND WANTED
+same()
+{
+	[[ $2 == "$3" ]] || fail "$1 is '$2', not '$3'"
+}
+
+# fails COMMAND... must fail
+fails()
+{
+	if "$@"; then
+		fail "$* succeeded"
+	fi
+}
+
+# load [PARAM=VALUE...]: the driver of $MODE, and the proof that it is that one.
+load()
+{
+	case $MODE in
+	c) DRIVER=c load_driver "$@" ;;
+	request) load_driver use_bio=0 "$@" ;;
+	bio) load_driver use_bio=1 "$@" ;;
+	*) fail "no such mode: $MODE" ;;
+	esac
+	# The bus probes when the module registers, disk after disk; all are there now.
+	prove_driver
+}
+
+prove_driver()
+{
+	local disk running
+	if [[ $MODE == c ]]; then
+		[[ ! -e /sys/module/virtio_blk/parameters/use_bio ]] || fail "ours is loaded, not the C driver"
+		return
+	fi
+	running=$(od -An -tx1 -v -j16 /sys/module/virtio_blk/notes/.note.gnu.build-id | tr -d ' \n')
+	same "build ID of the loaded module" "$running" "$VSR_BUILD_ID"
+	for disk in /sys/block/vd*; do
+		[[ -e $disk ]] || continue
+		same "$disk/io_path" "$(<"$disk/io_path")" "$MODE"
+	done
+}
+
+unload()
+{
+	wait_for 20 rmmod virtio_blk || fail "rmmod: $(rmmod virtio_blk 2>&1)"
+	fails test -e /sys/module/virtio_blk
+}
+
+# disk SERIAL prints the name (vda, ...) of the disk with that serial number.
+disk()
+{
+	local dir
+	for dir in /sys/block/vd*; do
+		if [[ $(<"$dir/serial") == "$1" ]]; then
+			echo "${dir##*/}"
+			return
+		fi
+	done
+	echo "no disk with serial '$1'" >&2
+	return 1
+}
+
+# virtio_device DISK prints its name on the virtio bus.
+virtio_device()
+{
+	basename "$(readlink -f "/sys/block/$1/device")"
+}
+
+# verify DISK FIO-OPTIONS...: write with checksums, read back, compare.
+verify()
+{
+	local disk=$1
+	shift
+	fio --name=verify --filename="/dev/$disk" --rw=randwrite --verify=crc32c --verify_fatal=1 \
+		--do_verify=1 --randrepeat=0 --output=/tmp/fio.log --minimal "$@" || {
+		cat /tmp/fio.log
+		fail "fio on $disk ($*)"
+	}
+}
+
+read_attr()
+{
+	cat "/sys/block/$1/queue/$2"
+}

@@ -1,0 +1,51 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# Run in a guest: every case of $VSR_CASES (MODE:SCENARIO ...) under a time limit, one KTAP line each.
+# shellcheck source=tests/guest/lib.sh
+. "$VSR_SRC/tests/guest/lib.sh"
+
+run_case()
+{
+	local mode=$1 scenario=$2 name=$1:$2 begin=$EPOCHREALTIME log=/tmp/case.log pid status limit
+	local file=$VSR_SRC/tests/guest/$scenario.sh
+	limit=$(sed -n 's/^# limit: *\([0-9]*\).*/\1/p' "$file")
+	echo "vsr-case $name" >/dev/kmsg
+	MODE=$mode SCENARIO=$scenario bash "$VSR_SRC/tests/guest/case.sh" "$file" >$log 2>&1 &
+	pid=$!
+	if wait_for "${limit:-120}" not_running $pid; then
+		wait $pid
+		status=$?
+	else
+		status=timeout
+		# Name the tasks that hang while the guest can still say it.
+		echo w >/proc/sysrq-trigger
+		sleep 1
+	fi
+	sed 's/^/# /' $log
+	case $status in
+	0) echo -n "ok $name" ;;
+	4) echo -n "ok $name # SKIP $(tail -n 1 $log)" ;;
+	timeout) echo -n "not ok $name # not finished after ${limit:-120} s: $(tail -n 1 $log)" ;;
+	*) echo -n "not ok $name # $(tail -n 1 $log)" ;;
+	esac
+	echo " # time=$(python_free_seconds "$begin")"
+	echo "vsr-case -" >/dev/kmsg
+	# After a failure the guest's state is not to be trusted: the host boots afresh for the rest.
+	[[ $status == 0 || $status == 4 ]]
+}
+
+not_running()
+{
+	! kill -0 "$1"
+}
+
+python_free_seconds()
+{
+	local now=$EPOCHREALTIME
+	awk "BEGIN { printf \"%.1f\", $now - $1 }"
+}
+
+echo "KTAP version 1"
+for case in $VSR_CASES; do
+	run_case "${case%%:*}" "${case#*:}" || exit 0
+done

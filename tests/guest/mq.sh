@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0
+# One, two and more queues than CPUs; the parameters that limit queues and their depth.
+# driver: manual
+# limit: 240
+# hw_queues DISK: as request mode shows them
+hw_queues()
+{
+	find "/sys/block/$1/mq" -mindepth 1 -maxdepth 1 -type d | wc -l
+}
+# interrupts DISK: vectors of the disk's request queues
+vectors()
+{
+	grep -cE "$(virtio_device "$1")-req" /proc/interrupts
+}
+load
+for n in 1 2 8; do
+	d=$(disk mq$n)
+	want=$((n < VSR_CPUS ? n : VSR_CPUS))
+	[[ $MODE == bio ]] || same "queues of mq$n" "$(hw_queues "$d")" $want
+	same "interrupt vectors of mq$n" "$(vectors "$d")" $want
+	verify "$d" --direct=1 --ioengine=io_uring --iodepth=16 --bsrange=4k-64k --size=2m --numjobs=4 --offset_increment=8m
+done
+# Each CPU's I/O goes to that CPU's queue.
+d=$(disk mq2)
+for cpu in 0 1; do
+	before=$(awk -v r="$(virtio_device "$d")-req.$cpu" '$0 ~ r { s = 0; for (i = 2; i <= 3; i++) s += $i; print s }' /proc/interrupts)
+	taskset -c $cpu dd if="/dev/$d" of=/dev/null bs=4k count=32 iflag=direct status=none
+	after=$(awk -v r="$(virtio_device "$d")-req.$cpu" '$0 ~ r { s = 0; for (i = 2; i <= 3; i++) s += $i; print s }' /proc/interrupts)
+	((after - before >= 16)) || fail "32 reads on CPU $cpu raised $((after - before)) interrupts of queue $cpu"
+done
+unload
+load num_request_queues=1
+same num_request_queues "$(cat /sys/module/virtio_blk/parameters/num_request_queues)" 1
+for n in 2 8; do
+	d=$(disk mq$n)
+	[[ $MODE == bio ]] || same "queues of mq$n with num_request_queues=1" "$(hw_queues "$d")" 1
+	same "vectors of mq$n with num_request_queues=1" "$(vectors "$d")" 1
+	verify "$d" --direct=1 --ioengine=io_uring --iodepth=16 --bs=4k --size=1m --numjobs=2 --offset_increment=8m
+done
+unload
+load queue_depth=8
+same queue_depth "$(cat /sys/module/virtio_blk/parameters/queue_depth)" 8
+d=$(disk mq2)
+[[ $MODE == bio ]] || same "nr_requests with queue_depth=8" "$(read_attr "$d" nr_requests)" 8
+verify "$d" --direct=1 --ioengine=io_uring --iodepth=32 --bs=4k --size=2m --numjobs=2 --offset_increment=8m
+unload

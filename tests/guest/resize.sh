@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: GPL-2.0
+# Online resize, larger and smaller, under I/O: size, message, uevent.
+d=$(disk resize)
+fio --name=load --filename="/dev/$d" --rw=randrw --bs=4k --direct=1 --ioengine=io_uring --iodepth=4 \
+	--size=32m --time_based --runtime=15 --output=/tmp/load.log &
+load=$!
+for size in $((96 << 20)) $((128 << 20)) $((64 << 20)); do
+	dmesg -C
+	udevadm monitor --kernel --property >/tmp/uevents &
+	monitor=$!
+	sleep 1
+	host qmp block_resize node-name=resize size=$size
+	wait_for 20 eval '[[ $(blockdev --getsize64 "/dev/$d") == $size ]]' ||
+		fail "the size is $(blockdev --getsize64 "/dev/$d") bytes, not $size"
+	wait_for 10 eval 'dmesg | grep -q "\[$d\] new size: $((size / 512)) 512-byte logical blocks"' ||
+		fail "no message of the new size: $(dmesg)"
+	wait_for 10 grep -q RESIZE=1 /tmp/uevents || fail "no uevent: $(cat /tmp/uevents)"
+	kill $monitor
+	dd if="/dev/$d" of=/dev/null bs=4k count=1 skip=$((size / 4096 - 1)) iflag=direct status=none
+done
+wait $load || fail "I/O failed during the resize: $(cat /tmp/load.log)"

@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: GPL-2.0
+# Buffers in many small pieces and in very large ones: split to the device's limits, order kept.
+d=$(disk data)
+python3 "$VSR_SRC/tests/guest/scattered.py" "/dev/$d" || fail "see above"
+d=$(disk tiny)
+python3 "$VSR_SRC/tests/guest/scattered.py" "/dev/$d" || fail "see above (2 segments a request)"

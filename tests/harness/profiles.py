@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Machine profiles: a guest's hardware, and the scenarios that run on it in one boot."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+from guest import Guest, Qmp
+
+from .writelog import WriteLog
+
+MODES = ("request", "bio")
+ORACLE = ("c",)
+
+
+class Machine:
+    """Disks for one boot: QEMU's arguments and the files behind them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.qemu: list[str] = []
+        self.logs: dict[str, WriteLog] = {}
+        self._slot, self._function = 8, 0
+
+    def file(self, name: str, size: int, content: bytes = b"") -> Path:
+        path = self.folder / f"{name}.img"
+        with open(path, "wb") as image:
+            image.write(content)
+            image.truncate(size)
+        return path
+
+    def blockdev(self, options: str) -> None:
+        self.qemu += ["-blockdev", options]
+
+    def device(self, name: str, node: str, options: str = "", serial: str = "") -> None:
+        # Eight disks share a PCI slot, as functions.
+        address = f"{self._slot:x}.{self._function}"
+        if self._function == 7:
+            self._slot, self._function = self._slot + 1, 0
+        else:
+            self._function += 1
+        self.qemu += [
+            "-device",
+            f"virtio-blk-pci,drive={node},id={name},serial={serial or name},addr=0x{address},multifunction=on"
+            + (f",{options}" if options else ""),
+        ]
+
+    def disk(self, name: str, options: str = "", *, size: int = 256 << 20, content: bytes = b"",
+             readonly: bool = False, serial: str = "") -> None:  # fmt: skip
+        """A disk on a sparse file."""
+        path = self.file(name, size, content)
+        self.blockdev(
+            f"driver=file,filename={path},node-name={name},read-only={'on' if readonly else 'off'}"
+        )
+        self.device(name, name, options, serial)
+
+    def logged(self, name: str, options: str = "", *, size: int = 512 << 20, fault: str = "") -> None:
+        """A disk whose writes and flushes the host logs; `fault`: blkdebug's options."""
+        path, log = self.file(name, size), self.file(f"{name}-log", 0)
+        self.blockdev(f"driver=file,filename={path},node-name={name}-file")
+        below = f"{name}-file"
+        if fault:
+            self.blockdev(f"driver=blkdebug,image={below},node-name={name}-fault,{fault}")
+            below = f"{name}-fault"
+        self.blockdev(f"driver=file,filename={log},node-name={name}-log")
+        self.blockdev(f"driver=blklogwrites,file={below},log={name}-log,node-name={name}")
+        # Merged requests would hide from the log what the guest sent.
+        self.device(name, name, f"request-merging=off{',' if options else ''}{options}")
+        self.logs[name] = WriteLog(log)
+
+    def faulty(self, name: str, iotype: str, errno: int, sector: int | None = 2048) -> None:
+        path = self.file(name, 64 << 20)
+        self.blockdev(f"driver=file,filename={path},node-name={name}-file")
+        where = "" if sector is None else f",inject-error.0.sector={sector}"
+        self.blockdev(
+            f"driver=blkdebug,image={name}-file,node-name={name},inject-error.0.event=none,"
+            f"inject-error.0.iotype={iotype},inject-error.0.errno={errno},inject-error.0.once=off{where}"
+        )
+        self.device(name, name, "rerror=report,werror=report")
+
+    def slow(self, name: str, iops: int, options: str = "") -> None:
+        self.qemu += ["-object", f"throttle-group,id={name}-limit,x-iops-total={iops}"]
+        self.blockdev(f"driver=null-co,size={64 << 20},read-zeroes=on,node-name={name}-null")
+        self.blockdev(
+            f"driver=throttle,throttle-group={name}-limit,file={name}-null,node-name={name}"
+        )
+        self.device(name, name, options)
+
+    def flushlog(self, guest: Guest, args: list[str]) -> str:
+        """host flushlog mark|read NAME: forget, or tell, what reached the disk since the last time."""
+        command, name = args
+        found = self.logs[name].summary()
+        return found if command == "read" else ""
+
+    def flushes(self, guest: Guest, args: list[str]) -> str:
+        """host flushes NAME: how many flush commands the device had from the guest.
+
+        The write log cannot tell: QEMU sends no flush on when nothing was written since the last.
+        """
+        for device in guest.qmp.run("query-blockstats"):
+            if device["qdev"].split("/")[3] == args[0]:
+                return str(device["stats"]["flush_operations"])
+        raise KeyError(args[0])
+
+
+@dataclasses.dataclass
+class Profile:
+    name: str
+    scenarios: tuple[str, ...]
+    build: Callable[[Machine], None]
+    modes: tuple[str, ...] = MODES
+    cpus: int = 2
+    memory: str = "512M"
+    deadline: float = 900
+    options: dict[str, object] = dataclasses.field(default_factory=dict)
+
+
+def _io(machine: Machine) -> None:
+    machine.disk("data", "num-queues=2", size=512 << 20)
+    machine.disk("data4k", "num-queues=2,logical_block_size=4096,physical_block_size=4096")
+    machine.disk("tiny", "queue-size=4,num-queues=1", size=64 << 20)
+    machine.disk("readonly", content=b"read only", size=1 << 20, readonly=True)
+    machine.disk(
+        "geometry",
+        "cyls=100,heads=8,secs=32,physical_block_size=4096,min_io_size=8192,opt_io_size=65536",
+        size=100 * 8 * 32 * 512,
+    )
+    machine.disk("serial", size=1 << 20, serial="12345678901234567890")
+    machine.slow("slow", 10, "num-queues=1")
+
+
+def _flush(machine: Machine) -> None:
+    machine.logged("flush")
+    machine.logged("flush-through", "write-cache=off,config-wce=off", size=16 << 20)
+    machine.disk("no-wce", "config-wce=off,write-cache=on", size=1 << 20)
+    machine.faulty("bad-read", "read", 5)
+    machine.faulty("bad-write", "write", 5)
+    machine.faulty("bad-flush", "flush", 5, None)
+    machine.faulty("no-space", "write", 28)
+    machine.logged(
+        "bad-write-log",
+        "werror=report",
+        size=16 << 20,
+        fault="inject-error.0.event=none,inject-error.0.iotype=write,inject-error.0.errno=5,"
+        "inject-error.0.once=off,inject-error.0.sector=2048",
+    )
+
+
+def _hotplug(machine: Machine) -> None:
+    machine.disk("data", size=16 << 20)
+    machine.disk("data4k", "logical_block_size=4096", size=16 << 20)
+    machine.disk("resize", size=64 << 20)
+    # Pulled by itself: it needs a PCI slot of its own.
+    path = machine.file("plug", 64 << 20)
+    machine.blockdev(f"driver=file,filename={path},node-name=plug")
+    machine.qemu += ["-device", PLUG_DEVICE]
+
+
+PLUG_DEVICE = "virtio-blk-pci,drive=plug,id=plug,serial=plug,num-queues=2,addr=0x10"
+
+
+def plug(guest: Guest, args: list[str]) -> None:
+    """host plug ID"""
+    options = dict(item.split("=") for item in PLUG_DEVICE.split(",")[1:])
+    guest.qmp.run("device_add", driver="virtio-blk-pci", **{**options, "num-queues": 2})
+
+
+def unplug(guest: Guest, args: list[str]) -> None:
+    """host unplug ID; returns when the guest has let go of it."""
+    qmp: Qmp = guest.qmp
+    qmp.run("device_del", id=args[0])
+    qmp.wait_event("DEVICE_DELETED", 60, device=args[0])
+
+
+def _queues(machine: Machine) -> None:
+    for count in (1, 2, 8):
+        machine.disk(f"mq{count}", f"num-queues={count}", size=64 << 20)
+
+
+def _rings(machine: Machine) -> None:
+    # QEMU gives every PCI disk a ring of 1024 whatever queue-size says, but tells seg_max by queue-size;
+    # true small rings come from VDUSE devices that the scenario makes in the guest.
+    machine.disk("ring-1024", "num-queues=1", size=64 << 20)
+    machine.disk("ring-seg-2", "queue-size=4,num-queues=1", size=64 << 20)
+    machine.disk("ring-direct", "indirect_desc=off,num-queues=1", size=64 << 20)
+    machine.disk("ring-noevent", "event_idx=off,num-queues=2", size=64 << 20)
+    machine.disk("ring-packed", "packed=on,num-queues=1", size=64 << 20)
+    machine.disk("ring-legacy", "disable-modern=on,num-queues=1", size=64 << 20)
+
+
+def _many(machine: Machine) -> None:
+    for number in range(40):
+        machine.disk(f"many{number}", "num-queues=1", size=1 << 20)
+
+
+def _swap(machine: Machine) -> None:
+    machine.disk("swap", "num-queues=2", size=1 << 30)
+
+
+def _udev(machine: Machine) -> None:
+    machine.disk("data", size=64 << 20)
+
+
+def _installed(mode: str) -> Profile:
+    return Profile(
+        f"udev-{mode}",
+        ("udev",),
+        _udev,
+        (mode,),
+        options={
+            "udev": True,
+            "installed": True,
+            "cmdline": [f"virtio_blk.use_bio={'on' if mode == 'bio' else 'off'}"],
+        },
+    )
+
+
+PROFILES = [
+    Profile(
+        "io",
+        ("identity", "fio-direct", "fio-buffered", "mmap", "scattered", "filesystems", "schedulers",
+         "partitions", "diskstats", "nowait", "read-only"),
+        _io,
+    ),
+    Profile("flush", ("flush", "cache-type", "errors"), _flush),
+    Profile("hotplug", ("resize", "unplug", "unbind", "reload", "params"), _hotplug, deadline=1200),
+    Profile("queues", ("mq",), _queues),
+    Profile("rings", ("rings", "small-rings"), _rings),
+    Profile("many", ("many",), _many),
+    Profile("swap", ("swap",), _swap, memory="256M"),
+    *(_installed(mode) for mode in MODES),
+]  # fmt: skip
+
+# Scenarios in which the C driver answers first, for ours to be compared with.
+ORACLE_FIRST = {"identity"}

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Boot each profile, gather the KTAP lines of its cases, check the kernel log of each."""
+
+import dataclasses
+import re
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from guest import Driver, Guest, logcheck
+from guest.paths import CACHE
+
+from .profiles import ORACLE, ORACLE_FIRST, Machine, Profile, plug, unplug
+
+_KTAP = re.compile(r"(ok|not ok) (\S+)(?: # (SKIP )?(.*?))?? # time=([\d.]+)$")
+
+
+@dataclasses.dataclass
+class Outcome:
+    profile: str
+    case: str  # MODE:SCENARIO
+    passed: bool
+    note: str
+    seconds: float
+    skipped: bool = False
+
+
+_print_lock = threading.Lock()
+
+
+def say(text: str) -> None:
+    with _print_lock:
+        print(text, flush=True)
+
+
+def report(outcome: Outcome) -> None:
+    mode, scenario = outcome.case.split(":")
+    word = "SKIP" if outcome.skipped else "ok" if outcome.passed else "FAILED"
+    line = f"{word:6} {outcome.profile:12} {mode:8} {scenario:14} {outcome.seconds:6.1f} s"
+    say(line + (f"  {outcome.note}" if outcome.note else ""))
+
+
+def cases_of(profile: Profile, driver: Driver) -> list[str]:
+    if driver is Driver.C:
+        modes: tuple[str, ...] = ORACLE
+        if profile.modes != ("request", "bio") and "request" not in profile.modes:
+            return []
+    else:
+        modes = profile.modes
+    cases = []
+    if driver is Driver.RS:
+        cases += [f"c:{name}" for name in profile.scenarios if name in ORACLE_FIRST]
+    # All of one mode, then all of the other: a failure shows whose it is.
+    return cases + [f"{mode}:{name}" for mode in modes for name in profile.scenarios]
+
+
+def _slices(lines: Iterable[str]) -> dict[str, list[str]]:
+    """The console log, cut at the marks that the guest leaves around each case."""
+    cut: dict[str, list[str]] = {}
+    current = "-"
+    for line in lines:
+        mark = re.search(r"vsr-case (\S+)$", line.strip())
+        if mark:
+            current = mark[1]
+        else:
+            cut.setdefault(current, []).append(line)
+    return cut
+
+
+def run_profile(profile: Profile, driver: Driver, wanted: set[str]) -> list[Outcome]:
+    """Run all cases of a profile; after a failed one the guest boots afresh for the rest."""
+    waiting = [case for case in cases_of(profile, driver) if not wanted or case in wanted]
+    done: list[Outcome] = []
+    boot = 0
+    while waiting:
+        outcomes = _boot(profile, driver, waiting, boot)
+        boot += 1
+        for outcome in outcomes:
+            report(outcome)
+            waiting.remove(outcome.case)
+        done += outcomes
+    return done
+
+
+def _boot(profile: Profile, driver: Driver, cases: list[str], boot: int) -> list[Outcome]:
+    name = f"{driver.value}-{profile.name}" + (f"-{boot + 1}" if boot else "")
+    folder = CACHE / "disks" / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    machine = Machine(folder)
+    profile.build(machine)
+    outcomes: list[Outcome] = []
+    notes: list[str] = []
+
+    def on_line(line: str) -> None:
+        match = _KTAP.match(line)
+        if match and ":" in match[2]:
+            outcomes.append(
+                Outcome(profile.name, match[2], match[1] == "ok", match[4] or "",
+                        float(match[5] or 0), bool(match[3]))
+            )  # fmt: skip
+            if match[1] != "ok":
+                notes.extend(output[-15:])
+            output.clear()
+        else:
+            output.append(line)
+
+    output: list[str] = []
+    guest = Guest(
+        name,
+        'bash "$VSR_SRC/tests/guest/main.sh"',
+        cpus=profile.cpus,
+        memory=profile.memory,
+        qemu=machine.qemu,
+        driver=driver,
+        env={"VSR_CASES": " ".join(cases)},
+        handlers={
+            "flushlog": machine.flushlog,
+            "flushes": machine.flushes,
+            "plug": plug,
+            "unplug": unplug,
+        },
+        deadline=profile.deadline,
+        on_line=on_line,
+        **profile.options,  # type: ignore[arg-type]
+    )
+    begin = time.monotonic()
+    result = guest.run()
+    cut = _slices(guest.console_lines())
+    for outcome in outcomes:
+        bad = logcheck.problems(cut.get(outcome.case, []), guest.expected_log)
+        if bad and outcome.passed:
+            outcome.passed, outcome.note = False, f"kernel log: {bad[0]}"
+    if len(outcomes) < len(cases) and (not outcomes or outcomes[-1].passed):
+        # The guest died, or hangs, in the case that has no line.
+        case = cases[len(outcomes)]
+        bad = logcheck.problems(cut.get(case, []), guest.expected_log)
+        note = result.why or "the guest ended early"
+        outcomes.append(
+            Outcome(profile.name, case, False, f"{note} {bad[:1] or ''}", time.monotonic() - begin)
+        )
+        notes += output[-15:]
+    for line in notes:
+        say(f"       | {line}")
+    if any(not outcome.passed for outcome in outcomes):
+        say(f"       logs: {result.log}")
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+    return outcomes
+
+
+def fatal(text: str) -> None:
+    sys.exit(f"tests/run: {text}")
+
+
+__all__ = ["Outcome", "Path", "cases_of", "fatal", "report", "run_profile", "say"]
