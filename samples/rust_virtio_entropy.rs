@@ -12,7 +12,8 @@ use kernel::{
     str::CString,
     sync::{
         aref::ARef,
-        Arc, //
+        Arc,
+        ArcBorrow, //
     },
 };
 use storage::{
@@ -42,7 +43,7 @@ impl Handler for Printer {
     type Token = WritableBuffer;
     type State = ();
 
-    fn used(queue: &Queue<Self>) {
+    fn used(queue: ArcBorrow<'_, Queue<Self>>) {
         let mut guard = queue.lock();
 
         while let Some((buffer, used)) = guard.ring.pop() {

@@ -39,13 +39,14 @@ impl ModuleWorkqueue {
     /// loaded. May sleep.
     pub fn create(&'static self, name: &'static CStr) -> Result<ModuleWorkqueueGuard> {
         const WQ_MEM_RECLAIM: u32 = bindings::wq_flags_WQ_MEM_RECLAIM;
+        const WQ_HIGHPRI: u32 = bindings::wq_flags_WQ_HIGHPRI;
         const WQ_PERCPU: u32 = bindings::wq_flags_WQ_PERCPU;
 
         // SAFETY: The format takes the one string that follows.
         let wq = unsafe {
             bindings::alloc_workqueue_noprof(
                 c"%s".as_char_ptr(),
-                WQ_MEM_RECLAIM | WQ_PERCPU,
+                WQ_MEM_RECLAIM | WQ_HIGHPRI | WQ_PERCPU,
                 0,
                 name.as_char_ptr(),
             )

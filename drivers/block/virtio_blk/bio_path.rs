@@ -3,8 +3,11 @@
 //! Bio mode: bios go straight to the virtqueues, without requests, tags or a scheduler.
 //!
 //! A queue has a fixed number of commands. A bio takes one, or waits in line: in the order of
-//! arrival, moved on by completions and not by whoever wakes first. So there is no wake-up to
+//! arrival, moved on after completions and not by whoever wakes first. So there is no wake-up to
 //! lose, and nobody is overtaken. Submitters sleep only to keep the line short.
+//!
+//! A completion interrupt ends bios, and no more: what it makes possible, the next step of a flush
+//! or a command for the line, is added by a work item, or by a submitter if that comes first.
 
 use crate::{
     flush::{
@@ -19,15 +22,19 @@ use crate::{
         Header,
         Outcome, //
     },
+    WORKQUEUE,
 };
 use kernel::{
     new_condvar,
     prelude::*,
     sync::{
         Arc,
+        ArcBorrow,
         CondVar, //
     },
     time::{
+        delay::fsleep,
+        Delta,
         Instant,
         Monotonic, //
     },
@@ -51,6 +58,9 @@ use storage::{
         Queue, //
     },
 };
+
+/// How long to wait for memory that was short.
+const PAUSE: Delta = Delta::from_millis(1);
 
 /// The path of a disk's bios: a queue for each CPU, as far as the device has them.
 pub(crate) struct BioPath {
@@ -87,8 +97,8 @@ pub(crate) struct Progress {
 #[derive(Default)]
 pub(crate) struct State {
     free: KVec<BlkCommand>,
-    /// Commands that found no room in the ring; before the line.
-    delayed: KVec<BlkCommand>,
+    /// Commands to be added: of a next step, or such that found no room; before the line.
+    ready: KVec<BlkCommand>,
     /// The line of bios that wait for a command.
     line: BioList,
     /// How many bios the line may have before their submitters sleep.
@@ -114,7 +124,7 @@ impl BioQueue {
     /// Gives `queue` its commands. May sleep.
     pub(crate) fn allocate(queue: &Queue<Self>, depth: usize) -> Result {
         let mut free = KVec::with_capacity(depth, GFP_KERNEL)?;
-        let delayed = KVec::with_capacity(depth, GFP_KERNEL)?;
+        let ready = KVec::with_capacity(depth, GFP_KERNEL)?;
 
         for _ in 0..depth {
             let command =
@@ -127,7 +137,7 @@ impl BioQueue {
             &mut guard.state,
             State {
                 free,
-                delayed,
+                ready,
                 line: BioList::new(),
                 long: depth,
                 sleepers: false,
@@ -140,7 +150,7 @@ impl BioQueue {
 
     /// Takes a bio: a command for it, or a place in the line. Bios that end go to `done`.
     fn take(&self, inner: &mut Inner<Self>, mut bio: Bio, done: &mut BioList) {
-        if inner.state.delayed.is_empty() && inner.state.line.is_empty() {
+        if inner.state.ready.is_empty() && inner.state.line.is_empty() {
             if let Some(command) = inner.state.free.pop() {
                 self.begin(inner, command, bio, done);
                 return;
@@ -170,46 +180,18 @@ impl BioQueue {
         let (slot, progress) = command.as_mut().parts();
 
         // The driver's own commands are not the user's I/O.
-        progress.plan = plan;
-        progress.step = None;
         if plan.data && bio.op() != Op::DRV_IN {
             progress.started = bio.start_accounting();
         }
+        progress.plan = plan;
+        progress.step = plan.next(None);
         *slot = Some(bio);
-        self.advance(inner, command, Status::OK, done);
-    }
 
-    /// Goes on after a step that ended with `status`: to the next step, or to the bio's end.
-    fn advance(
-        &self,
-        inner: &mut Inner<Self>,
-        mut command: BlkCommand,
-        status: Status,
-        done: &mut BioList,
-    ) {
-        let (slot, progress) = command.as_mut().parts();
-
-        if let (Some(began), Some(bio)) = (progress.flushing.take(), &*slot) {
-            bio.account_flush(began.elapsed().as_nanos() as u64);
-        }
-        let next = match status {
-            Status::OK => progress.plan.next(progress.step),
-            _ => None,
-        };
-        if let Some(step) = next {
-            progress.step = Some(step);
+        if progress.step.is_some() {
             self.issue(inner, command, done);
-            return;
+        } else {
+            self.finish(inner, command, Status::OK, done);
         }
-
-        if let Some(mut bio) = slot.take() {
-            if progress.plan.data && bio.op() != Op::DRV_IN {
-                bio.end_accounting(progress.started);
-            }
-            bio.set_status(status);
-            done.push(bio);
-        }
-        let _ = inner.state.free.push_within_capacity(command);
     }
 
     /// Adds the command of the current step to the ring.
@@ -225,25 +207,68 @@ impl BioQueue {
         }
         command.as_mut().envelope().set(header, wire::STATUS_NONE);
 
-        if let Err((mut command, e)) = inner.ring.add(command, is_data) {
+        match inner.ring.add(command, is_data) {
+            Ok(()) => (),
             // A completion makes room, or gives memory back.
-            if (e == ENOSPC || e == ENOMEM) && inner.ring.in_flight() > 0 {
-                let _ = inner.state.delayed.push_within_capacity(command);
-                return;
+            Err((command, e)) if e == ENOSPC || e == ENOMEM => {
+                let _ = inner.state.ready.push_within_capacity(command);
             }
-            command.as_mut().parts().1.flushing = None;
-            self.advance(inner, command, Status::IOERR, done);
+            Err((command, _)) => self.finish(inner, command, Status::IOERR, done),
         }
     }
 
-    /// Moves on what waits: delayed commands first, then the line.
+    /// Goes on after a step that ended with `status`: to the next step, or to the bio's end.
+    fn advance(
+        &self,
+        inner: &mut Inner<Self>,
+        mut command: BlkCommand,
+        status: Status,
+        done: &mut BioList,
+    ) {
+        let (slot, progress) = command.as_mut().parts();
+
+        if let (Some(began), Some(bio)) = (progress.flushing.take(), &*slot) {
+            bio.account_flush(began.elapsed().as_nanos() as u64);
+        }
+        let next = progress.plan.next(progress.step);
+        if status == Status::OK && next.is_some() {
+            progress.step = next;
+            let _ = inner.state.ready.push_within_capacity(command);
+        } else {
+            self.finish(inner, command, status, done);
+        }
+    }
+
+    /// Ends a bio and frees its command.
+    #[inline]
+    fn finish(
+        &self,
+        inner: &mut Inner<Self>,
+        mut command: BlkCommand,
+        status: Status,
+        done: &mut BioList,
+    ) {
+        let (slot, progress) = command.as_mut().parts();
+
+        progress.flushing = None;
+        if let Some(mut bio) = slot.take() {
+            if progress.plan.data && bio.op() != Op::DRV_IN {
+                bio.end_accounting(progress.started);
+            }
+            bio.set_status(status);
+            done.push(bio);
+        }
+        let _ = inner.state.free.push_within_capacity(command);
+    }
+
+    /// Moves on what waits: ready commands first, then the line. Not from an interrupt.
     fn refill(&self, inner: &mut Inner<Self>, done: &mut BioList) {
-        for _ in 0..inner.state.delayed.len() {
-            if let Some(command) = inner.state.delayed.pop() {
+        for _ in 0..inner.state.ready.len() {
+            if let Some(command) = inner.state.ready.pop() {
                 self.issue(inner, command, done);
             }
         }
-        while inner.state.delayed.is_empty() && !inner.state.line.is_empty() {
+        while inner.state.ready.is_empty() && !inner.state.line.is_empty() {
             let Some(command) = inner.state.free.pop() else {
                 break;
             };
@@ -281,11 +306,23 @@ fn kind(step: Option<Step>, op: Op) -> Command {
     }
 }
 
+impl State {
+    /// Something waits that a completion may have made possible.
+    fn waits(&self) -> bool {
+        !self.ready.is_empty() || !self.line.is_empty()
+    }
+
+    /// Whether sleepers are to be woken: the line is short again.
+    fn take_wake_up(&mut self) -> bool {
+        self.line.len() <= self.long / 2 && core::mem::take(&mut self.sleepers)
+    }
+}
+
 impl Handler for BioQueue {
     type Token = BlkCommand;
     type State = State;
 
-    fn used(queue: &Queue<Self>) {
+    fn used(queue: ArcBorrow<'_, Queue<Self>>) {
         let this = queue.handler();
         let mut done = BioList::new();
         let mut guard = queue.lock();
@@ -297,41 +334,56 @@ impl Handler for BioQueue {
                 let status = this.judge(&mut command, used);
                 this.advance(inner, command, status, &mut done);
             }
-            this.refill(inner, &mut done);
             if inner.ring.enable_callback() {
                 break;
             }
         }
         let broken = inner.ring.is_broken();
-        let wake = inner.state.sleepers && inner.state.line.len() <= inner.state.long / 2;
-        if wake {
-            inner.state.sleepers = false;
-        }
-        // Next steps and those of the line.
-        Queue::kick(guard);
+        let waits = inner.state.waits();
+        drop(guard);
 
         done.end_all();
-        if wake {
-            this.shorter.notify_all();
+        if waits {
+            Queue::defer(queue, &WORKQUEUE);
         }
         if broken {
             this.recovery.give_up();
         }
     }
 
-    fn cancelled(queue: &Queue<Self>, command: BlkCommand) {
+    fn deferred(queue: &Queue<Self>) {
         let this = queue.handler();
+
+        loop {
+            let mut done = BioList::new();
+            let mut guard = queue.lock();
+
+            this.refill(&mut guard, &mut done);
+            let wake = guard.state.take_wake_up();
+            // Memory is short, and no completion on its way that could give some back.
+            let stuck = guard.ring.in_flight() == 0 && guard.state.waits();
+            Queue::kick(guard);
+
+            done.end_all();
+            if wake {
+                this.shorter.notify_all();
+            }
+            if !stuck {
+                break;
+            }
+            fsleep(PAUSE);
+        }
+    }
+
+    fn cancelled(queue: &Queue<Self>, command: BlkCommand) {
         let mut done = BioList::new();
-        let mut guard = queue.lock();
 
-        this.advance(&mut guard, command, Status::IOERR, &mut done);
-        // The ring is detached: whoever waits fails now.
-        this.refill(&mut guard, &mut done);
-        guard.state.sleepers = false;
-        drop(guard);
-
+        queue
+            .handler()
+            .finish(&mut queue.lock(), command, Status::IOERR, &mut done);
         done.end_all();
-        this.shorter.notify_all();
+        // The ring is detached: whoever waits fails now.
+        Self::deferred(queue);
     }
 }
 
@@ -361,13 +413,25 @@ impl BioPath {
         let mut may_sleep = !atomic;
         let mut guard = queue.lock();
 
+        if guard.state.waits() {
+            this.refill(&mut guard, &mut done);
+        }
         while let Some(bio) = bios.pop() {
             may_sleep &= !bio.is_nowait();
             this.take(&mut guard, bio, &mut done);
         }
         let long = guard.state.line.len() > guard.state.long;
+        let wake = guard.state.take_wake_up();
+        let stuck = guard.ring.in_flight() == 0 && guard.state.waits();
         Queue::kick(guard);
+
         done.end_all();
+        if wake {
+            this.shorter.notify_all();
+        }
+        if stuck {
+            Queue::defer(queue.as_arc_borrow(), &WORKQUEUE);
+        }
 
         // Our bios are in the line already and will be served in their turn. Once is enough: who
         // is woken may submit more, and then waits again.
@@ -393,7 +457,7 @@ impl BioPath {
         self.queues.iter().all(|queue| {
             let guard = queue.lock();
 
-            guard.ring.in_flight() == 0 && guard.state.line.is_empty()
+            guard.ring.in_flight() == 0 && !guard.state.waits()
         })
     }
 

@@ -246,7 +246,7 @@ impl Handler for RequestQueue {
     type Token = Request<RequestPath>;
     type State = State;
 
-    fn used(queue: &Queue<Self>) {
+    fn used(queue: ArcBorrow<'_, Queue<Self>>) {
         let mut batch = IoCompletionBatch::default();
         let mut guard = queue.lock();
 

@@ -18,7 +18,10 @@ use super::{
     sg::SgTable,
     state::State, //
 };
-use crate::bindings;
+use crate::{
+    bindings,
+    work::ModuleWorkqueue, //
+};
 use core::{
     ffi::c_void,
     marker::PhantomData,
@@ -26,12 +29,18 @@ use core::{
 };
 use kernel::{
     error::to_result,
-    new_spinlock_irq,
+    impl_has_work, new_spinlock_irq, new_work,
     prelude::*,
     sync::{
         lock::spinlock::SpinLockIrqGuard,
         rcu,
+        Arc,
+        ArcBorrow,
         SpinLockIrq, //
+    },
+    workqueue::{
+        Work,
+        WorkItem, //
     },
 };
 
@@ -69,7 +78,15 @@ pub trait Handler: Sized + Send + Sync + 'static {
     type State: Send + Unpin;
 
     /// The device used buffers. Hard interrupt context, the lock not held.
-    fn used(queue: &Queue<Self>);
+    ///
+    /// Take them, but add none and do not kick: some transports (vDPA) call this with a lock held
+    /// that a notification takes. That is for [`Handler::deferred`].
+    fn used(queue: ArcBorrow<'_, Queue<Self>>);
+
+    /// What [`Queue::defer`] asked for. Process context, may sleep.
+    fn deferred(queue: &Queue<Self>) {
+        let _ = queue;
+    }
 
     /// A token that the device never used, given back once the device was reset: it touches the
     /// buffers no more. Process context, the lock not held.
@@ -82,7 +99,21 @@ pub struct Queue<H: Handler> {
     #[pin]
     inner: SpinLockIrq<Inner<H>>,
     #[pin]
+    work: Work<Self>,
+    #[pin]
     handler: H,
+}
+
+impl_has_work! {
+    impl{H: Handler} HasWork<Self> for Queue<H> { self.work }
+}
+
+impl<H: Handler> WorkItem for Queue<H> {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        H::deferred(&this);
+    }
 }
 
 /// What the lock of a [`Queue`] protects.
@@ -110,6 +141,7 @@ impl<H: Handler> Queue<H> {
                 },
                 state,
             }),
+            work <- new_work!("storage::virtio::Queue"),
             handler <- handler,
         }? Error)
     }
@@ -118,6 +150,11 @@ impl<H: Handler> Queue<H> {
     #[inline]
     pub fn handler(&self) -> &H {
         &self.handler
+    }
+
+    /// Has [`Handler::deferred`] run soon on `workqueue`. Any context.
+    pub fn defer(this: ArcBorrow<'_, Self>, workqueue: &ModuleWorkqueue) {
+        workqueue.enqueue::<Self, 0>(this.into());
     }
 
     /// Locks the queue and disables interrupts.
@@ -200,7 +237,7 @@ impl<H: Handler> Queue<H> {
         // queue, valid until `del_vqs()` has ended all callbacks.
         let queue = unsafe {
             let state = (*(*vq).vdev).priv_.cast::<State>();
-            &*(*(*state).table.add((*vq).index as usize)).cast::<Self>()
+            ArcBorrow::from_raw((*(*state).table.add((*vq).index as usize)).cast::<Self>())
         };
 
         H::used(queue);

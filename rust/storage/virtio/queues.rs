@@ -73,8 +73,7 @@ impl Builder {
             ctx: false,
         };
 
-        self.ptrs
-            .push(core::ptr::from_ref(&*queue).cast(), GFP_KERNEL)?;
+        self.ptrs.push(Arc::as_ptr(&queue).cast(), GFP_KERNEL)?;
         self.queues.push(queue, GFP_KERNEL)?;
         self.infos.push(info, GFP_KERNEL)?;
         Ok(self.names.push(name, GFP_KERNEL)?)
