@@ -141,7 +141,8 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
             let (config, limits) = read_limits(dev, ring_size(&queues))?;
             let depth = queue_depth(dev, config.ring_size);
             for queue in &queues {
-                BioQueue::allocate(queue, depth as usize)?;
+                // More commands than descriptors would only wait.
+                BioQueue::allocate(queue, config.ring_size.min(depth as usize))?;
             }
             let path = Arc::new(
                 BioPath {
