@@ -138,8 +138,10 @@ class Guest:
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         if self.driver is Driver.RS:
-            env["VSR_KO"] = str(our_module())
-            env["VSR_BUILD_ID"] = build_id(our_module())
+            # A copy: a build meanwhile must not change what this guest tests.
+            shutil.copy(our_module(), self.log)
+            env["VSR_KO"] = f"/run/vsr/{our_module().name}"
+            env["VSR_BUILD_ID"] = build_id(self.log / our_module().name)
             if self.installed:
                 env["VSR_MODULE_TREE"] = str(module_tree())
         if self.udev:

@@ -91,7 +91,7 @@ verify()
 	local disk=$1
 	shift
 	fio --name=verify --filename="/dev/$disk" --rw=randwrite --verify=crc32c --verify_fatal=1 \
-		--do_verify=1 --randrepeat=0 --output=/tmp/fio.log --minimal "$@" || {
+		--do_verify=1 --randrepeat=0 --allow_file_create=0 --output=/tmp/fio.log --minimal "$@" || {
 		cat /tmp/fio.log
 		fail "fio on $disk ($*)"
 	}

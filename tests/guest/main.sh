@@ -30,8 +30,11 @@ run_case()
 	esac
 	echo " # time=$(python_free_seconds "$begin")"
 	echo "vsr-case -" >/dev/kmsg
-	# After a failure the guest's state is not to be trusted: the host boots afresh for the rest.
-	[[ $status == 0 || $status == 4 ]]
+	[[ $status != 0 && $status != 4 ]] || return 0
+	# The state of this guest is not to be trusted: who hangs, and where; the host boots afresh for the rest.
+	echo w >/proc/sysrq-trigger
+	ps -eo pid,stat,wchan:30,args | grep -v ' \[' | tail -n 25 | cut -c1-120 | sed 's/^/# /'
+	return 1
 }
 
 not_running()

@@ -26,7 +26,7 @@ for fs in ext4 xfs; do
 		esac
 		$check "/dev/$d" >/tmp/check.log 2>&1 || { cat /tmp/check.log; fail "cut $CUT: $check finds errors"; }
 		mount -t $fs "/dev/$d" /mnt/$fs
-		python3 "$VSR_SRC/tests/guest/powercut.py" verify $fs "$ACKS/$fs.acks" || fail "cut $CUT: $fs lost acknowledged data"
+		python3 "$VSR_SRC/tests/guest/powercut.py" verify $fs "$ACKS/$fs.acks" "$CUT" || fail "cut $CUT: $fs lost acknowledged data"
 	fi
 done
 if [[ -n $LAST ]]; then

@@ -2,13 +2,13 @@
 # Online resize, larger and smaller, under I/O: size, message, uevent.
 d=$(disk resize)
 fio --name=load --filename="/dev/$d" --rw=randrw --bs=4k --direct=1 --ioengine=io_uring --iodepth=4 \
-	--size=32m --time_based --runtime=15 --output=/tmp/load.log &
+	--size=32m --allow_file_create=0 --time_based --runtime=15 --output=/tmp/load.log &
 load=$!
 for size in $((96 << 20)) $((128 << 20)) $((64 << 20)); do
 	dmesg -C
 	udevadm monitor --kernel --property >/tmp/uevents &
 	monitor=$!
-	sleep 1
+	wait_for 20 grep -q 'kernel uevent' /tmp/uevents || fail "udevadm monitor does not start"
 	host qmp block_resize node-name=resize size=$size
 	wait_for 20 eval '[[ $(blockdev --getsize64 "/dev/$d") == $size ]]' ||
 		fail "the size is $(blockdev --getsize64 "/dev/$d") bytes, not $size"

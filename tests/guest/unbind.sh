@@ -8,7 +8,7 @@ for round in 1 2 3; do
 	device=$(virtio_device "$d")
 	exec 7<>"/dev/$d"
 	fio --name=load --filename="/dev/$d" --rw=randrw --bsrange=512-64k --direct=$((round % 2)) --ioengine=io_uring \
-		--iodepth=32 --numjobs=2 --size=32m --time_based --runtime=60 --output=/tmp/load.log >/tmp/load.err 2>&1 &
+		--iodepth=32 --numjobs=2 --size=32m --allow_file_create=0 --time_based --runtime=60 --output=/tmp/load.log >/tmp/load.err 2>&1 &
 	load=$!
 	sleep 2
 	kill -0 $load 2>/dev/null || fail "fio ended too early: $(cat /tmp/load.err /tmp/load.log)"

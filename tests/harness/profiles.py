@@ -148,7 +148,7 @@ def _flush(machine: Machine) -> None:
 
 def _hotplug(machine: Machine) -> None:
     machine.disk("data", size=16 << 20)
-    machine.disk("data4k", "logical_block_size=4096", size=16 << 20)
+    machine.disk("data4k", "logical_block_size=4096,physical_block_size=4096", size=16 << 20)
     machine.disk("resize", size=64 << 20)
     # Pulled by itself: it needs a PCI slot of its own.
     path = machine.file("plug", 64 << 20)

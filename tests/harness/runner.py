@@ -79,7 +79,6 @@ def run_profile(profile: Profile, driver: Driver, wanted: set[str]) -> list[Outc
         outcomes = _boot(profile, driver, waiting, boot)
         boot += 1
         for outcome in outcomes:
-            report(outcome)
             waiting.remove(outcome.case)
         done += outcomes
     return done
@@ -93,7 +92,6 @@ def _boot(profile: Profile, driver: Driver, cases: list[str], boot: int) -> list
     machine = Machine(folder)
     profile.build(machine)
     outcomes: list[Outcome] = []
-    notes: list[str] = []
 
     def on_line(line: str) -> None:
         match = _KTAP.match(line)
@@ -102,8 +100,10 @@ def _boot(profile: Profile, driver: Driver, cases: list[str], boot: int) -> list
                 Outcome(profile.name, match[2], match[1] == "ok", match[4] or "",
                         float(match[5] or 0), bool(match[3]))
             )  # fmt: skip
+            report(outcomes[-1])
             if match[1] != "ok":
-                notes.extend(output[-15:])
+                for kept in output[-15:]:
+                    say(f"       | {kept}")
             output.clear()
         else:
             output.append(line)
@@ -132,8 +132,10 @@ def _boot(profile: Profile, driver: Driver, cases: list[str], boot: int) -> list
     cut = _slices(guest.console_lines())
     for outcome in outcomes:
         bad = logcheck.problems(cut.get(outcome.case, []), guest.expected_log)
+        # What the guest could not know: its kernel complained.
         if bad and outcome.passed:
             outcome.passed, outcome.note = False, f"kernel log: {bad[0]}"
+            report(outcome)
     if len(outcomes) < len(cases) and (not outcomes or outcomes[-1].passed):
         # The guest died, or hangs, in the case that has no line.
         case = cases[len(outcomes)]
@@ -142,9 +144,9 @@ def _boot(profile: Profile, driver: Driver, cases: list[str], boot: int) -> list
         outcomes.append(
             Outcome(profile.name, case, False, f"{note} {bad[:1] or ''}", time.monotonic() - begin)
         )
-        notes += output[-15:]
-    for line in notes:
-        say(f"       | {line}")
+        report(outcomes[-1])
+        for line in output[-15:]:
+            say(f"       | {line}")
     if any(not outcome.passed for outcome in outcomes):
         say(f"       logs: {result.log}")
     else:
