@@ -44,6 +44,7 @@ if [[ -n ${VSR_UDEV:-} ]]; then
 fi
 
 if [[ -n ${VSR_INTERACTIVE:-} ]]; then
+	# shellcheck disable=SC2086 # several words
 	stty -F /dev/hvc0 ${VSR_STTY:-sane}
 	setsid --ctty bash --rcfile /run/vsr/script -i <>/dev/hvc0 >&0 2>&0
 	status=$?

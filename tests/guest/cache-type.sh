@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
 # cache_type switches the host's cache (CONFIG_WCE), and with that whether flushes are sent.
 d=$(disk flush)
 file=/sys/block/$d/cache_type

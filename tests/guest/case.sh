@@ -7,6 +7,7 @@ set -eu
 . "$VSR_SRC/tests/guest/lib.sh"
 
 manual=$(grep -c '^# driver: manual' "$1" || true)
+# shellcheck disable=SC2119 # no further parameters
 ((manual)) || load
 # shellcheck disable=SC1090 # the scenario
 . "$1"

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
 # /proc/diskstats counts every I/O: number, sectors, time, and nothing left in flight.
 d=$(disk data)
 counts()

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
 # The host's errors reach the program that asked: EIO on read, write and flush, ENOSPC as an error; nothing else is hurt.
 expect_log 'Buffer I/O error|I/O error, dev vd'
 python3 "$VSR_SRC/tests/guest/errors.py" "$(disk bad-read)" "$(disk bad-write)" "$(disk bad-flush)" "$(disk no-space)" ||

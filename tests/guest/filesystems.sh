@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
 # ext4 and xfs: files with fsync survive an unmount and a cold cache; fsck finds nothing.
 # limit: 240
 d=$(disk data)

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
 # The page cache's I/O: write-back in large plugs, read-ahead.
 # limit: 240
 for d in $(disk data) $(disk data4k); do

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
 # Random sizes and offsets, several submitters on several queues, direct I/O by io_uring and libaio.
 # limit: 240
 d=$(disk data)

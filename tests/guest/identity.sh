@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
 # What the disk says of itself: serial, size, geometry, topology, limits; as the C driver says it.
 d=$(disk data4k)
 same serial "$(<"/sys/block/$d/serial")" data4k

@@ -97,6 +97,11 @@ verify()
 	}
 }
 
+not_running()
+{
+	! kill -0 "$1"
+}
+
 read_attr()
 {
 	cat "/sys/block/$1/queue/$2"

@@ -28,21 +28,17 @@ run_case()
 	timeout) echo -n "not ok $name # not finished after ${limit:-120} s: $(tail -n 1 $log)" ;;
 	*) echo -n "not ok $name # $(tail -n 1 $log)" ;;
 	esac
-	echo " # time=$(python_free_seconds "$begin")"
+	echo " # time=$(seconds_since "$begin")"
 	echo "vsr-case -" >/dev/kmsg
 	[[ $status != 0 && $status != 4 ]] || return 0
 	# The state of this guest is not to be trusted: who hangs, and where; the host boots afresh for the rest.
 	echo w >/proc/sysrq-trigger
+	# shellcheck disable=SC2009 # pgrep does not tell where a task waits
 	ps -eo pid,stat,wchan:30,args | grep -v ' \[' | tail -n 25 | cut -c1-120 | sed 's/^/# /'
 	return 1
 }
 
-not_running()
-{
-	! kill -0 "$1"
-}
-
-python_free_seconds()
+seconds_since()
 {
 	local now=$EPOCHREALTIME
 	awk "BEGIN { printf \"%.1f\", $now - $1 }"

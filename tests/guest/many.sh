@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
 # 40 disks at once: vda to vdz, then vdaa on; 16 minor numbers each; each answers with its own data.
 names=({a..z} a{a..n})
 same "the count of disks" "$(find /sys/block -maxdepth 1 -name 'vd*' | wc -l)" 40

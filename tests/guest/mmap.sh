@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
 # Shared mappings: dirty pages reach the disk, faults read them back.
 for d in $(disk data) $(disk data4k); do
 	python3 - "/dev/$d" <<'E' || fail "mmap on $d"

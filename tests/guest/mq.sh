@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
 # One, two and more queues than CPUs; the parameters that limit queues and their depth.
 # driver: manual
 # limit: 240

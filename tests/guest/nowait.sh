@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
 # REQ_NOWAIT: with all commands of a slow disk in flight, a non-blocking read says EAGAIN and does not wait.
 # driver: manual
 load queue_depth=4

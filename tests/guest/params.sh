@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
 # Every spelling of a bool for use_bio; a wrong value refuses the load and the log names the parameter.
 # driver: manual
 # limit: 180

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
 # Partitions: seen, addressed right, counted, and gone with their disk.
 d=$(disk data)
 # table [START SIZE...]: a DOS partition table, in sectors

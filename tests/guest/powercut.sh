@@ -4,6 +4,7 @@
 set -eu
 # shellcheck source=tests/guest/lib.sh
 . "$VSR_SRC/tests/guest/lib.sh"
+# shellcheck disable=SC2119 # no further parameters
 load
 pids=()
 for fs in ext4 xfs; do

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
 # A read-only disk: shown so, readable, never written, not even by insisting.
 d=$(disk readonly)
 same "/sys/block/$d/ro" "$(<"/sys/block/$d/ro")" 1

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
 # insmod, I/O, rmmod: 50 times, half of them with the other mode in between; nothing is left over.
 # driver: manual
 # limit: 300

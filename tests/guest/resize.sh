@@ -1,6 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
 # Online resize, larger and smaller, under I/O: size, message, uevent.
 d=$(disk resize)
+has_size()
+{
+	[[ $(blockdev --getsize64 "/dev/$d") == "$1" ]]
+}
+told_size()
+{
+	dmesg | grep -q "\[$d\] new size: $(($1 / 512)) 512-byte logical blocks"
+}
 fio --name=load --filename="/dev/$d" --rw=randrw --bs=4k --direct=1 --ioengine=io_uring --iodepth=4 \
 	--size=32m --allow_file_create=0 --time_based --runtime=15 --output=/tmp/load.log &
 load=$!
@@ -10,9 +19,9 @@ for size in $((96 << 20)) $((128 << 20)) $((64 << 20)); do
 	monitor=$!
 	wait_for 20 grep -q 'kernel uevent' /tmp/uevents || fail "udevadm monitor does not start"
 	host qmp block_resize node-name=resize size=$size
-	wait_for 20 eval '[[ $(blockdev --getsize64 "/dev/$d") == $size ]]' ||
+	wait_for 20 has_size $size ||
 		fail "the size is $(blockdev --getsize64 "/dev/$d") bytes, not $size"
-	wait_for 10 eval 'dmesg | grep -q "\[$d\] new size: $((size / 512)) 512-byte logical blocks"' ||
+	wait_for 10 told_size $size ||
 		fail "no message of the new size: $(dmesg)"
 	wait_for 10 grep -q RESIZE=1 /tmp/uevents || fail "no uevent: $(cat /tmp/uevents)"
 	kill $monitor

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
 # Every I/O scheduler serves request mode; bio mode has none to choose.
 # limit: 180
 d=$(disk data)

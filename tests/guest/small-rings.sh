@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
 # Rings of 4 to 256 entries, more submitters than slots: nobody starves, nothing is lost.
 # driver: manual
 # limit: 300
@@ -6,11 +7,11 @@
 . "$VSR_SRC/tests/guest/vduse.sh"
 sizes="4 8 32 256"
 for size in $sizes; do
-	vduse_disk ring$size "$size"
+	vduse_disk "ring$size" "$size"
 done
 load
 for size in $sizes; do
-	d=$(disk ring$size)
+	d=$(disk "ring$size")
 	if [[ $MODE != bio ]]; then
 		echo none >"/sys/block/$d/queue/scheduler"
 		echo "ring of $size: $(read_attr "$d" nr_requests) requests, $(read_attr "$d" max_segments) segments"
@@ -23,5 +24,5 @@ for size in $sizes; do
 done
 unload
 for size in $sizes; do
-	vduse_remove ring$size
+	vduse_remove "ring$size"
 done

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
 # Memory pressure: the guest's memory twice over, on swap on this disk; every page comes back as it was.
 # limit: 420
 d=$(disk swap)

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
 # Installed under updates/, loaded by udev at boot, told its mode on the kernel command line.
 # driver: manual
 wait_disk vda

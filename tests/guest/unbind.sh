@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
 # The driver is unbound under I/O with the disk open, and bound again; the old descriptor stays harmless.
 # limit: 180
 expect_log 'Buffer I/O error|I/O error, dev vd'
@@ -13,7 +14,7 @@ for round in 1 2 3; do
 	sleep 2
 	kill -0 $load 2>/dev/null || fail "fio ended too early: $(cat /tmp/load.err /tmp/load.log)"
 	echo "$device" >$driver/unbind
-	wait_for 40 eval '! kill -0 $load' || fail "fio did not end after the unbind"
+	wait_for 40 not_running $load || fail "fio did not end after the unbind"
 	wait $load && fail "fio saw no error"
 	fails dd of=/dev/fd/7 if=/dev/zero bs=4k count=1 conv=fsync,notrunc status=none
 	echo "$device" >$driver/bind

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
 # The disk is pulled under load and comes back; then it is pulled while mounted. I/O ends in errors, nothing hangs.
 # limit: 240
 expect_log 'EXT4-fs|JBD2|Buffer I/O error|I/O error, dev vd'
@@ -10,7 +11,7 @@ for round in 1 2 3; do
 	sleep 2
 	kill -0 $load 2>/dev/null || fail "fio ended too early: $(cat /tmp/load.err /tmp/load.log)"
 	host unplug plug
-	wait_for 40 eval '! kill -0 $load' || fail "fio did not end after the unplug"
+	wait_for 40 not_running $load || fail "fio did not end after the unplug"
 	wait $load && fail "fio saw no error"
 	fails test -e "/sys/block/$d/dev"
 	host plug plug
@@ -26,7 +27,7 @@ mount "/dev/$d" /mnt
 writer=$!
 sleep 1
 host unplug plug
-wait_for 40 eval '! kill -0 $writer' || fail "the writer did not end after the unplug"
+wait_for 40 not_running $writer || fail "the writer did not end after the unplug"
 fails sh -c 'echo more >/mnt/more && sync /mnt/more'
 umount /mnt || fail "the lost disk cannot be unmounted"
 host plug plug
