@@ -282,3 +282,22 @@ macro_rules! module_params {
         };
     )*};
 }
+
+/// Gives a module a version, in modinfo and under /sys/module/; with it comes `srcversion`, a
+/// checksum of its sources, which tells builds apart.
+#[macro_export]
+macro_rules! module_version {
+    ($module:literal, $version:literal) => {
+        const _: () = {
+            #[cfg(MODULE)]
+            const VERSION: &[&str] = &["version=", $version];
+            #[cfg(not(MODULE))]
+            const VERSION: &[&str] = &[$module, ".version=", $version];
+
+            #[link_section = ".modinfo"]
+            #[used(compiler)]
+            static INFO: [u8; $crate::module_param::joined_len(VERSION)] =
+                $crate::module_param::join(VERSION);
+        };
+    };
+}

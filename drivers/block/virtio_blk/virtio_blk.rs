@@ -130,3 +130,5 @@ module! {
     description: "Virtio block driver",
     license: "GPL",
 }
+
+storage::module_version!("virtio_blk", "0.1");
