@@ -10,16 +10,18 @@ run_case()
 	local file=$VSR_SRC/tests/guest/$scenario.sh
 	limit=$(sed -n 's/^# limit: *\([0-9]*\).*/\1/p' "$file")
 	echo "vsr-case $name" >/dev/kmsg
+	rm -f /tmp/case.finished
 	MODE=$mode SCENARIO=$scenario bash "$VSR_SRC/tests/guest/case.sh" "$file" >$log 2>&1 &
 	pid=$!
 	if wait_for "${limit:-120}" not_running $pid; then
 		wait $pid
 		status=$?
+		if [[ $status == 0 && ! -e /tmp/case.finished ]]; then
+			echo "ended early, without an error" >>$log
+			status=early
+		fi
 	else
 		status=timeout
-		# Name the tasks that hang while the guest can still say it.
-		echo w >/proc/sysrq-trigger
-		sleep 1
 	fi
 	sed 's/^/# /' $log
 	case $status in
@@ -33,6 +35,7 @@ run_case()
 	[[ $status != 0 && $status != 4 ]] || return 0
 	# The state of this guest is not to be trusted: who hangs, and where; the host boots afresh for the rest.
 	echo w >/proc/sysrq-trigger
+	sleep 1
 	# shellcheck disable=SC2009 # pgrep does not tell where a task waits
 	ps -eo pid,stat,wchan:30,args | grep -v ' \[' | tail -n 25 | cut -c1-120 | sed 's/^/# /'
 	return 1
