@@ -284,7 +284,7 @@ macro_rules! module_params {
 }
 
 /// Gives a module a version, in modinfo and under /sys/module/; with it comes `srcversion`, a
-/// checksum of its sources, which tells builds apart.
+/// checksum of the sources beside its objects. Only the build ID tells all builds apart.
 #[macro_export]
 macro_rules! module_version {
     ($module:literal, $version:literal) => {
