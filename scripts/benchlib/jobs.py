@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What is measured: the I/O patterns and the drivers. Read by the host and by the guest."""
+
+import dataclasses
+
+# Large enough that no job wraps soon, and free: neither null-co nor null_blk stores anything.
+DISK_GIB = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    name: str
+    title: str
+    rw: str  # fio's word
+    block: int  # KiB
+    depth: int
+    batch: int = 1  # how many I/Os go into one system call
+
+    def fio(self, device: str) -> list[str]:
+        """The options that all kinds of runs share."""
+        return [
+            f"--name={self.name}",
+            f"--filename={device}",
+            f"--rw={self.rw}",
+            f"--bs={self.block}k",
+            f"--iodepth={self.depth}",
+            f"--iodepth_batch_submit={self.batch}",
+            f"--iodepth_batch_complete_max={max(self.batch, 1)}",
+            "--ioengine=io_uring",
+            "--direct=1",
+            "--randseed=7",
+            "--norandommap",
+            f"--size={DISK_GIB}g",
+        ]
+
+    @property
+    def direction(self) -> str:
+        return "read" if self.rw.endswith("read") else "write"
+
+
+_ALL = [
+    Job("randread-4k-qd32", "4 KiB random read, QD 32", "randread", 4, 32),
+    Job("randwrite-4k-qd32", "4 KiB random write, QD 32", "randwrite", 4, 32),
+    Job("read-4k-qd32", "4 KiB sequential read, QD 32", "read", 4, 32),
+    Job("write-4k-qd32", "4 KiB sequential write, QD 32", "write", 4, 32),
+    Job("read-128k-qd32", "128 KiB sequential read, QD 32", "read", 128, 32),
+    Job("write-128k-qd32", "128 KiB sequential write, QD 32", "write", 128, 32),
+    Job("randread-4k-qd1", "4 KiB random read, QD 1", "randread", 4, 1),
+    Job("randwrite-4k-qd1", "4 KiB random write, QD 1", "randwrite", 4, 1),
+    Job("randread-4k-qd32-b16", "4 KiB random read, QD 32, 16 a call", "randread", 4, 32, 16),
+    Job("read-4k-qd32-b16", "4 KiB sequential read, QD 32, 16 a call", "read", 4, 32, 16),
+]
+JOBS = {job.name: job for job in _ALL}
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    name: str
+    title: str
+    module: str  # the driver that it loads: `c`, `rs` or `null`
+    use_bio: bool = False
+    scheduler: str = ""  # empty: the kernel's choice
+
+    @property
+    def device(self) -> str:
+        return "nullb0" if self.module == "null" else "vda"
+
+    @property
+    def io_path(self) -> str | None:
+        """What the disk's io_path must say, if it has one."""
+        if self.module != "rs":
+            return None
+        return "bio" if self.use_bio else "request"
+
+
+VARIANTS = {
+    variant.name: variant
+    for variant in [
+        Variant("null", "null_blk", "null"),
+        Variant("c", "C", "c"),
+        Variant("request", "request", "rs"),
+        Variant("bio", "bio", "rs", use_bio=True),
+        Variant("null-none", "null_blk, no scheduler", "null", scheduler="none"),
+        Variant("c-none", "C, no scheduler", "c", scheduler="none"),
+        Variant("request-none", "request, no scheduler", "rs", scheduler="none"),
+    ]
+}

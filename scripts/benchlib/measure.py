@@ -1,0 +1,157 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0
+"""The guest's side: loads each driver in turn, runs fio on it and prints one JSON line a result.
+
+BENCH_PLAN holds what to do: {"kind": "icount", "profile" or "wall", "jobs": [...], "variants": [...], ...}.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from jobs import DISK_GIB, JOBS, VARIANTS, Variant  # noqa: E402
+
+
+def fail(why: str) -> None:
+    print(f"bench: {why}", file=sys.stderr)
+    sys.exit(1)
+
+
+def run(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    if done.returncode:
+        fail(f"{' '.join(command)}: {done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout
+
+
+def build_id(module: str) -> str:
+    note = Path(f"/sys/module/{module}/notes/.note.gnu.build-id").read_bytes()
+    return note[16:].hex()
+
+
+def load(variant: Variant) -> None:
+    """Load the driver and prove that it is the one which serves the disk."""
+    if variant.module == "null":
+        run("modprobe", "null_blk", f"gb={DISK_GIB}", "queue_mode=2", "bs=512")
+    elif variant.module == "c":
+        run("modprobe", "virtio_blk")
+    else:
+        run("insmod", os.environ["VSR_KO"], f"use_bio={int(variant.use_bio)}")
+    sysfs = Path("/sys/block") / variant.device
+    end = time.monotonic() + 60
+    while not Path("/dev", variant.device).exists():
+        if time.monotonic() > end:
+            fail(f"no disk {variant.device} 60 s after {variant.title} was loaded")
+        time.sleep(0.05)
+    path = sysfs / "io_path"
+    io_path = path.read_text().strip() if path.exists() else None
+    if io_path != variant.io_path:
+        fail(f"{variant.title}: the disk's io_path is {io_path}, not {variant.io_path}")
+    if variant.module == "rs" and build_id("virtio_blk") != os.environ["VSR_BUILD_ID"]:
+        fail("the module that was loaded is not the one that was built")
+    if variant.scheduler:
+        (sysfs / "queue/scheduler").write_text(variant.scheduler)
+
+
+def unload(variant: Variant) -> None:
+    run("rmmod", "null_blk" if variant.module == "null" else "virtio_blk")
+
+
+def scheduler(variant: Variant) -> str:
+    path = Path("/sys/block") / variant.device / "queue/scheduler"
+    text = path.read_text() if path.exists() else "none"
+    chosen = re.search(r"\[(.*?)\]", text)
+    return chosen[1] if chosen else text.strip()
+
+
+def interrupts() -> int:
+    """Interrupts of the disk's queues so far."""
+    total = 0
+    for line in Path("/proc/interrupts").read_text().splitlines():
+        if re.search(r"virtio\d+-req", line):
+            total += sum(int(word) for word in line.split()[1:] if word.isdigit())
+    return total
+
+
+def fio(arguments: list[str]) -> list[dict[str, Any]]:
+    jobs = json.loads(run("fio", "--output-format=json", *arguments))["jobs"]
+    for job in jobs:
+        if job["error"]:
+            fail(f"fio: {job['jobname']} ended with error {job['error']}")
+    return jobs
+
+
+def icount(plan: dict[str, Any], variant: Variant) -> None:
+    """Instructions per I/O: under -icount shift=0 a nanosecond of the guest is an instruction."""
+    ios = plan["ios"]
+    device = f"/dev/{variant.device}"
+    for job in (JOBS[name] for name in plan["jobs"]):
+        before = interrupts()
+        result = fio([*job.fio(device), f"--io_size={ios * job.block}k"])[0][job.direction]
+        irqs = interrupts() - before
+        if result["total_ios"] != ios:
+            fail(f"fio: {result['total_ios']} I/Os done, {ios} wanted")
+        report(
+            variant,
+            job=job.name,
+            instructions=result["runtime"] * 1_000_000 / ios,
+            interrupts=irqs / ios,
+        )
+
+
+def profile(plan: dict[str, Any], variant: Variant) -> None:
+    """A short run and one that is longer by the number of I/Os, marked for the host."""
+    job, ios = JOBS[plan["jobs"][0]], plan["ios"]
+    Path("/run/vsr/kallsyms").write_text(Path("/proc/kallsyms").read_text())
+    job_on = job.fio(f"/dev/{variant.device}")
+    fio([*job_on, f"--io_size={ios * job.block}k"])
+    for count in (0, ios // 5, ios // 5 + ios):
+        if count:
+            fio([*job_on, f"--io_size={count * job.block}k"])
+        run("bash", "-c", '. "$VSR_GUEST_LIB"; host mark')
+
+
+def wall(plan: dict[str, Any], variant: Variant) -> None:
+    """One sample of each job, in one fio."""
+    arguments = []
+    for name in plan["jobs"]:
+        arguments += JOBS[name].fio(f"/dev/{variant.device}")
+        arguments += ["--time_based", f"--runtime={plan['milliseconds']}ms", "--stonewall"]
+        arguments += [f"--ramp_time={plan['milliseconds'] // 4}ms"]
+    for result in fio(arguments):
+        job = JOBS[result["jobname"]]
+        iops = result[job.direction]["iops"]
+        if not iops:
+            fail(f"{variant.title}: {job.title}: no I/O in {plan['milliseconds']} ms; this machine is too busy")
+        report(variant, job=job.name, iops=iops)
+
+
+def report(variant: Variant, **values: Any) -> None:
+    values |= {"variant": variant.name, "scheduler": scheduler(variant)}
+    print("RESULT " + json.dumps(values), flush=True)
+
+
+def main() -> None:
+    plan = json.loads(os.environ["BENCH_PLAN"])
+    measure = {"icount": icount, "profile": profile, "wall": wall}[plan["kind"]]
+    # The first start of fio reads it from the host.
+    run("fio", "--version")
+    for turn in range(plan.get("turns", 1)):
+        # Each turn in another order: what drifts with time hits all alike.
+        names = plan["variants"]
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            variant = VARIANTS[name]
+            load(variant)
+            measure(plan, variant)
+            unload(variant)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The results as tables and as a plot."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from .jobs import JOBS, VARIANTS
+from .run import Result
+from .stats import mean_interval, ratio_interval
+
+# Which is better, by the name of the value.
+_BETTER = {"instructions": "fewer is better", "iops": "more is better"}
+
+
+class Samples:
+    """The values of one kind of measurement, by job and variant."""
+
+    def __init__(self, value: str, results: Sequence[Result]) -> None:
+        self.value = value
+        self._by: dict[tuple[str, str], list[float]] = {}
+        self.schedulers: dict[str, str] = {}
+        for result in results:
+            self._by.setdefault((result["job"], result["variant"]), []).append(result[value])
+            self.schedulers[result["variant"]] = result["scheduler"]
+        self.jobs = [name for name in JOBS if any(job == name for job, _ in self._by)]
+        self.variants = [name for name in VARIANTS if name in self.schedulers]
+
+    def of(self, job: str, variant: str) -> list[float]:
+        return self._by[job, variant]
+
+    def speed(self, job: str, variant: str, base: str) -> tuple[float, float, float]:
+        """How many times the I/Os of `base` per second, or per instruction."""
+        mine, other = self.of(job, variant), self.of(job, base)
+        return ratio_interval(other, mine) if self.value == "instructions" else ratio_interval(mine, other)
+
+    def _table(self, head: list[str], rows: list[list[str]]) -> str:
+        lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+    def table(self) -> str:
+        """Means with their intervals."""
+        head = ["job"] + [f"{VARIANTS[v].title} ({self.schedulers[v]})" for v in self.variants]
+        rows = []
+        for job in self.jobs:
+            cells = []
+            for variant in self.variants:
+                mean, half = mean_interval(self.of(job, variant))
+                cells.append(f"{mean:,.0f}" + (f" ± {half:,.0f}" if len(self.of(job, variant)) > 1 else ""))
+            rows.append([JOBS[job].title, *cells])
+        return self._table(head, rows)
+
+    def ratios(self) -> str:
+        """I/Os per second, or per instruction, as a multiple of another driver's."""
+        wanted = [("request", "c"), ("request-none", "c-none"), ("bio", "request"), ("bio", "request-none"), ("bio", "c")]
+        pairs = [(a, b) for a, b in wanted if a in self.variants and b in self.variants]
+        head = ["job"] + [f"{VARIANTS[a].title} / {VARIANTS[b].title}" for a, b in pairs]
+        rows = []
+        for job in self.jobs:
+            cells = []
+            for a, b in pairs:
+                ratio, low, high = self.speed(job, a, b)
+                cells.append(f"{ratio:.2f}" + (f" ({low:.2f} to {high:.2f})" if low < high else ""))
+            rows.append([JOBS[job].title, *cells])
+        return self._table(head, rows) if pairs else ""
+
+
+def plot(all_samples: Sequence[Samples], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(len(all_samples), 1, figsize=(12, 5 * len(all_samples)), squeeze=False)
+    for axis, samples in zip(axes[:, 0], all_samples):
+        width = 0.8 / len(samples.variants)
+        for number, variant in enumerate(samples.variants):
+            stats = [mean_interval(samples.of(job, variant)) for job in samples.jobs]
+            axis.bar(
+                [i + (number - (len(samples.variants) - 1) / 2) * width for i in range(len(samples.jobs))],
+                [mean for mean, _ in stats],
+                width,
+                yerr=[half for _, half in stats],
+                capsize=2,
+                label=f"{VARIANTS[variant].title} ({samples.schedulers[variant]})",
+            )
+        axis.set_xticks(range(len(samples.jobs)), [JOBS[job].title.replace(", ", "\n") for job in samples.jobs])
+        title = {"instructions": "guest instructions an I/O", "iops": "I/Os per second, wall clock"}[samples.value]
+        axis.set_title(f"{title} ({_BETTER[samples.value]})")
+        axis.legend(fontsize="small")
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)

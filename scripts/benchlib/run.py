@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-2.0
+"""One guest that measures: its machine, its plan, and the results as they come."""
+
+import atexit
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from guest import Driver, Guest
+from guest.modules import build_id, our_module
+from guest.paths import CACHE
+
+from .jobs import DISK_GIB
+
+# The count of executed instructions is the guest's clock; it jumps while the CPU sleeps.
+_ICOUNT = ["-accel", "tcg", "-icount", "shift=0,sleep=off"]
+
+# Nothing shall work in the background: khugepaged alone adds several hundred instructions an I/O to a short run.
+_QUIET = ["transparent_hugepage=never"]
+
+Result = dict[str, Any]
+
+
+class BenchGuest(Guest):
+    """With `count`, the guest's clock counts instructions: under TCG even where there is KVM."""
+
+    count = False
+    plugin: Path | None = None
+
+    def _command(self, channel: int, monitor: int) -> list[str]:
+        command = super()._command(channel, monitor)
+        if self.count:
+            command[command.index("-accel") : command.index("-smp")] = _ICOUNT
+        if self.plugin:
+            command += ["-plugin", f"file={self.plugin},out={self.log}/blocks"]
+        return command
+
+
+def _keep_module() -> dict[str, str]:
+    """A copy of our module: a build may replace it while the benchmark runs."""
+    copy = CACHE / "guest" / f"virtio_blk-bench-{os.getpid()}.ko"
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    if not copy.exists():
+        shutil.copy(our_module(), copy)
+        atexit.register(copy.unlink)
+    return {"VSR_KO": str(copy), "VSR_BUILD_ID": build_id(copy)}
+
+
+def _disk(lockstep: bool) -> list[str]:
+    """A disk without a medium. In lockstep the device serves a kick before the guest goes on, so that the device's
+    speed has no part in the figures; else it works beside the guest, in a thread of its own."""
+    thread = "ioeventfd=off" if lockstep else "iothread=io0"
+    return [
+        "-object", "iothread,id=io0",
+        "-blockdev", f"driver=null-co,size={DISK_GIB << 30},read-zeroes=on,node-name=null",
+        "-device", f"virtio-blk-pci,drive=null,num-queues=1,{thread}",
+    ]  # fmt: skip
+
+
+def measure(
+    plan: dict[str, Any],
+    *,
+    deadline: float,
+    on_result: Callable[[Result], None],
+    plugin: Path | None = None,
+    on_mark: Callable[[Path], None] | None = None,
+) -> Path:
+    """Carry out a plan (see measure.py) in a guest of its own; returns the folder of its logs."""
+    counts = plan["kind"] != "wall"
+
+    def on_line(line: str) -> None:
+        if line.startswith("RESULT "):
+            on_result(json.loads(line.removeprefix("RESULT ")))
+        else:
+            print(f"  guest: {line}", flush=True)
+
+    def mark(guest: Guest, _: list[str]) -> None:
+        if on_mark:
+            on_mark(guest.log)
+
+    guest = BenchGuest(
+        f"bench-{plan['kind']}",
+        'exec python3 "$VSR_SRC/scripts/benchlib/measure.py"',
+        cpus=1,
+        memory="1G",
+        cmdline=_QUIET,
+        env={"BENCH_PLAN": json.dumps(plan)} | _keep_module(),
+        driver=Driver.RS,
+        deadline=deadline,
+        handlers={"mark": mark},
+        on_line=on_line,
+        qemu=_disk(lockstep=counts),
+    )
+    guest.count = counts
+    guest.plugin = plugin
+    result = guest.run()
+    if not result.ok:
+        raise SystemExit(f"bench: {result.why}")
+    return result.log
