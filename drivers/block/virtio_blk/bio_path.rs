@@ -55,7 +55,8 @@ use storage::{
     virtio::queue::{
         Handler,
         Inner,
-        Queue, //
+        Queue,
+        QueueGuard, //
     },
 };
 
@@ -279,6 +280,20 @@ impl BioQueue {
         }
     }
 
+    /// Kicks what was added, ends what is done, wakes whom the line lets go. `true` if something
+    /// waits for memory that no completion will give back: to be tried again after a while.
+    fn settle(&self, mut guard: QueueGuard<'_, Self>, done: BioList) -> bool {
+        let wake = guard.state.take_wake_up();
+        let stuck = guard.ring.in_flight() == 0 && guard.state.waits();
+
+        Queue::kick(guard);
+        done.end_all();
+        if wake {
+            self.shorter.notify_all();
+        }
+        stuck
+    }
+
     /// Judges the device's answer to the current step.
     fn judge(&self, command: &mut BlkCommand, used: usize) -> Status {
         let footer = command.as_mut().envelope().footer();
@@ -359,16 +374,7 @@ impl Handler for BioQueue {
             let mut guard = queue.lock();
 
             this.refill(&mut guard, &mut done);
-            let wake = guard.state.take_wake_up();
-            // Memory is short, and no completion on its way that could give some back.
-            let stuck = guard.ring.in_flight() == 0 && guard.state.waits();
-            Queue::kick(guard);
-
-            done.end_all();
-            if wake {
-                this.shorter.notify_all();
-            }
-            if !stuck {
+            if !this.settle(guard, done) {
                 break;
             }
             fsleep(PAUSE);
@@ -421,15 +427,8 @@ impl BioPath {
             this.take(&mut guard, bio, &mut done);
         }
         let long = guard.state.line.len() > guard.state.long;
-        let wake = guard.state.take_wake_up();
-        let stuck = guard.ring.in_flight() == 0 && guard.state.waits();
-        Queue::kick(guard);
 
-        done.end_all();
-        if wake {
-            this.shorter.notify_all();
-        }
-        if stuck {
+        if this.settle(guard, done) {
             Queue::defer(queue.as_arc_borrow(), &WORKQUEUE);
         }
 
