@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 # ext4 and xfs: files with fsync survive an unmount and a cold cache; fsck finds nothing.
-# limit: 240
+# limit: 400
 d=$(disk data)
 for fs in ext4 xfs; do
 	case $fs in

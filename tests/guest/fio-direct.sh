@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 # Random sizes and offsets, several submitters on several queues, direct I/O by io_uring and libaio.
-# limit: 240
+# limit: 400
 d=$(disk data)
 verify "$d" --direct=1 --ioengine=io_uring --iodepth=32 --bsrange=512-256k --bs_unaligned=0 \
 	--numjobs=2 --size=8m --offset_increment=16m

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 # What reaches the host, in order, as its write log has it: W write, F flush, A write with FUA.
-# limit: 180
+# limit: 300
 host flushlog mark flush
 # check WHAT LOG-PATTERN FLUSH-COMMANDS DISK
 check()

@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 # One, two and more queues than CPUs; the parameters that limit queues and their depth.
 # driver: manual
-# limit: 240
+# limit: 400
 # hw_queues DISK: as request mode shows them
 hw_queues()
 {

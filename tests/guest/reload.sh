@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 # insmod, I/O, rmmod: 50 times, half of them with the other mode in between; nothing is left over.
 # driver: manual
-# limit: 300
+# limit: 600
 free_kb()
 {
 	sync

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 # Rings of 4 to 1024 entries, with and without indirect descriptors, packed, legacy; more submitters than slots.
-# limit: 300
+# limit: 600
 for dir in /sys/block/vd*; do
 	name=$(<"$dir/serial")
 	[[ $name == ring-* ]] || continue

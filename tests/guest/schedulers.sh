@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 # Every I/O scheduler serves request mode; bio mode has none to choose.
-# limit: 180
+# limit: 400
 d=$(disk data)
 file=/sys/block/$d/queue/scheduler
 if [[ $MODE == bio ]]; then

@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 # Rings of 4 to 256 entries, more submitters than slots: nobody starves, nothing is lost.
 # driver: manual
-# limit: 300
+# limit: 600
 # shellcheck source=tests/guest/vduse.sh
 . "$VSR_SRC/tests/guest/vduse.sh"
 sizes="4 8 32 256"

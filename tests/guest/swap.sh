@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 # Memory pressure: the guest's memory twice over, on swap on this disk; every page comes back as it was.
-# limit: 420
+# limit: 900
 d=$(disk swap)
 mkswap -q "/dev/$d" >/dev/null
 swapon "/dev/$d"

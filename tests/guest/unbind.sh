@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 # The driver is unbound under I/O with the disk open, and bound again; the old descriptor stays harmless.
-# limit: 180
+# limit: 300
 expect_log 'Buffer I/O error|I/O error, dev vd'
 driver=/sys/bus/virtio/drivers/virtio_blk
 for round in 1 2 3; do

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 # The disk is pulled under load and comes back; then it is pulled while mounted. I/O ends in errors, nothing hangs.
-# limit: 240
+# limit: 400
 expect_log 'EXT4-fs|JBD2|Buffer I/O error|I/O error, dev vd'
 d=$(disk plug)
 for round in 1 2 3; do

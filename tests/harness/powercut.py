@@ -86,7 +86,7 @@ class _Cuts:
                 "ACKS": str(self.folder),
             },
             handlers=self._handlers(last),
-            deadline=240,
+            deadline=600,
             on_line=self.output.append,
         )
         result = guest.run()

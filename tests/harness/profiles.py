@@ -111,7 +111,7 @@ class Profile:
     modes: tuple[str, ...] = MODES
     cpus: int = 2
     memory: str = "512M"
-    deadline: float = 900
+    deadline: float = 2400
     options: dict[str, object] = dataclasses.field(default_factory=dict)
 
 
@@ -223,7 +223,7 @@ PROFILES = [
         _io,
     ),
     Profile("flush", ("flush", "cache-type", "errors"), _flush),
-    Profile("hotplug", ("resize", "unplug", "unbind", "reload", "params"), _hotplug, deadline=1200),
+    Profile("hotplug", ("resize", "unplug", "unbind", "reload", "params"), _hotplug),
     Profile("queues", ("mq",), _queues),
     Profile("rings", ("rings", "small-rings"), _rings),
     Profile("many", ("many",), _many),
