@@ -69,6 +69,26 @@ fn topology_counts_in_logical_blocks() {
 }
 
 #[test]
+fn hints_that_are_too_large_are_none() {
+    let limits = Config {
+        blk_size: Some(65536),
+        topology: Some(Topology {
+            physical_block_exp: 0,
+            alignment_offset: 255,
+            min_io_size: u16::MAX,
+            opt_io_size: 65536,
+        }),
+        ..qemu()
+    }
+    .limits()
+    .unwrap();
+
+    assert_eq!(limits.alignment_offset, 255 * 65536);
+    assert_eq!(limits.io_min, 65535 * 65536);
+    assert_eq!(limits.io_opt, 0);
+}
+
+#[test]
 fn no_chain_is_longer_than_the_ring() {
     for (seg_max, ring_size, expected) in [
         (Some(0), 256, 1),
@@ -147,7 +167,12 @@ fn capacities() {
 }
 
 prop_compose! {
-    fn any_topology()(a: u8, b: u8, c: u16, d: u32) -> Topology {
+    fn any_topology()(
+        a in prop_oneof![1 => any::<u8>(), 3 => 0u8..24],
+        b: u8,
+        c: u16,
+        d: u32,
+    ) -> Topology {
         Topology {
             physical_block_exp: a,
             alignment_offset: b,
@@ -159,12 +184,13 @@ prop_compose! {
 
 prop_compose! {
     fn any_config()(
-        capacity: u64,
+        // Weighted, so that many of them are accepted.
+        capacity in prop_oneof![1 => any::<u64>(), 7 => any::<u64>().prop_map(|n| n >> 10)],
         seg_max: Option<u32>,
         size_max: Option<u32>,
         blk_size in prop_oneof![
-            any::<Option<u32>>(),
-            (0u32..32).prop_map(|exp| Some(1 << exp)),
+            1 => any::<Option<u32>>(),
+            7 => (8u32..18).prop_map(|exp| Some(1 << exp)),
         ],
         topology in proptest::option::of(any_topology()),
         max_dma_size in prop_oneof![any::<usize>(), Just(usize::MAX)],

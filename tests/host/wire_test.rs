@@ -80,6 +80,15 @@ fn every_status_byte() {
 }
 
 #[test]
+fn one_byte_too_few() {
+    for expected in [1, 2, 21, 513, 4097] {
+        assert_eq!(judge(0, expected - 1, expected, true), Outcome::Nonsense);
+        assert_eq!(judge(0, expected, expected, true), Outcome::Ok);
+        assert_eq!(judge(0, expected + 1, expected, true), Outcome::Ok);
+    }
+}
+
+#[test]
 fn a_footer_that_the_device_did_not_write_is_no_success() {
     assert_eq!(judge(STATUS_NONE, 513, 513, true), Outcome::Nonsense);
     assert_eq!(judge(STATUS_NONE, 0, 0, false), Outcome::Nonsense);
