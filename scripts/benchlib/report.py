@@ -79,11 +79,12 @@ def plot(all_samples: Sequence[Samples], path: Path) -> None:
                 [i + (number - (len(samples.variants) - 1) / 2) * width for i in range(len(samples.jobs))],
                 [mean for mean, _ in stats],
                 width,
-                yerr=[half for _, half in stats],
+                yerr=[half for _, half in stats] if any(half for _, half in stats) else None,
                 capsize=2,
                 label=f"{VARIANTS[variant].title} ({samples.schedulers[variant]})",
             )
-        axis.set_xticks(range(len(samples.jobs)), [JOBS[job].title.replace(", ", "\n") for job in samples.jobs])
+        labels = [JOBS[job].title.replace(", ", "\n").replace("KiB ", "KiB\n") for job in samples.jobs]
+        axis.set_xticks(range(len(samples.jobs)), labels)
         title = {"instructions": "guest instructions an I/O", "iops": "I/Os per second, wall clock"}[samples.value]
         axis.set_title(f"{title} ({_BETTER[samples.value]})")
         axis.legend(fontsize="small")
