@@ -359,6 +359,8 @@ impl WorkItem<RESIZE> for BoundDisk {
             let capacity = dev.read_config(offset_of!(virtio_blk_config, capacity))?;
 
             match limits::check_capacity(capacity) {
+                // Something else changed.
+                Ok(capacity) if capacity == this.gen_disk.capacity() => (),
                 Ok(capacity) => {
                     this.announce(dev, capacity, "new size: ");
                     this.gen_disk.set_capacity(capacity);

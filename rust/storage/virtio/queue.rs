@@ -5,8 +5,8 @@
 //! What a driver adds to a [`Queue`] is a *token*: an owned request, bio or command. The queue
 //! keeps it while the device works on its buffers and gives it back exactly once: by
 //! [`Ring::pop`], or by [`Handler::cancelled`] when the queue is torn down. A token that could not
-//! be added comes back at once. So a lost or doubled completion is not something that safe code
-//! can write.
+//! be added comes back at once. So safe code cannot complete one twice, and has to use
+//! `mem::forget` to lose one.
 //!
 //! A queue outlives its virtqueue. It is made first, attached when the device's queues are found
 //! ([`super::Device::find_queues`]) and detached at teardown; work on a detached queue fails with
