@@ -109,6 +109,7 @@ def icount(plan: dict[str, Any], variant: Variant) -> None:
 def profile(plan: dict[str, Any], variant: Variant) -> None:
     """A short run and one that is longer by the number of I/Os, marked for the host."""
     job, ios = JOBS[plan["jobs"][0]], plan["ios"]
+    print(f"{variant.title} is loaded; the plugin makes this slow", flush=True)
     Path("/run/vsr/kallsyms").write_text(Path("/proc/kallsyms").read_text())
     job_on = job.fio(f"/dev/{variant.device}")
     fio([*job_on, f"--io_size={ios * job.block}k"])

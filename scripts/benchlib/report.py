@@ -70,7 +70,7 @@ def plot(all_samples: Sequence[Samples], path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(len(all_samples), 1, figsize=(12, 5 * len(all_samples)), squeeze=False)
+    figure, axes = plt.subplots(len(all_samples), 1, figsize=(14, 5 * len(all_samples)), squeeze=False)
     for axis, samples in zip(axes[:, 0], all_samples):
         width = 0.8 / len(samples.variants)
         for number, variant in enumerate(samples.variants):
@@ -84,7 +84,7 @@ def plot(all_samples: Sequence[Samples], path: Path) -> None:
                 label=f"{VARIANTS[variant].title} ({samples.schedulers[variant]})",
             )
         labels = [JOBS[job].title.replace(", ", "\n").replace("KiB ", "KiB\n") for job in samples.jobs]
-        axis.set_xticks(range(len(samples.jobs)), labels)
+        axis.set_xticks(range(len(samples.jobs)), labels, fontsize="small")
         title = {"instructions": "guest instructions an I/O", "iops": "I/Os per second, wall clock"}[samples.value]
         axis.set_title(f"{title} ({_BETTER[samples.value]})")
         axis.legend(fontsize="small")
