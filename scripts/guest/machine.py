@@ -206,7 +206,8 @@ class Guest:
         # Once in hundreds of boots under TCG, on a busy machine, a guest falls over before its
         # init is done: the kernel's own module with a bad signature, say. That is before the
         # script, so no driver under test was loaded yet, unless udev did it.
-        if result.boot_seconds is None and not (self.udev or self.killed or self.interactive):
+        up = result.boot_seconds is not None or result.status is not None
+        if not (up or self.udev or self.killed or self.interactive):
             print(f"# {self.name} did not come up, once more: {result.why}", flush=True)
             result = self._run_once()
         return result

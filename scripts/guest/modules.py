@@ -69,8 +69,8 @@ def module_tree() -> Path:
             (tree / "kernel").symlink_to(stock / "kernel")
             shutil.copy(module, tree / "updates")
             subprocess.run(["depmod", "-b", work, release], check=True)
-            # In a guest the tree is mounted over the stock one: link past itself.
+            # In a guest the tree is mounted over the stock one, which a link would then miss.
             (tree / "kernel").unlink()
-            shutil.copytree(stock / "kernel", tree / "kernel", copy_function=os.link)
+            shutil.copytree(stock / "kernel", tree / "kernel")
             os.rename(work, final)
     return final / "lib/modules" / release
