@@ -264,9 +264,13 @@ impl BioQueue {
 
     /// Moves on what waits: ready commands first, then the line. Not from an interrupt.
     fn refill(&self, inner: &mut Inner<Self>, done: &mut BioList) {
-        for _ in 0..inner.state.ready.len() {
-            if let Some(command) = inner.state.ready.pop() {
-                self.issue(inner, command, done);
+        while let Some(command) = inner.state.ready.pop() {
+            let left = inner.state.ready.len();
+
+            self.issue(inner, command, done);
+            // It came back: no room for the others either.
+            if inner.state.ready.len() > left {
+                break;
             }
         }
         while inner.state.ready.is_empty() && !inner.state.line.is_empty() {

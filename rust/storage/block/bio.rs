@@ -163,11 +163,14 @@ impl Bio {
         unsafe { bindings::storage_account_flush(self.as_raw(), nanoseconds) };
     }
 
-    /// Sets how the bio ends, for [`BioList::end_all`].
+    /// Sets how the bio ends, for [`BioList::end_all`]. A success changes nothing: part of the bio
+    /// may have been split off, and have failed already (`__bio_chain_endio()`).
     #[inline]
     pub fn set_status(&mut self, status: Status) {
-        // SAFETY: The bio is valid by the type invariant.
-        unsafe { (*self.as_raw()).bi_status = status.as_raw() };
+        if status != Status::OK {
+            // SAFETY: The bio is valid by the type invariant.
+            unsafe { (*self.as_raw()).bi_status = status.as_raw() };
+        }
     }
 
     /// Ends the bio. Any context; the submitter's `bi_end_io` runs in it, so hold no lock.

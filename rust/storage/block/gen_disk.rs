@@ -252,6 +252,8 @@ impl GenDiskBuilder {
         module: &'static ThisModule,
         data: T::Data,
     ) -> Result<GenDisk<T>> {
+        // The block layer uses it until the disk is put, also on errors.
+        let _tag_set = tag_set.clone();
         let private = attribute::Groups::new::<T>().and_then(|groups| {
             let fops = fops::<T>(module, tag_set.is_none());
             let private = Private::<T> {
