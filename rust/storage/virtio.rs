@@ -67,6 +67,7 @@ unsafe impl<T: Driver> driver::RegistrationOps for Adapter<T> {
             (*vdrv).feature_table_size_legacy = T::FEATURES_LEGACY.len() as u32;
             (*vdrv).probe = Some(Self::probe_callback);
             (*vdrv).remove = Some(Self::remove_callback);
+            (*vdrv).freeze = Some(Self::freeze_callback);
             if T::HAS_CONFIG_CHANGED {
                 (*vdrv).config_changed = Some(Self::config_changed_callback);
             }
@@ -147,6 +148,15 @@ impl<T: Driver> Adapter<T> {
         }
 
         Self::release(dev);
+    }
+
+    /// Refuses to suspend: without a driver's help the device would come back without rings.
+    extern "C" fn freeze_callback(vdev: *mut bindings::virtio_device) -> c_int {
+        // SAFETY: As in `probe_callback()`.
+        let dev = unsafe { &*vdev.cast::<Device<device::CoreInternal<'_>>>() };
+
+        dev_err!(dev, "this driver cannot suspend yet\n");
+        EOPNOTSUPP.to_errno()
     }
 
     extern "C" fn config_changed_callback(vdev: *mut bindings::virtio_device) {
