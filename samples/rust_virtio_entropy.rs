@@ -26,6 +26,7 @@ use storage::{
             Queue, //
         },
         queues::Builder,
+        sg::Content,
         Device,
         DeviceId, //
     },
@@ -86,7 +87,7 @@ fn start(dev: &Device<kernel::device::Bound>) -> Result<Arc<Queue<Printer>>> {
 
     let buffer = WritableBuffer::new(LEN)?;
     let mut guard = queue.lock();
-    let added = guard.ring.add(buffer, true);
+    let added = guard.ring.add(buffer, Content::Data);
     Queue::kick(guard);
     added.map_err(|(_buffer, e)| e)?;
     Ok(queue)

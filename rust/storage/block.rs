@@ -10,6 +10,7 @@ pub mod gen_disk;
 pub mod limits;
 pub mod mq;
 pub mod plug;
+pub mod zoned;
 
 use crate::bindings;
 use kernel::{
@@ -30,6 +31,10 @@ impl Status {
     pub const OK: Self = Self(0);
     /// The device does not support the operation.
     pub const NOTSUPP: Self = Self(bindings::BLK_STS_NOTSUPP);
+    /// Too many zones are open.
+    pub const ZONE_OPEN_RESOURCE: Self = Self(bindings::BLK_STS_ZONE_OPEN_RESOURCE);
+    /// Too many zones are active.
+    pub const ZONE_ACTIVE_RESOURCE: Self = Self(bindings::BLK_STS_ZONE_ACTIVE_RESOURCE);
     /// An I/O error.
     pub const IOERR: Self = Self(bindings::BLK_STS_IOERR);
     /// The I/O would have to wait and must not (`REQ_NOWAIT`).
@@ -61,6 +66,24 @@ impl Op {
     pub const WRITE: Self = Self(bindings::req_op_REQ_OP_WRITE);
     /// Writes the volatile cache back; only as a request.
     pub const FLUSH: Self = Self(bindings::req_op_REQ_OP_FLUSH);
+    /// Discards sectors: their data is not needed any more.
+    pub const DISCARD: Self = Self(bindings::req_op_REQ_OP_DISCARD);
+    /// Discards sectors so that nobody can read them again.
+    pub const SECURE_ERASE: Self = Self(bindings::req_op_REQ_OP_SECURE_ERASE);
+    /// Writes zeroes, without data.
+    pub const WRITE_ZEROES: Self = Self(bindings::req_op_REQ_OP_WRITE_ZEROES);
+    /// Writes sectors at the write pointer of a zone.
+    pub const ZONE_APPEND: Self = Self(bindings::req_op_REQ_OP_ZONE_APPEND);
+    /// Opens a zone.
+    pub const ZONE_OPEN: Self = Self(bindings::req_op_REQ_OP_ZONE_OPEN);
+    /// Closes a zone.
+    pub const ZONE_CLOSE: Self = Self(bindings::req_op_REQ_OP_ZONE_CLOSE);
+    /// Makes a zone full.
+    pub const ZONE_FINISH: Self = Self(bindings::req_op_REQ_OP_ZONE_FINISH);
+    /// Resets the write pointer of a zone.
+    pub const ZONE_RESET: Self = Self(bindings::req_op_REQ_OP_ZONE_RESET);
+    /// Resets the write pointers of all zones.
+    pub const ZONE_RESET_ALL: Self = Self(bindings::req_op_REQ_OP_ZONE_RESET_ALL);
     /// A command of the driver itself that reads.
     pub const DRV_IN: Self = Self(bindings::req_op_REQ_OP_DRV_IN);
 
@@ -81,6 +104,9 @@ impl Op {
         self.0
     }
 }
+
+/// The flag that the block layer leaves to drivers.
+pub(crate) const DRIVER_FLAG: u32 = 1 << bindings::req_flag_bits___REQ_DRV;
 
 /// A block device major number, registered under a name in /proc/devices.
 ///

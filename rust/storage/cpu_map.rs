@@ -5,10 +5,7 @@
 //! C header: [`include/linux/blk-mq.h`](srctree/include/linux/blk-mq.h)
 
 use crate::bindings;
-use kernel::{
-    device,
-    prelude::*, //
-};
+use kernel::prelude::*;
 
 /// How many of `max` queues it makes sense to use: not more than there are CPUs; all of those if
 /// `max` is 0. C counterpart: `blk_mq_num_possible_queues()`.
@@ -18,25 +15,36 @@ pub fn num_possible_queues(max: u32) -> u32 {
 }
 
 /// Which queue each CPU uses.
-pub struct CpuMap(KVec<u32>);
+pub struct CpuMap {
+    queues: KVec<u32>,
+    first: u32,
+}
 
 impl CpuMap {
-    /// Gives each CPU the queue, of `queues`, whose interrupt it gets, as the bus of `dev` says:
-    /// the same map that blk-mq would use. May sleep.
-    pub fn new(dev: &device::Device, queues: u32) -> Result<Self> {
+    /// Spreads the CPUs evenly over the `queues` (one at least) that begin with number `first`:
+    /// the same map that blk-mq makes. May sleep. C counterpart: `blk_mq_map_queues()`.
+    pub fn new(first: u32, queues: u32) -> Result<Self> {
         // SAFETY: Always safe to call.
         let cpus = unsafe { bindings::storage_nr_cpu_ids() };
-        let mut map = KVec::from_elem(0, cpus as usize, GFP_KERNEL)?;
+        let mut map = KVec::from_elem(first, cpus as usize, GFP_KERNEL)?;
         let mut raw = bindings::blk_mq_queue_map {
             mq_map: map.as_mut_ptr(),
             nr_queues: queues,
-            queue_offset: 0,
+            queue_offset: first,
         };
-        let dev: *const device::Device = dev;
 
-        // SAFETY: `mq_map` has an entry for each CPU; `device::Device` is a transparent wrapper.
-        unsafe { bindings::blk_mq_map_hw_queues(&mut raw, dev.cast_mut().cast(), 0) };
-        Ok(Self(map))
+        // SAFETY: `mq_map` has an entry for each CPU.
+        unsafe { bindings::blk_mq_map_queues(&mut raw) };
+        Ok(Self { queues: map, first })
+    }
+
+    /// The lowest number of a queue.
+    pub fn first(&self) -> usize {
+        self.first as usize
+    }
+
+    pub(crate) fn as_slice(&self) -> &[u32] {
+        &self.queues
     }
 
     /// The queue of the current CPU; a hint, since the task may move.
@@ -45,6 +53,7 @@ impl CpuMap {
         // SAFETY: Always safe to call.
         let cpu = unsafe { bindings::storage_smp_processor_id() };
 
-        self.0.get(cpu as usize).map_or(0, |queue| *queue as usize)
+        let queue = self.queues.get(cpu as usize).unwrap_or(&self.first);
+        *queue as usize
     }
 }

@@ -67,7 +67,15 @@ unsafe impl<T: Driver> driver::RegistrationOps for Adapter<T> {
             (*vdrv).feature_table_size_legacy = T::FEATURES_LEGACY.len() as u32;
             (*vdrv).probe = Some(Self::probe_callback);
             (*vdrv).remove = Some(Self::remove_callback);
-            (*vdrv).freeze = Some(Self::freeze_callback);
+            if T::HAS_QUIESCE && T::HAS_RESUME {
+                (*vdrv).shutdown = Some(Self::shutdown_callback);
+                (*vdrv).freeze = Some(Self::freeze_callback);
+                (*vdrv).restore = Some(Self::restore_callback);
+                (*vdrv).reset_prepare = Some(Self::freeze_callback);
+                (*vdrv).reset_done = Some(Self::restore_callback);
+            } else {
+                (*vdrv).freeze = Some(Self::refuse_callback);
+            }
             if T::HAS_CONFIG_CHANGED {
                 (*vdrv).config_changed = Some(Self::config_changed_callback);
             }
@@ -150,12 +158,68 @@ impl<T: Driver> Adapter<T> {
         Self::release(dev);
     }
 
-    /// Refuses to suspend: without a driver's help the device would come back without rings.
+    /// The driver's data, if its probe is done.
+    fn data<'a>(dev: &'a Device<device::CoreInternal<'_>>) -> Option<Pin<&'a T::Data<'a>>> {
+        // SAFETY: The device is valid. What is stored is the `Pin<KBox<T::Data<'_>>>` of
+        // `set_drvdata()`; the power management and the reset of a device exclude its removal.
+        unsafe {
+            let base = &raw mut (*dev.as_raw()).dev;
+            (!bindings::dev_get_drvdata(base).is_null())
+                .then(|| dev.as_ref().drvdata_borrow::<T::Data<'_>>())
+        }
+    }
+
+    /// Before the device sleeps, or is reset behind its driver: the driver lets go of it, and the
+    /// virtqueues go.
     extern "C" fn freeze_callback(vdev: *mut bindings::virtio_device) -> c_int {
         // SAFETY: As in `probe_callback()`.
         let dev = unsafe { &*vdev.cast::<Device<device::CoreInternal<'_>>>() };
 
-        dev_err!(dev, "this driver cannot suspend yet\n");
+        from_result(|| {
+            T::quiesce(dev, Self::data(dev).ok_or(EBUSY)?);
+            dev.lose_queues();
+            Ok(0)
+        })
+    }
+
+    /// The device is back, and its features are negotiated again. If its virtqueues do not come
+    /// back, I/O fails: it must not wait for ever.
+    extern "C" fn restore_callback(vdev: *mut bindings::virtio_device) -> c_int {
+        // SAFETY: As in `probe_callback()`.
+        let dev = unsafe { &*vdev.cast::<Device<device::CoreInternal<'_>>>() };
+
+        from_result(|| {
+            let data = Self::data(dev).ok_or(EBUSY)?;
+            let ret = dev.find_queues_again();
+
+            match ret {
+                Ok(()) => dev.ready(),
+                Err(e) => dev_err!(dev, "the virtqueues did not come back: {:?}\n", e),
+            }
+            T::resume(dev, data);
+            ret.map(|()| 0)
+        })
+    }
+
+    /// The system goes down: what is in flight is waited for, then the device is stopped. Later
+    /// I/O fails.
+    extern "C" fn shutdown_callback(vdev: *mut bindings::virtio_device) {
+        // SAFETY: As in `probe_callback()`.
+        let dev = unsafe { &*vdev.cast::<Device<device::CoreInternal<'_>>>() };
+
+        if let Some(data) = Self::data(dev) {
+            T::quiesce(dev, data);
+            dev.cancel_queues();
+            T::resume(dev, data);
+        }
+    }
+
+    /// For a driver that cannot let go of its device: it would come back without virtqueues.
+    extern "C" fn refuse_callback(vdev: *mut bindings::virtio_device) -> c_int {
+        // SAFETY: As in `probe_callback()`.
+        let dev = unsafe { &*vdev.cast::<Device<device::CoreInternal<'_>>>() };
+
+        dev_err!(dev, "this driver cannot suspend\n");
         EOPNOTSUPP.to_errno()
     }
 
@@ -235,6 +299,25 @@ pub trait Driver: Sized {
     /// Stops all users of the device. Process context, may sleep; the device still works.
     fn unbind<'bound>(dev: &'bound Device<device::Core<'_>>, this: Pin<&Self::Data<'bound>>) {
         let _ = (dev, this);
+    }
+
+    /// Waits for what is in flight, and holds further I/O back until [`Driver::resume`]: the
+    /// device is going to sleep, to be reset, or to be stopped, and the bus layer takes the
+    /// virtqueues away. Process context, may sleep; must end, even if the device does not answer.
+    ///
+    /// C counterparts: `freeze`, `reset_prepare` and `shutdown` of `struct virtio_driver`.
+    fn quiesce<'bound>(dev: &'bound Device<device::Bound>, this: Pin<&Self::Data<'bound>>) {
+        let _ = (dev, this);
+        build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Lets I/O go on, on the same [`queue::Queue`]s. If the device did not come back they are
+    /// detached, and I/O fails. Process context, may sleep.
+    ///
+    /// C counterparts: `restore` and `reset_done`.
+    fn resume<'bound>(dev: &'bound Device<device::Bound>, this: Pin<&Self::Data<'bound>>) {
+        let _ = (dev, this);
+        build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
     }
 
     /// The device changed its configuration space. May be called in interrupt context with the

@@ -12,6 +12,8 @@ mod limits;
 mod names;
 #[path = "../../drivers/block/virtio_blk/wire.rs"]
 mod wire;
+#[path = "../../drivers/block/virtio_blk/zones.rs"]
+mod zones;
 
 #[cfg(test)]
 mod flush_test;
@@ -21,3 +23,5 @@ mod limits_test;
 mod names_test;
 #[cfg(test)]
 mod wire_test;
+#[cfg(test)]
+mod zones_test;

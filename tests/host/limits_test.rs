@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-use crate::limits::{check_capacity, Config, Limits, Topology, FRAME_SEGMENTS};
+use crate::limits::{check_capacity, Config, Discard, Limits, Topology, Zoned, FRAME_SEGMENTS};
 use proptest::prelude::*;
+use storage::block::limits::Zones;
+
+/// The size of the ring where it does not matter.
+const RING: usize = 256;
 
 /// QEMU's virtio-blk-pci as it is by default.
 fn qemu() -> Config {
@@ -12,14 +16,14 @@ fn qemu() -> Config {
         blk_size: Some(512),
         topology: Some(Topology::default()),
         max_dma_size: usize::MAX,
-        ring_size: 256,
+        ..Config::default()
     }
 }
 
 #[test]
 fn a_usual_device() {
     assert_eq!(
-        qemu().limits(),
+        qemu().limits(RING),
         Ok(Limits {
             max_segments: 254,
             max_segment_size: u32::MAX,
@@ -28,6 +32,12 @@ fn a_usual_device() {
             alignment_offset: 0,
             io_min: 0,
             io_opt: 0,
+            max_discard_sectors: 0,
+            max_discard_ranges: 1,
+            discard_granularity: 0,
+            max_secure_erase_sectors: 0,
+            max_write_zeroes_sectors: 0,
+            zones: None,
         })
     );
 }
@@ -36,10 +46,9 @@ fn a_usual_device() {
 fn a_device_that_says_nothing() {
     let config = Config {
         max_dma_size: 1 << 20,
-        ring_size: 128,
         ..Config::default()
     };
-    let limits = config.limits().unwrap();
+    let limits = config.limits(128).unwrap();
 
     assert_eq!(limits.max_segments, 1);
     assert_eq!(limits.max_segment_size, 1 << 20);
@@ -58,7 +67,7 @@ fn topology_counts_in_logical_blocks() {
         }),
         ..qemu()
     }
-    .limits()
+    .limits(RING)
     .unwrap();
 
     assert_eq!(limits.logical_block_size, 4096);
@@ -80,7 +89,7 @@ fn hints_that_are_too_large_are_none() {
         }),
         ..qemu()
     }
-    .limits()
+    .limits(RING)
     .unwrap();
 
     assert_eq!(limits.alignment_offset, 255 * 65536);
@@ -97,18 +106,14 @@ fn no_chain_is_longer_than_the_ring() {
         (Some(u32::MAX), 1024, 1022),
         (Some(65536), 1 << 20, u16::MAX),
     ] {
-        let config = Config {
-            seg_max,
-            ring_size,
-            ..qemu()
-        };
-        assert_eq!(config.limits().unwrap().max_segments, expected);
+        let config = Config { seg_max, ..qemu() };
+        assert_eq!(config.limits(ring_size).unwrap().max_segments, expected);
     }
 }
 
 fn refused(config: &Config) -> String {
     config
-        .limits()
+        .limits(RING)
         .expect_err("this must be refused")
         .to_string()
 }
@@ -133,10 +138,7 @@ fn refusals_name_the_field_and_the_value() {
     });
     assert!(message.contains("size_max is 4095"), "{message}");
 
-    let message = refused(&Config {
-        ring_size: 2,
-        ..qemu()
-    });
+    let message = qemu().limits(2).expect_err("too small").to_string();
     assert!(message.contains("queue size is 2"), "{message}");
 
     for exp in [22, 32, 255] {
@@ -182,6 +184,192 @@ prop_compose! {
     }
 }
 
+fn with_discard(max_sectors: u32, max_seg: u32, alignment: u32) -> Limits {
+    let discard = Some(Discard {
+        max_sectors,
+        max_seg,
+        alignment,
+    });
+    Config { discard, ..qemu() }.limits(RING).unwrap()
+}
+
+#[test]
+fn discard() {
+    let limits = with_discard(2048, 16, 8);
+    assert_eq!(limits.max_discard_sectors, 2048);
+    assert_eq!(limits.max_discard_ranges, 16);
+    assert_eq!(limits.discard_granularity, 4096);
+
+    // Without a word of the device: all, as many ranges as segments, by blocks.
+    let limits = with_discard(0, 0, 0);
+    assert_eq!(limits.max_discard_sectors, u32::MAX);
+    assert_eq!(limits.max_discard_ranges, 254);
+    assert_eq!(limits.discard_granularity, 512);
+
+    let limits = with_discard(1, u32::MAX, u32::MAX);
+    assert_eq!(limits.max_discard_ranges, 256);
+    assert_eq!(limits.discard_granularity, 1 << 31);
+}
+
+#[test]
+fn write_zeroes() {
+    for (says, expected) in [(None, 0), (Some(0), u32::MAX), (Some(8), 8)] {
+        let config = Config {
+            write_zeroes: says,
+            ..qemu()
+        };
+        assert_eq!(
+            config.limits(RING).unwrap().max_write_zeroes_sectors,
+            expected
+        );
+    }
+}
+
+#[test]
+fn secure_erase_shares_ranges_and_granularity_with_discard() {
+    let erase = |max_sectors, max_seg, alignment| {
+        Some(Discard {
+            max_sectors,
+            max_seg,
+            alignment,
+        })
+    };
+    let config = Config {
+        secure_erase: erase(100, 4, 16),
+        ..qemu()
+    };
+    let limits = config.limits(RING).unwrap();
+    assert_eq!(limits.max_secure_erase_sectors, 100);
+    assert_eq!(limits.max_discard_sectors, 0);
+    assert_eq!(limits.max_discard_ranges, 4);
+    assert_eq!(limits.discard_granularity, 8192);
+
+    let limits = Config {
+        discard: erase(7, 2, 64),
+        ..config
+    }
+    .limits(RING)
+    .unwrap();
+    assert_eq!(limits.max_discard_sectors, 7);
+    assert_eq!(limits.max_discard_ranges, 2);
+    assert_eq!(limits.discard_granularity, 8192);
+
+    for (field, secure_erase) in [
+        ("max_secure_erase_sectors", erase(0, 4, 16)),
+        ("max_secure_erase_seg", erase(100, 0, 16)),
+        ("secure_erase_sector_alignment", erase(100, 4, 0)),
+    ] {
+        let message = refused(&Config {
+            secure_erase,
+            ..qemu()
+        });
+        assert!(message.contains(field), "{message}");
+    }
+}
+
+/// A host-managed disk of zones of 1 MiB, but for what `change` changes.
+fn zoned(change: impl Fn(&mut Zoned)) -> Config {
+    let mut zoned = Zoned {
+        zone_sectors: 2048,
+        max_open_zones: 4,
+        max_active_zones: 8,
+        max_append_sectors: 256,
+        write_granularity: 4096,
+        model: 1,
+    };
+
+    change(&mut zoned);
+    Config {
+        zoned: Some(zoned),
+        ..qemu()
+    }
+}
+
+#[test]
+fn zones() {
+    let limits = Config {
+        discard: Some(Discard::default()),
+        ..zoned(|_| ())
+    }
+    .limits(RING)
+    .unwrap();
+    assert_eq!(
+        limits.zones,
+        Some(Zones {
+            sectors: 2048,
+            max_open: 4,
+            max_active: 8,
+            max_append_sectors: 256,
+            write_granularity: 4096,
+        })
+    );
+    assert_eq!(limits.physical_block_size, 4096);
+    assert_eq!(limits.io_min, 4096);
+    assert_eq!(limits.max_discard_sectors, 0);
+
+    // Host-aware, or none: a disk like others, whatever else is said.
+    for model in [0, 2] {
+        let config = zoned(|zoned| {
+            zoned.model = model;
+            zoned.zone_sectors = 3;
+        });
+        assert_eq!(config.zone_map().zone_sectors, 0);
+        assert_eq!(config.limits(RING).unwrap().zones, None);
+    }
+}
+
+#[test]
+fn impossible_zones() {
+    let refused = |field: &str, change: &dyn Fn(&mut Zoned)| {
+        let message = refused(&zoned(change));
+        assert!(message.contains(field), "{message}");
+    };
+
+    refused("model", &|zoned| zoned.model = 3);
+    for bad in [0, 2047, 4] {
+        refused("zone_sectors", &|zoned| zoned.zone_sectors = bad);
+    }
+    for bad in [0, 4095, 1 << 31] {
+        refused("write_granularity", &|zoned| zoned.write_granularity = bad);
+    }
+    for bad in [0, 7] {
+        refused("max_append_sectors", &|zoned| {
+            zoned.max_append_sectors = bad
+        });
+    }
+    refused("max_open_zones", &|zoned| zoned.max_open_zones = 9);
+}
+
+prop_compose! {
+    fn any_discard()(
+        max_sectors: u32,
+        max_seg: u32,
+        alignment: u32,
+    ) -> Discard {
+        Discard { max_sectors, max_seg, alignment }
+    }
+}
+
+prop_compose! {
+    fn any_zoned()(
+        zone_sectors in prop_oneof![any::<u32>(), (0u32..32).prop_map(|exp| 1 << exp)],
+        max_open_zones: u32,
+        max_active_zones: u32,
+        max_append_sectors: u32,
+        write_granularity in prop_oneof![any::<u32>(), (0u32..32).prop_map(|exp| 1 << exp)],
+        model in 0u8..4,
+    ) -> Zoned {
+        Zoned {
+            zone_sectors,
+            max_open_zones,
+            max_active_zones,
+            max_append_sectors,
+            write_granularity,
+            model,
+        }
+    }
+}
+
 prop_compose! {
     fn any_config()(
         // Weighted, so that many of them are accepted.
@@ -193,10 +381,24 @@ prop_compose! {
             7 => (8u32..18).prop_map(|exp| Some(1 << exp)),
         ],
         topology in proptest::option::of(any_topology()),
+        discard in proptest::option::of(any_discard()),
+        write_zeroes: Option<u32>,
+        secure_erase in proptest::option::of(any_discard()),
+        zoned in proptest::option::of(any_zoned()),
         max_dma_size in prop_oneof![any::<usize>(), Just(usize::MAX)],
-        ring_size in 0usize..40_000,
     ) -> Config {
-        Config { capacity, seg_max, size_max, blk_size, topology, max_dma_size, ring_size }
+        Config {
+            capacity,
+            seg_max,
+            size_max,
+            blk_size,
+            topology,
+            discard,
+            write_zeroes,
+            secure_erase,
+            zoned,
+            max_dma_size,
+        }
     }
 }
 
@@ -204,8 +406,8 @@ proptest! {
     /// Whatever a device says: no panic, and what is accepted the block layer can live with
     /// (`blk_validate_limits()`), without a warning.
     #[test]
-    fn accepted_limits_are_possible(config in any_config()) {
-        let Ok(limits) = config.limits() else { return Ok(()) };
+    fn accepted_limits_are_possible(config in any_config(), ring_size in 0usize..40_000) {
+        let Ok(limits) = config.limits(ring_size) else { return Ok(()) };
 
         prop_assert!(limits.max_segment_size >= 4096);
         prop_assert!(limits.logical_block_size.is_power_of_two());
@@ -213,8 +415,16 @@ proptest! {
         prop_assert!(limits.physical_block_size.is_power_of_two());
         prop_assert!(limits.physical_block_size >= limits.logical_block_size);
         prop_assert!(limits.max_segments >= 1);
-        prop_assert!(usize::from(limits.max_segments) + FRAME_SEGMENTS <= config.ring_size);
+        prop_assert!(usize::from(limits.max_segments) + FRAME_SEGMENTS <= ring_size);
         prop_assert!(config.capacity <= i64::MAX as u64 >> 9);
+        prop_assert!((1..=256).contains(&limits.max_discard_ranges));
+        if let Some(zones) = limits.zones {
+            prop_assert!(zones.sectors.is_power_of_two());
+            prop_assert!(zones.sectors >= limits.logical_block_size >> 9);
+            prop_assert!(zones.max_append_sectors >= zones.write_granularity >> 9);
+            prop_assert!(zones.max_active == 0 || zones.max_open <= zones.max_active);
+            prop_assert_eq!(u64::from(zones.sectors), config.zone_map().zone_sectors);
+        }
     }
 
     /// Nothing that makes sense is refused.
@@ -231,9 +441,8 @@ proptest! {
             seg_max: Some(seg_max),
             blk_size: Some(1 << blk_exp),
             topology: Some(Topology { physical_block_exp, ..Topology::default() }),
-            ring_size: 1 << ring_exp,
             ..qemu()
         };
-        prop_assert!(config.limits().is_ok());
+        prop_assert!(config.limits(1 << ring_exp).is_ok());
     }
 }

@@ -1,14 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0
 
-use crate::wire::{judge, Command, Header, Outcome, STATUS_NONE};
+use crate::wire::{appended_at, judge, status, Command, Header, Outcome, Range, NO_FOOTER};
 use proptest::prelude::*;
-use storage::block::Status;
+use storage::block::{Op, Status};
+use storage::virtio::sg::Content;
 
-const ALL: [(Command, u8); 4] = [
-    (Command::Read, 0),
-    (Command::Write, 1),
-    (Command::Flush, 4),
-    (Command::GetId, 8),
+/// Command, code, whether the header names a sector, and what lies beside the frame.
+const ALL: [(Command, u8, bool, Content); 14] = [
+    (Command::Read, 0, true, Content::Data),
+    (Command::Write, 1, true, Content::Data),
+    (Command::Flush, 4, false, Content::None),
+    (Command::GetId, 8, false, Content::Data),
+    (Command::Discard, 11, false, Content::Payload),
+    (Command::WriteZeroes, 13, false, Content::Payload),
+    (Command::SecureErase, 14, false, Content::Payload),
+    (Command::ZoneAppend, 15, true, Content::Data),
+    (Command::ZoneReport, 16, true, Content::Data),
+    (Command::ZoneOpen, 18, true, Content::None),
+    (Command::ZoneClose, 20, true, Content::None),
+    (Command::ZoneFinish, 22, true, Content::None),
+    (Command::ZoneReset, 24, true, Content::None),
+    (Command::ZoneResetAll, 26, false, Content::None),
 ];
 
 fn bytes(header: &Header) -> [u8; 16] {
@@ -44,13 +56,76 @@ fn header_of_a_big_endian_legacy_device() {
 }
 
 #[test]
-fn only_commands_that_move_sectors_name_one() {
-    for (command, code) in ALL {
+fn every_command() {
+    for (command, code, has_sector, content) in ALL {
         let raw = bytes(&Header::new(true, command, 0, u64::MAX));
-        let moves = matches!(command, Command::Read | Command::Write);
-        assert_eq!(raw[0], code);
-        assert_eq!(raw[8..], if moves { [0xff; 8] } else { [0; 8] });
+
+        assert_eq!(raw[0], code, "{command:?}");
+        assert_eq!(
+            raw[8..],
+            if has_sector { [0xff; 8] } else { [0; 8] },
+            "{command:?}"
+        );
+        assert_eq!(command.content(), content, "{command:?}");
     }
+}
+
+#[test]
+fn every_operation_of_the_block_layer() {
+    for op in 0..=35 {
+        let code = match op {
+            0 => Some(Command::Read),
+            1 => Some(Command::Write),
+            2 => Some(Command::Flush),
+            3 => Some(Command::Discard),
+            5 => Some(Command::SecureErase),
+            7 => Some(Command::ZoneAppend),
+            9 => Some(Command::WriteZeroes),
+            11 => Some(Command::ZoneOpen),
+            13 => Some(Command::ZoneClose),
+            15 => Some(Command::ZoneFinish),
+            17 => Some(Command::ZoneReset),
+            19 => Some(Command::ZoneResetAll),
+            34 => Some(Command::GetId),
+            _ => None,
+        };
+        assert_eq!(Command::of(Op(op), false), code, "operation {op}");
+    }
+    assert_eq!(Command::of(Op::DRV_IN, true), Some(Command::ZoneReport));
+    assert_eq!(Command::of(Op::READ, true), Some(Command::Read));
+}
+
+#[test]
+fn range_byte_by_byte() {
+    let raw = |range: Range| -> [u8; 16] {
+        assert_eq!(size_of::<Range>(), 16);
+        // SAFETY: A range is 16 bytes without padding.
+        unsafe { core::mem::transmute(range) }
+    };
+    let mut expected = [
+        0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11, // sector
+        0xef, 0xcd, 0xab, 0x89, // count of sectors
+        1, 0, 0, 0, // VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP
+    ];
+    assert_eq!(
+        raw(Range::new((0x1122_3344_5566_7788, 0x89ab_cdef), true)),
+        expected
+    );
+    expected[12] = 0;
+    assert_eq!(
+        raw(Range::new((0x1122_3344_5566_7788, 0x89ab_cdef), false)),
+        expected
+    );
+}
+
+#[test]
+fn footer_of_an_append() {
+    let footer = [1, 2, 3, 4, 5, 6, 7, 8, 9];
+
+    assert_eq!(appended_at(footer), 0x0807_0605_0403_0201);
+    assert_eq!(status(footer), 9);
+    assert_eq!(Command::ZoneAppend.footer(), 9);
+    assert_eq!(Command::Write.footer(), 1);
 }
 
 #[test]
@@ -59,6 +134,10 @@ fn what_the_device_writes() {
     assert_eq!(Command::GetId.written(20), 21);
     assert_eq!(Command::Write.written(4096), 1);
     assert_eq!(Command::Flush.written(0), 1);
+    assert_eq!(Command::Discard.written(1 << 20), 1);
+    assert_eq!(Command::ZoneAppend.written(4096), 9);
+    assert_eq!(Command::ZoneReport.written(4096), 4097);
+    assert_eq!(Command::ZoneOpen.written(0), 1);
 }
 
 #[test]
@@ -68,6 +147,9 @@ fn every_status_byte() {
             0 => Outcome::Ok,
             1 => Outcome::Error,
             2 => Outcome::Unsupported,
+            3 | 4 => Outcome::Error,
+            5 => Outcome::TooManyOpen,
+            6 => Outcome::TooManyActive,
             _ => Outcome::Nonsense,
         };
         assert_eq!(judge(status, 513, 513, true), expected, "status {status}");
@@ -90,8 +172,8 @@ fn one_byte_too_few() {
 
 #[test]
 fn a_footer_that_the_device_did_not_write_is_no_success() {
-    assert_eq!(judge(STATUS_NONE, 513, 513, true), Outcome::Nonsense);
-    assert_eq!(judge(STATUS_NONE, 0, 0, false), Outcome::Nonsense);
+    assert_eq!(judge(status(NO_FOOTER), 513, 513, true), Outcome::Nonsense);
+    assert_eq!(judge(status(NO_FOOTER), 0, 0, false), Outcome::Nonsense);
 }
 
 #[test]
@@ -100,6 +182,14 @@ fn outcomes_become_statuses() {
     assert_eq!(Status::from(Outcome::Unsupported), Status::NOTSUPP);
     assert_eq!(Status::from(Outcome::Error), Status::IOERR);
     assert_eq!(Status::from(Outcome::Nonsense), Status::IOERR);
+    assert_eq!(
+        Status::from(Outcome::TooManyOpen),
+        Status::ZONE_OPEN_RESOURCE
+    );
+    assert_eq!(
+        Status::from(Outcome::TooManyActive),
+        Status::ZONE_ACTIVE_RESOURCE
+    );
 }
 
 proptest! {

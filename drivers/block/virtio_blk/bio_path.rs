@@ -20,8 +20,10 @@ use crate::{
         Command,
         Footer,
         Header,
-        Outcome, //
+        Outcome,
+        Range, //
     },
+    zones::ZoneMap,
     WORKQUEUE,
 };
 use kernel::{
@@ -49,14 +51,18 @@ use storage::{
         },
         plug,
         Op,
-        Status, //
+        Status,
+        SECTOR_SHIFT, //
     },
     cpu_map::CpuMap,
-    virtio::queue::{
-        Handler,
-        Inner,
-        Queue,
-        QueueGuard, //
+    virtio::{
+        queue::{
+            Handler,
+            Inner,
+            Queue,
+            QueueGuard, //
+        },
+        sg::Content, //
     },
 };
 
@@ -65,8 +71,13 @@ const PAUSE: Delta = Delta::from_millis(1);
 
 /// The path of a disk's bios: a queue for each CPU, as far as the device has them.
 pub(crate) struct BioPath {
+    /// Those that interrupt, then those that are polled.
     pub(crate) queues: KVec<Arc<Queue<BioQueue>>>,
-    pub(crate) map: CpuMap,
+    /// Which of them each CPU uses, and for bios that are polled for.
+    pub(crate) map: Arc<CpuMap>,
+    pub(crate) poll_map: Option<CpuMap>,
+    /// The disk has zones that must be written in order.
+    pub(crate) zoned: bool,
 }
 
 /// A queue of bios.
@@ -75,19 +86,22 @@ pub(crate) struct BioQueue {
     little_endian: bool,
     strict: bool,
     recovery: Arc<Recovery>,
+    zones: Arc<ZoneMap>,
     /// Submitters who wait for the line to become shorter.
     #[pin]
     shorter: CondVar,
 }
 
 /// A command of a bio, and how far it is.
-type BlkCommand = BoxedCommand<Header, Footer, Progress>;
+type BlkCommand = BoxedCommand<Header, Footer, Range, Progress>;
 
 /// Where a command is.
 #[derive(Default)]
 pub(crate) struct Progress {
     plan: Plan,
     step: Option<Step>,
+    /// What the step asks the device to do.
+    asked: Option<Command>,
     /// When the data's statistics began, in jiffies.
     started: usize,
     /// When the flush step began.
@@ -106,6 +120,8 @@ pub(crate) struct State {
     long: usize,
     /// Somebody may sleep.
     sleepers: bool,
+    /// Nothing is to be added: the device is going to sleep.
+    held: bool,
 }
 
 impl BioQueue {
@@ -113,11 +129,13 @@ impl BioQueue {
         little_endian: bool,
         strict: bool,
         recovery: Arc<Recovery>,
+        zones: Arc<ZoneMap>,
     ) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             little_endian,
             strict,
             recovery,
+            zones,
             shorter <- new_condvar!("virtio_blk::BioQueue::shorter"),
         }? Error)
     }
@@ -128,8 +146,12 @@ impl BioQueue {
         let ready = KVec::with_capacity(depth, GFP_KERNEL)?;
 
         for _ in 0..depth {
-            let command =
-                BioCommand::new(Header::default(), wire::STATUS_NONE, Progress::default())?;
+            let command = BioCommand::new(
+                Header::default(),
+                wire::NO_FOOTER,
+                Range::default(),
+                Progress::default(),
+            )?;
             free.push(command, GFP_KERNEL)?;
         }
 
@@ -141,7 +163,7 @@ impl BioQueue {
                 ready,
                 line: BioList::new(),
                 long: depth,
-                sleepers: false,
+                ..State::default()
             },
         );
         drop(guard);
@@ -151,7 +173,11 @@ impl BioQueue {
 
     /// Takes a bio: a command for it, or a place in the line. Bios that end go to `done`.
     fn take(&self, inner: &mut Inner<Self>, mut bio: Bio, done: &mut BioList) {
-        if inner.state.ready.is_empty() && inner.state.line.is_empty() {
+        let State {
+            ready, line, held, ..
+        } = &inner.state;
+
+        if ready.is_empty() && line.is_empty() && !held {
             if let Some(command) = inner.state.free.pop() {
                 self.begin(inner, command, bio, done);
                 return;
@@ -175,7 +201,8 @@ impl BioQueue {
     ) {
         let plan = Plan {
             preflush: bio.is_preflush(),
-            data: !bio.is_empty(),
+            // Operations on a zone have no data, but are not nothing.
+            data: !bio.is_empty() || bio.op() != Op::WRITE,
             fua: bio.is_fua(),
         };
         let (slot, progress) = command.as_mut().parts();
@@ -199,16 +226,33 @@ impl BioQueue {
     fn issue(&self, inner: &mut Inner<Self>, mut command: BlkCommand, done: &mut BioList) {
         let (slot, progress) = command.as_mut().parts();
         let Some(bio) = slot else { return };
-        let is_data = progress.step == Some(Step::Data);
-        let kind = kind(progress.step, bio.op());
-        let header = Header::new(self.little_endian, kind, bio.ioprio(), bio.sector());
 
-        if !is_data {
-            progress.flushing = Some(Instant::now());
+        progress.asked = match progress.step {
+            Some(Step::Data) => Command::of(bio.op(), bio.driver_flag()),
+            _ => {
+                progress.flushing = Some(Instant::now());
+                Some(Command::Flush)
+            }
+        };
+        let Some(asked) = progress.asked else {
+            self.finish(inner, command, Status::NOTSUPP, done);
+            return;
+        };
+        let header = Header::new(self.little_endian, asked, bio.ioprio(), bio.sector());
+        let range = (asked.content() == Content::Payload).then(|| {
+            let unmap = asked == Command::WriteZeroes && !bio.is_nounmap();
+            Range::new((bio.sector(), bio.len() as u64 >> SECTOR_SHIFT), unmap)
+        });
+
+        let mut envelope = command.as_mut().envelope();
+        envelope
+            .as_mut()
+            .set(header, wire::NO_FOOTER, asked.footer());
+        if let Some(range) = range {
+            envelope.set_payload(range);
         }
-        command.as_mut().envelope().set(header, wire::STATUS_NONE);
 
-        match inner.ring.add(command, is_data) {
+        match inner.ring.add(command, asked.content()) {
             Ok(()) => (),
             // A completion makes room, or gives memory back.
             Err((command, e)) if e == ENOSPC || e == ENOMEM => {
@@ -264,6 +308,9 @@ impl BioQueue {
 
     /// Moves on what waits: ready commands first, then the line. Not from an interrupt.
     fn refill(&self, inner: &mut Inner<Self>, done: &mut BioList) {
+        if inner.state.held {
+            return;
+        }
         while let Some(command) = inner.state.ready.pop() {
             let left = inner.state.ready.len();
 
@@ -298,37 +345,70 @@ impl BioQueue {
         stuck
     }
 
+    /// Takes what the device has done. Returns how many steps of bios.
+    #[inline]
+    fn take_used(&self, inner: &mut Inner<Self>, done: &mut BioList) -> usize {
+        let mut found = 0;
+
+        while let Some((mut command, used)) = inner.ring.pop() {
+            let status = self.judge(&mut command, used);
+
+            found += 1;
+            self.advance(inner, command, status, done);
+        }
+        found
+    }
+
     /// Judges the device's answer to the current step.
     fn judge(&self, command: &mut BlkCommand, used: usize) -> Status {
         let footer = command.as_mut().envelope().footer();
         let (slot, progress) = command.as_mut().parts();
-        let expected = slot
-            .as_ref()
-            .map_or(0, |bio| kind(progress.step, bio.op()).written(bio.len()));
-        let outcome = wire::judge(footer, used, expected, self.strict);
+        let (Some(asked), Some(bio)) = (progress.asked, slot) else {
+            return Status::IOERR;
+        };
+        let expected = asked.written(bio.len());
+        let mut outcome = wire::judge(wire::status(footer), used, expected, self.strict);
 
+        if asked == Command::ZoneAppend && outcome == Outcome::Ok {
+            let at = wire::appended_at(footer);
+            if self.zones.holds_append(bio.sector(), at, bio.len()) {
+                bio.set_sector(at);
+            } else {
+                outcome = Outcome::Nonsense;
+            }
+        }
         if outcome == Outcome::Nonsense {
-            self.recovery.nonsense(footer, used, expected);
+            self.recovery.nonsense(wire::status(footer), used, expected);
         }
         outcome.into()
     }
-}
 
-/// The command of a step of a bio.
-#[inline]
-fn kind(step: Option<Step>, op: Op) -> Command {
-    match (step, op) {
-        (Some(Step::Preflush | Step::Postflush), _) => Command::Flush,
-        (_, Op::WRITE) => Command::Write,
-        (_, Op::DRV_IN) => Command::GetId,
-        _ => Command::Read,
+    /// Ends what the device has done on a queue that does not interrupt, and moves on what waits.
+    /// Returns how many steps of bios it found. Process context.
+    fn poll(queue: &Arc<Queue<Self>>) -> usize {
+        let this = queue.handler();
+        let mut done = BioList::new();
+        let mut guard = queue.lock();
+        let found = this.take_used(&mut guard, &mut done);
+        let broken = guard.ring.is_broken();
+
+        if guard.state.waits() {
+            this.refill(&mut guard, &mut done);
+        }
+        if this.settle(guard, done) {
+            Queue::defer(queue.as_arc_borrow(), &WORKQUEUE);
+        }
+        if broken {
+            this.recovery.give_up();
+        }
+        found
     }
 }
 
 impl State {
-    /// Something waits that a completion may have made possible.
+    /// Something waits that may be possible now.
     fn waits(&self) -> bool {
-        !self.ready.is_empty() || !self.line.is_empty()
+        !self.held && (!self.ready.is_empty() || !self.line.is_empty())
     }
 
     /// Whether sleepers are to be woken: the line is short again.
@@ -349,10 +429,7 @@ impl Handler for BioQueue {
 
         loop {
             inner.ring.disable_callback();
-            while let Some((mut command, used)) = inner.ring.pop() {
-                let status = this.judge(&mut command, used);
-                this.advance(inner, command, status, &mut done);
-            }
+            this.take_used(inner, &mut done);
             if inner.ring.enable_callback() {
                 break;
             }
@@ -400,10 +477,19 @@ impl Handler for BioQueue {
 impl BioPath {
     /// Takes a bio of the disk, which may be larger than its limits.
     pub(crate) fn submit(self: &Arc<Self>, bio: Bio) {
-        let Some(bio) = bio.split_to_limits() else {
+        let Some(mut bio) = bio.split_to_limits() else {
             return;
         };
 
+        if self.zoned {
+            match bio.plug_zone() {
+                Some(mine) => bio = mine,
+                None => return,
+            }
+        }
+        if let (true, Some(map)) = (bio.is_polled(), &self.poll_map) {
+            bio.set_cookie(map.current() as u32);
+        }
         if let Err(bio) = plug::add(self, bio) {
             let mut bios = BioList::new();
 
@@ -412,39 +498,86 @@ impl BioPath {
         }
     }
 
-    /// Gives bios to this CPU's queue: one lock, one kick. Unless `atomic`, sleeps while the line
-    /// is too long.
+    /// Gives bios to this CPU's queue, or to those that they are polled on: one lock and one kick
+    /// for those in a row that go to the same. Unless `atomic`, sleeps while the line is too long.
     pub(crate) fn submit_list(&self, mut bios: BioList, atomic: bool) {
-        let Some(queue) = self.queues.get(self.map.current()) else {
-            return;
-        };
-        let this = queue.handler();
-        let mut done = BioList::new();
-        let mut may_sleep = !atomic;
-        let mut guard = queue.lock();
+        let here = self.map.current();
 
-        if guard.state.waits() {
-            this.refill(&mut guard, &mut done);
-        }
         while let Some(bio) = bios.pop() {
-            may_sleep &= !bio.is_nowait();
-            this.take(&mut guard, bio, &mut done);
-        }
-        let long = guard.state.line.len() > guard.state.long;
-
-        if this.settle(guard, done) {
-            Queue::defer(queue.as_arc_borrow(), &WORKQUEUE);
-        }
-
-        // Our bios are in the line already and will be served in their turn. Once is enough: who
-        // is woken may submit more, and then waits again.
-        if long && may_sleep {
+            let index = self.queue_of(&bio, here);
+            let Some(queue) = self.queues.get(index) else {
+                return;
+            };
+            // Who polls must not sleep: nobody else would make the line shorter.
+            let mut may_sleep = !atomic && index == here;
+            let this = queue.handler();
+            let mut done = BioList::new();
             let mut guard = queue.lock();
+            let mut next = Some(bio);
 
-            if guard.state.line.len() > guard.state.long {
-                guard.state.sleepers = true;
-                this.shorter.wait(&mut guard);
+            if guard.state.waits() {
+                this.refill(&mut guard, &mut done);
             }
+            while let Some(bio) = next {
+                may_sleep &= !bio.is_nowait();
+                this.take(&mut guard, bio, &mut done);
+                next = bios.pop_if(|bio| self.queue_of(bio, here) == index);
+            }
+            let long = guard.state.line.len() > guard.state.long;
+
+            if this.settle(guard, done) {
+                Queue::defer(queue.as_arc_borrow(), &WORKQUEUE);
+            }
+
+            // Our bios are in the line already and will be served in their turn. Once is enough:
+            // who is woken may submit more, and then waits again.
+            if long && may_sleep {
+                let mut guard = queue.lock();
+
+                if guard.state.line.len() > guard.state.long {
+                    guard.state.sleepers = true;
+                    this.shorter.wait(&mut guard);
+                }
+            }
+        }
+    }
+
+    /// The queue of a bio that is submitted by a CPU whose queue is `here`.
+    #[inline]
+    fn queue_of(&self, bio: &Bio, here: usize) -> usize {
+        if bio.is_polled() && self.poll_map.is_some() {
+            bio.cookie() as usize
+        } else {
+            here
+        }
+    }
+
+    /// Ends what the device has done on the polled queue `index`.
+    pub(crate) fn poll(&self, index: usize) -> usize {
+        self.queues.get(index).map_or(0, BioQueue::poll)
+    }
+
+    /// As [`Self::poll`], on all polled queues.
+    pub(crate) fn poll_all(&self) {
+        if let Some(map) = &self.poll_map {
+            for queue in self.queues.iter().skip(map.first()) {
+                BioQueue::poll(queue);
+            }
+        }
+    }
+
+    /// From here on bios wait in the line, and flushes between their steps.
+    pub(crate) fn hold(&self) {
+        for queue in &self.queues {
+            queue.lock().state.held = true;
+        }
+    }
+
+    /// Lets them go on. May sleep.
+    pub(crate) fn release(&self) {
+        for queue in &self.queues {
+            queue.lock().state.held = false;
+            BioQueue::deferred(queue);
         }
     }
 
@@ -453,6 +586,13 @@ impl BioPath {
         self.queues
             .iter()
             .any(|queue| queue.lock().ring.is_broken())
+    }
+
+    /// Whether nothing is in flight.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.queues
+            .iter()
+            .all(|queue| queue.lock().ring.in_flight() == 0)
     }
 
     /// Whether nothing is in flight, nor waits to be.

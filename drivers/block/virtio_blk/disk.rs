@@ -7,14 +7,10 @@ use crate::{
     limits,
     names::DiskIndex,
     recovery::Recovery,
-    request_path::{
+    request_path,
+    zones::{
         self,
-        RequestPath, //
-    },
-    wire::{
-        self,
-        Command,
-        Header, //
+        ZoneMap, //
     },
     WORKQUEUE,
 };
@@ -22,6 +18,7 @@ use core::mem::offset_of;
 use kernel::{
     device::Bound,
     fmt, impl_has_work, new_mutex, new_work,
+    page::PAGE_SIZE,
     prelude::*,
     sync::{
         atomic::{
@@ -61,7 +58,7 @@ use storage::{
             Geometry, //
         },
         mq,
-        Op,
+        zoned::ZoneReport,
         SizeString, //
     },
     virtio::Device,
@@ -83,6 +80,19 @@ impl Path {
             Self::Bio(path) => path.is_broken(),
         }
     }
+
+    /// Fills `data` by a command of the driver itself: the serial number or, with `zones`, a report
+    /// of those from `sector` on. May sleep.
+    fn read(&self, disk: &Disk<BlkDisk>, zones: bool, sector: u64, data: &mut KVec<u8>) -> Result {
+        match self {
+            Self::Request(_) => mq::request::execute_in(disk, zones, sector, data),
+            Self::Bio(path) => bio::execute_in(disk, zones, sector, data, |bio| {
+                let mut bios = bio::BioList::new();
+                bios.push(bio);
+                path.submit_list(bios, false);
+            }),
+        }
+    }
 }
 
 /// What lives as long as somebody has the disk open.
@@ -90,7 +100,9 @@ pub(crate) struct Shared {
     pub(crate) index: DiskIndex,
     pub(crate) recovery: Arc<Recovery>,
     pub(crate) path: Path,
-    pub(crate) little_endian: bool,
+    pub(crate) zones: Arc<ZoneMap>,
+    /// Bytes of a report of zones at most.
+    pub(crate) report_size: usize,
     /// From the device, if it has one.
     pub(crate) geometry: Option<Geometry>,
     /// The cache mode can be changed.
@@ -118,6 +130,55 @@ impl gen_disk::Operations for BlkDisk {
         }
     }
 
+    fn poll_bio(data: ArcBorrow<'_, Shared>, cookie: u32) -> usize {
+        match &data.path {
+            Path::Request(_) => 0,
+            Path::Bio(path) => path.poll(cookie as usize),
+        }
+    }
+
+    fn report_zones(
+        disk: &Disk<Self>,
+        sector: u64,
+        nr_zones: u32,
+        report: &mut ZoneReport<'_>,
+    ) -> Result<u32> {
+        let data = disk.data();
+        let map = &*data.zones;
+        let mut start = sector & !map.zone_sectors.checked_sub(1).ok_or(EOPNOTSUPP)?;
+        let mut buf = report_buffer(data.report_size, nr_zones)?;
+
+        while report.count() < nr_zones && start < map.capacity {
+            buf.fill(0);
+            data.path.read(disk, true, start, &mut buf)?;
+
+            let count = zones::count(&buf);
+            if count == 0 {
+                break;
+            }
+            for index in 0..count {
+                if report.count() == nr_zones || start >= map.capacity {
+                    break;
+                }
+                let zone = zones::parse(map, &buf, index, start).map_err(|bad| {
+                    dev_err!(
+                        data.recovery.binding.device(),
+                        "zone at sector {}: bad report: {:?}\n",
+                        start,
+                        bad
+                    );
+                    EIO
+                })?;
+                report.add(zone)?;
+                start += zone.len;
+            }
+        }
+        match report.count() {
+            0 => Err(EINVAL),
+            count => Ok(count),
+        }
+    }
+
     fn geometry(disk: &Disk<Self>) -> Result<Geometry> {
         // As sd has it, and the C driver.
         Ok(disk.data().geometry.unwrap_or(Geometry {
@@ -128,6 +189,20 @@ impl gen_disk::Operations for BlkDisk {
     }
 }
 
+/// Memory for a report of `nr_zones` zones, or of fewer.
+fn report_buffer(max: usize, nr_zones: u32) -> Result<KVec<u8>> {
+    let wanted = zones::REPORT_HEADER + (nr_zones as usize).saturating_mul(zones::DESCRIPTOR);
+    let mut size = wanted.min(max);
+
+    while size > PAGE_SIZE {
+        if let Ok(buf) = KVec::from_elem(0, size, GFP_KERNEL | __GFP_NOWARN) {
+            return Ok(buf);
+        }
+        size /= 2;
+    }
+    Ok(KVec::from_elem(0, size, GFP_KERNEL)?)
+}
+
 /// `serial`: up to 20 bytes that the host gave the disk; empty if the device has none.
 struct Serial;
 
@@ -135,22 +210,10 @@ impl DiskAttribute<BlkDisk> for Serial {
     const NAME: &'static CStr = c"serial";
 
     fn show(disk: &Disk<BlkDisk>, to: &mut dyn fmt::Write) -> Result {
-        let mut id = [0; bindings::VIRTIO_BLK_ID_BYTES as usize];
-        let data = disk.data();
+        let mut id = KVec::from_elem(0, bindings::VIRTIO_BLK_ID_BYTES as usize, GFP_KERNEL)?;
 
-        let ret = match &data.path {
-            Path::Request(_) => mq::request::execute_in::<RequestPath, _>(disk, &mut id, |frame| {
-                let header = Header::new(data.little_endian, Command::GetId, 0, 0);
-                frame.set(header, wire::STATUS_NONE);
-            }),
-            Path::Bio(path) => bio::execute_in(disk, Op::DRV_IN, &mut id, |bio| {
-                let mut bios = bio::BioList::new();
-                bios.push(bio);
-                path.submit_list(bios, false);
-            }),
-        };
-
-        match ret {
+        match disk.data().path.read(disk, false, 0, &mut id) {
+            // Not supported? Then it is empty, as in the C driver.
             Err(e) if e == EIO => return Ok(()),
             ret => ret?,
         }
@@ -239,7 +302,8 @@ pub(crate) struct BoundDisk {
     /// The disk was not removed yet.
     #[pin]
     live: Mutex<bool>,
-    removed: Atomic<bool>,
+    /// A removal, or the like, waits for bios.
+    waiting: Atomic<bool>,
     #[pin]
     resize: Work<BoundDisk, RESIZE>,
     #[pin]
@@ -250,10 +314,10 @@ pub(crate) struct BoundDisk {
 pub(crate) const RESIZE: u64 = 0;
 const WATCH: u64 = 1;
 
-/// How long a removal waits for a device that makes no progress: the timeout of a request.
+/// How long who removes a disk waits for a device that makes no progress: the timeout of a request.
 const PATIENCE: Delta = Delta::from_secs(30);
 
-/// How often a removal looks.
+/// How often it looks.
 const TICK: Delta = Delta::from_millis(5);
 
 impl_has_work! {
@@ -268,7 +332,7 @@ impl BoundDisk {
                 gen_disk,
                 shared,
                 live <- new_mutex!(true),
-                removed: Atomic::new(false),
+                waiting: Atomic::new(false),
                 resize <- new_work!("virtio_blk::resize"),
                 watch <- new_work!("virtio_blk::watch"),
             }),
@@ -304,22 +368,63 @@ impl BoundDisk {
         match &self.shared.path {
             // blk-mq watches requests by itself, see `timed_out()`, and waits for them.
             Path::Request(_) => {
-                self.shared.recovery.removing();
+                self.shared.recovery.set_impatient(true);
                 self.gen_disk.remove();
             }
-            Path::Bio(path) => {
-                WORKQUEUE.enqueue::<_, WATCH>(self.clone());
+            Path::Bio(path) => self.watched(|| {
                 self.gen_disk.remove();
-                while !path.is_idle() {
-                    fsleep(TICK);
-                }
-                self.removed.store(true, Relaxed);
-            }
+                wait_until(path, BioPath::is_idle);
+            }),
         }
+    }
+
+    /// Waits for what is in flight, and holds back what comes: the device goes away for a while.
+    pub(crate) fn quiesce(self: &Arc<Self>) {
+        *self.live.lock() = false;
+
+        match &self.shared.path {
+            Path::Request(queues) => {
+                self.shared.recovery.set_impatient(true);
+                self.gen_disk.quiesce(|| queues.poll_all());
+                self.shared.recovery.set_impatient(false);
+            }
+            Path::Bio(path) => self.watched(|| {
+                path.hold();
+                wait_until(path, BioPath::is_drained);
+            }),
+        }
+    }
+
+    /// Goes on.
+    pub(crate) fn resume(self: &Arc<Self>) {
+        match &self.shared.path {
+            Path::Request(_) => self.gen_disk.resume(),
+            Path::Bio(path) => path.release(),
+        }
+        *self.live.lock() = true;
+        // The device may be another one, as far as we know: its capacity, say.
+        WORKQUEUE.enqueue::<_, RESIZE>(self.clone());
+    }
+
+    /// Does `wait`, which waits for bios, under the eyes of a watch.
+    fn watched(self: &Arc<Self>, wait: impl FnOnce()) {
+        self.waiting.store(true, Relaxed);
+        WORKQUEUE.enqueue::<_, WATCH>(self.clone());
+        wait();
+        self.waiting.store(false, Relaxed);
     }
 }
 
-/// Watches a device while its disk is removed, in bio mode.
+/// Waits until `done`. Who polled for the ends of bios may not do so any more.
+fn wait_until(path: &BioPath, done: impl Fn(&BioPath) -> bool) {
+    while !done(path) {
+        path.poll_all();
+        fsleep(TICK);
+    }
+}
+
+/// Watches a device while somebody waits for its bios to end: one that makes no progress is given
+/// up.
 impl WorkItem<WATCH> for BoundDisk {
     type Pointer = Arc<Self>;
 
@@ -330,10 +435,10 @@ impl WorkItem<WATCH> for BoundDisk {
         let mut completed = path.completed();
         let mut since = Instant::<Monotonic>::now();
 
-        while !this.removed.load(Relaxed) {
+        while this.waiting.load(Relaxed) {
             fsleep(TICK);
             let now = path.completed();
-            if now != completed || path.is_idle() {
+            if now != completed || path.is_drained() {
                 completed = now;
                 since = Instant::now();
             } else if since.elapsed() > PATIENCE {

@@ -2,13 +2,21 @@
 
 //! The limits of a disk, from what the device says. Nothing of it is believed unchecked.
 
+use crate::zones::ZoneMap;
 use kernel::fmt;
+use storage::{
+    bindings,
+    block::limits::Zones, //
+};
 
 /// The block layer's smallest "largest segment": a page, 4096 bytes at most.
 const MIN_SEGMENT_SIZE: u32 = 4096;
 
 /// The largest logical block that the block layer can have.
 const MAX_BLOCK_SIZE: u32 = 65536;
+
+/// Ranges of one discard at most, as in the C driver: a page of them.
+const MAX_DISCARD_RANGES: u32 = 256;
 
 /// Descriptors of a command beside its data: header and status.
 pub(crate) const FRAME_SEGMENTS: usize = 2;
@@ -22,6 +30,25 @@ pub(crate) struct Topology {
     pub(crate) opt_io_size: u32,
 }
 
+/// The part of `VIRTIO_BLK_F_DISCARD`, in sectors; 0 where the device sets no limit.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Discard {
+    pub(crate) max_sectors: u32,
+    pub(crate) max_seg: u32,
+    pub(crate) alignment: u32,
+}
+
+/// The part of `VIRTIO_BLK_F_ZONED`, with the model of the zones.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Zoned {
+    pub(crate) zone_sectors: u32,
+    pub(crate) max_open_zones: u32,
+    pub(crate) max_active_zones: u32,
+    pub(crate) max_append_sectors: u32,
+    pub(crate) write_granularity: u32,
+    pub(crate) model: u8,
+}
+
 /// What the device and its transport say; `None` where a feature was not negotiated.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Config {
@@ -31,10 +58,13 @@ pub(crate) struct Config {
     pub(crate) size_max: Option<u32>,
     pub(crate) blk_size: Option<u32>,
     pub(crate) topology: Option<Topology>,
+    pub(crate) discard: Option<Discard>,
+    /// `max_write_zeroes_sectors`, 0 for no limit.
+    pub(crate) write_zeroes: Option<u32>,
+    pub(crate) secure_erase: Option<Discard>,
+    pub(crate) zoned: Option<Zoned>,
     /// The largest buffer in bytes that can be mapped for the device.
     pub(crate) max_dma_size: usize,
-    /// The size of the smallest ring.
-    pub(crate) ring_size: usize,
 }
 
 /// Checked limits. Sizes are in bytes; 0 where the device says nothing.
@@ -47,6 +77,14 @@ pub(crate) struct Limits {
     pub(crate) alignment_offset: u32,
     pub(crate) io_min: u32,
     pub(crate) io_opt: u32,
+    /// Sectors and ranges of a discard, its granularity in bytes.
+    pub(crate) max_discard_sectors: u32,
+    pub(crate) max_discard_ranges: u16,
+    pub(crate) discard_granularity: u32,
+    pub(crate) max_secure_erase_sectors: u32,
+    pub(crate) max_write_zeroes_sectors: u32,
+    /// Of a host-managed disk.
+    pub(crate) zones: Option<Zones>,
 }
 
 /// A value of the device's configuration with which there can be no disk.
@@ -80,8 +118,22 @@ pub(crate) const fn check_capacity(sectors: u64) -> Result<u64, Refusal> {
 }
 
 impl Config {
-    /// Checks everything and derives the limits of the disk.
-    pub(crate) fn limits(&self) -> Result<Limits, Refusal> {
+    /// Where zones lie, if [`Self::limits`] does not refuse them.
+    pub(crate) fn zone_map(&self) -> ZoneMap {
+        let managed = |zoned: &Zoned| u32::from(zoned.model) == bindings::VIRTIO_BLK_Z_HM;
+
+        ZoneMap {
+            zone_sectors: self
+                .zoned
+                .filter(managed)
+                .map_or(0, |zoned| zoned.zone_sectors.into()),
+            capacity: self.capacity,
+        }
+    }
+
+    /// Checks everything and derives the limits of the disk, whose smallest ring has `ring_size`
+    /// entries.
+    pub(crate) fn limits(&self, ring_size: usize) -> Result<Limits, Refusal> {
         check_capacity(self.capacity)?;
 
         let logical = self.blk_size.unwrap_or(512);
@@ -105,11 +157,11 @@ impl Config {
 
         // A chain may not be longer than its ring (specification, "The Virtqueue Descriptor
         // Table"), even in an indirect table; then a command always fits into an empty ring.
-        let fits = self.ring_size.saturating_sub(FRAME_SEGMENTS);
+        let fits = ring_size.saturating_sub(FRAME_SEGMENTS);
         if fits == 0 {
             return refuse(
                 "queue size",
-                self.ring_size as u64,
+                ring_size as u64,
                 "too small for a header, data and a status",
             );
         }
@@ -130,7 +182,7 @@ impl Config {
             );
         };
 
-        Ok(Limits {
+        let mut limits = Limits {
             max_segments,
             max_segment_size,
             logical_block_size: logical,
@@ -143,6 +195,126 @@ impl Config {
                 .checked_mul(topology.min_io_size.into())
                 .unwrap_or(0),
             io_opt: logical.checked_mul(topology.opt_io_size).unwrap_or(0),
-        })
+            max_discard_sectors: self
+                .discard
+                .map_or(0, |discard| or_all(discard.max_sectors)),
+            max_discard_ranges: 1,
+            discard_granularity: 0,
+            max_secure_erase_sectors: 0,
+            max_write_zeroes_sectors: self.write_zeroes.map_or(0, or_all),
+            zones: None,
+        };
+        self.discard(&mut limits)?;
+        self.zones(&mut limits)?;
+        Ok(limits)
+    }
+
+    /// Ranges and granularity of discards. The block layer has one limit of each for discard and
+    /// secure erase: the smaller one.
+    fn discard(&self, limits: &mut Limits) -> Result<(), Refusal> {
+        let mut alignment = self.discard.map_or(0, |discard| discard.alignment);
+        let mut ranges = self.discard.map_or(0, |discard| discard.max_seg);
+
+        if let Some(erase) = self.secure_erase {
+            for (field, value) in [
+                ("secure_erase_sector_alignment", erase.alignment),
+                ("max_secure_erase_sectors", erase.max_sectors),
+                ("max_secure_erase_seg", erase.max_seg),
+            ] {
+                if value == 0 {
+                    return refuse(field, 0, "which secure erase must not have");
+                }
+            }
+            alignment = smaller(alignment, erase.alignment);
+            ranges = smaller(ranges, erase.max_seg);
+            limits.max_secure_erase_sectors = erase.max_sectors;
+        }
+        if self.discard.is_none() && self.secure_erase.is_none() {
+            return Ok(());
+        }
+        // In one segment, of the frame's own (a page): its size is within any size_max.
+        limits.max_discard_ranges = match ranges {
+            0 => limits.max_segments.min(MAX_DISCARD_RANGES as u16),
+            ranges => ranges.min(MAX_DISCARD_RANGES) as u16,
+        };
+        limits.discard_granularity = match alignment {
+            0 => limits.logical_block_size,
+            // A hint: one that is too large is as good as the largest.
+            alignment => alignment.checked_mul(512).unwrap_or(1 << 31),
+        };
+        Ok(())
+    }
+
+    /// The zones of a host-managed disk. A host-aware one is used as if it had none.
+    fn zones(&self, limits: &mut Limits) -> Result<(), Refusal> {
+        let Some(zoned) = self.zoned else {
+            return Ok(());
+        };
+        match u32::from(zoned.model) {
+            bindings::VIRTIO_BLK_Z_NONE | bindings::VIRTIO_BLK_Z_HA => return Ok(()),
+            bindings::VIRTIO_BLK_Z_HM => (),
+            model => return refuse("zoned.model", model.into(), "which is unknown"),
+        }
+
+        let granularity = zoned.write_granularity;
+        let block = granularity.max(limits.logical_block_size);
+        if !granularity.is_power_of_two() || granularity < 512 || block > 1 << 30 {
+            return refuse(
+                "zoned.write_granularity",
+                granularity.into(),
+                "not a power of two from 512 to 1 GiB",
+            );
+        }
+        // The specification allows other sizes, Linux does not.
+        if !zoned.zone_sectors.is_power_of_two() || zoned.zone_sectors < block >> 9 {
+            return refuse(
+                "zoned.zone_sectors",
+                zoned.zone_sectors.into(),
+                "not a power of two, or less than a block",
+            );
+        }
+        if zoned.max_append_sectors < block >> 9 {
+            return refuse(
+                "zoned.max_append_sectors",
+                zoned.max_append_sectors.into(),
+                "less than a block",
+            );
+        }
+        if zoned.max_active_zones != 0 && zoned.max_open_zones > zoned.max_active_zones {
+            return refuse(
+                "zoned.max_open_zones",
+                zoned.max_open_zones.into(),
+                "more than may be active",
+            );
+        }
+
+        limits.zones = Some(Zones {
+            sectors: zoned.zone_sectors,
+            max_open: zoned.max_open_zones,
+            max_active: zoned.max_active_zones,
+            max_append_sectors: zoned.max_append_sectors,
+            write_granularity: granularity,
+        });
+        limits.physical_block_size = granularity.max(limits.logical_block_size);
+        limits.io_min = granularity;
+        // A zone is reset instead.
+        limits.max_discard_sectors = 0;
+        Ok(())
+    }
+}
+
+/// What a limit of 0, for none, is to the block layer.
+const fn or_all(limit: u32) -> u32 {
+    match limit {
+        0 => u32::MAX,
+        limit => limit,
+    }
+}
+
+/// The smaller of two limits, where 0 is none.
+fn smaller(a: u32, b: u32) -> u32 {
+    match (a, b) {
+        (0, limit) | (limit, 0) => limit,
+        (a, b) => a.min(b),
     }
 }

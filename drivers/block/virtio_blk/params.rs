@@ -62,6 +62,10 @@ storage::module_params! {
         "Limit the number of request queues to use for blk device. 0 for no limit. \
         Values > nr_cpu_ids truncated to nr_cpu_ids.";
 
+    /// Queues without interrupts for new disks, of those that they have.
+    static POLL_QUEUES: u32 = 0, "poll_queues", 0o644,
+        "The number of dedicated virtqueues for polling I/O";
+
     /// Commands in flight on each queue of new disks, 0 for as many as fill the ring.
     static QUEUE_DEPTH: u32 = 0, "queue_depth", 0o444,
         "Limit the number of commands in flight on each queue. 0 to fill the ring.";

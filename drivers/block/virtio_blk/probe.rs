@@ -15,8 +15,10 @@ use crate::{
     },
     limits::{
         Config,
+        Discard,
         Limits,
-        Topology, //
+        Topology,
+        Zoned, //
     },
     names::{
         self,
@@ -36,6 +38,7 @@ use core::mem::offset_of;
 use kernel::{
     device::Bound,
     module::this_module,
+    page::PAGE_SIZE,
     prelude::*,
     str::CString,
     sync::{
@@ -47,7 +50,8 @@ use storage::{
     bindings::{
         self,
         virtio_blk_config,
-        virtio_blk_config_virtio_blk_geometry as virtio_blk_geometry, //
+        virtio_blk_config_virtio_blk_geometry as virtio_blk_geometry,
+        virtio_blk_config_virtio_blk_zoned_characteristics as virtio_blk_zoned, //
     },
     block::{
         gen_disk::{
@@ -56,7 +60,10 @@ use storage::{
             Geometry, //
         },
         limits::LimitsBuilder,
-        mq::TagSet,
+        mq::{
+            QueueCounts,
+            TagSet, //
+        },
     },
     cpu_map::{
         num_possible_queues,
@@ -72,6 +79,9 @@ use storage::{
     },
 };
 
+/// Bytes of a report of zones at most: enough for 4,095 zones at a time.
+const MAX_REPORT: usize = 256 << 10;
+
 /// Makes the disk of a device and shows it to the system.
 pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
     if !dev.has_config() {
@@ -81,17 +91,21 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
 
     let index = DiskIndex::take().ok_or(ENOSPC)?;
     let recovery = Recovery::new(dev.binding())?;
-    let nr_queues = nr_queues(dev)?;
+    let counts = queue_counts(dev)?;
+    let config = read_config(dev)?;
+    let zones = Arc::new(config.zone_map(), GFP_KERNEL)?;
     let little_endian = dev.is_little_endian();
     let strict = dev.has_feature(bindings::VIRTIO_F_VERSION_1);
 
-    let new_shared = |path| {
+    let new_shared = |path, limits: &Limits| {
         Arc::new(
             Shared {
                 index,
                 recovery: recovery.clone(),
                 path,
-                little_endian,
+                zones: zones.clone(),
+                // In segments of a page, whatever else the device takes.
+                report_size: (usize::from(limits.max_segments) * PAGE_SIZE).min(MAX_REPORT),
                 geometry: geometry(dev)?,
                 config_wce: dev.has_feature(bindings::VIRTIO_BLK_F_CONFIG_WCE),
             },
@@ -102,28 +116,31 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
 
     let disk = match params::USE_BIO.get() {
         params::UseBio::No => {
-            let queues = find_queues(dev, nr_queues, |queues: &mut KVec<_>| {
+            let queues = find_queues(dev, Builder::new(), counts, || {
                 let handler = RequestQueue {
                     little_endian,
                     strict,
                     recovery: recovery.clone(),
+                    zones: zones.clone(),
                 };
-                queues.push(new_queue(Ok(handler))?, GFP_KERNEL)?;
-                Ok(())
+                new_queue(Ok(handler))
             })?;
-            let (config, limits) = read_limits(dev, ring_size(&queues))?;
-            let depth = queue_depth(dev, config.ring_size);
+            let ring_size = ring_size(&queues);
+            let limits = limits(dev, &config, ring_size)?;
+            let depth = queue_depth(dev, ring_size);
             let set = Arc::new(
                 request_path::Queues {
                     dev: dev.into(),
+                    counts,
                     queues,
                 },
                 GFP_KERNEL,
             )?;
-            let tag_set = TagSet::<RequestPath>::new(nr_queues, depth, set.clone());
+            let tag_set = TagSet::<RequestPath>::new(depth, set.clone());
             let tag_set = Arc::pin_init(tag_set, GFP_KERNEL)?;
-            let shared = new_shared(Path::Request(set))?;
-            let gen_disk = disk_builder(dev, &config, &limits, &shared)?.build_mq(
+            let shared = new_shared(Path::Request(set), &limits)?;
+            // blk-mq knows by itself whether there are queues to be polled.
+            let gen_disk = disk_builder(dev, &config, &limits, &shared, false)?.build_mq(
                 fmt!("{}", DiskName(shared.index.get())),
                 this_module::<crate::Module>(),
                 tag_set,
@@ -133,26 +150,34 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
             BoundDisk::new(refused(dev, gen_disk)?, shared)?
         }
         params::UseBio::Yes => {
-            let queues = find_queues(dev, nr_queues, |queues: &mut KVec<_>| {
-                let handler = BioQueue::new(little_endian, strict, recovery.clone());
-                queues.push(new_queue(handler)?, GFP_KERNEL)?;
-                Ok(())
+            let map = Arc::new(CpuMap::new(0, counts.default)?, GFP_KERNEL)?;
+            let queues = find_queues(dev, Builder::mapped(map.clone()), counts, || {
+                let (recovery, zones) = (recovery.clone(), zones.clone());
+                new_queue(BioQueue::new(little_endian, strict, recovery, zones))
             })?;
-            let (config, limits) = read_limits(dev, ring_size(&queues))?;
-            let depth = queue_depth(dev, config.ring_size);
+            let ring_size = ring_size(&queues);
+            let limits = limits(dev, &config, ring_size)?;
+            let depth = queue_depth(dev, ring_size);
             for queue in &queues {
                 // More commands than descriptors would only wait.
-                BioQueue::allocate(queue, config.ring_size.min(depth as usize))?;
+                BioQueue::allocate(queue, ring_size.min(depth as usize))?;
             }
+            let poll_map = match counts.poll {
+                0 => None,
+                poll => Some(CpuMap::new(counts.default, poll)?),
+            };
             let path = Arc::new(
                 BioPath {
                     queues,
-                    map: CpuMap::new(dev.as_ref(), nr_queues)?,
+                    map,
+                    poll_map,
+                    zoned: limits.zones.is_some(),
                 },
                 GFP_KERNEL,
             )?;
-            let shared = new_shared(Path::Bio(path))?;
-            let gen_disk = disk_builder(dev, &config, &limits, &shared)?.build_bio(
+            let shared = new_shared(Path::Bio(path), &limits)?;
+            let builder = disk_builder(dev, &config, &limits, &shared, counts.poll > 0)?;
+            let gen_disk = builder.build_bio(
                 fmt!("{}", DiskName(shared.index.get())),
                 this_module::<crate::Module>(),
                 shared.clone(),
@@ -164,12 +189,15 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
 
     disk.announce(dev, disk.gen_disk.capacity(), "");
     dev.ready();
+    if zones.zone_sectors > 0 {
+        disk.gen_disk.revalidate_zones()?;
+    }
     disk.gen_disk.add(Some(dev.as_ref()))?;
     Ok(disk)
 }
 
 /// How many queues to use.
-fn nr_queues(dev: &Device<Bound>) -> Result<u32> {
+fn queue_counts(dev: &Device<Bound>) -> Result<QueueCounts> {
     let offered = dev
         .read_config_feature::<u16>(
             bindings::VIRTIO_BLK_F_MQ,
@@ -185,10 +213,20 @@ fn nr_queues(dev: &Device<Bound>) -> Result<u32> {
         0 => offered.into(),
         limit => limit.min(offered.into()),
     };
-    let nr_queues = num_possible_queues(wanted);
+    let all = num_possible_queues(wanted);
+    let poll = params::POLL_QUEUES.get().min(all - 1);
+    let counts = QueueCounts {
+        default: all - poll,
+        poll,
+    };
 
-    dev_info!(dev, "{}/0/0 default/read/poll queues\n", nr_queues);
-    Ok(nr_queues)
+    dev_info!(
+        dev,
+        "{}/0/{} default/read/poll queues\n",
+        counts.default,
+        counts.poll
+    );
+    Ok(counts)
 }
 
 fn new_queue<H>(handler: impl PinInit<H, Error>) -> Result<Arc<Queue<H>>>
@@ -199,20 +237,24 @@ where
     Arc::pin_init(Queue::new(handler, H::State::default()), GFP_KERNEL)
 }
 
-/// Makes `n` queues by `make` and finds their virtqueues.
+/// Makes the queues by `make` and finds their virtqueues.
 fn find_queues<H: Handler>(
     dev: &Device<Bound>,
-    n: u32,
-    make: impl Fn(&mut KVec<Arc<Queue<H>>>) -> Result,
+    mut wanted: Builder,
+    counts: QueueCounts,
+    make: impl Fn() -> Result<Arc<Queue<H>>>,
 ) -> Result<KVec<Arc<Queue<H>>>> {
     let mut queues = KVec::new();
-    let mut wanted = Builder::new();
 
-    for _ in 0..n {
-        make(&mut queues)?;
-    }
-    for (i, queue) in queues.iter().enumerate() {
-        wanted.add(CString::try_from_fmt(fmt!("req.{i}"))?, queue.clone())?;
+    for i in 0..counts.all() {
+        let queue = make()?;
+
+        queues.push(queue.clone(), GFP_KERNEL)?;
+        if i < counts.default {
+            wanted.add(CString::try_from_fmt(fmt!("req.{i}"))?, queue)?;
+        } else {
+            wanted.add_polled(CString::try_from_fmt(fmt!("req_poll.{i}"))?, queue)?;
+        }
     }
     dev.find_queues(wanted)?;
     Ok(queues)
@@ -239,8 +281,16 @@ fn queue_depth(dev: &Device<Bound>, ring_size: usize) -> u32 {
     }
 }
 
-/// Reads what the device says about itself, and checks it.
-fn read_limits(dev: &Device<Bound>, ring_size: usize) -> Result<(Config, Limits)> {
+/// Derives the limits of the disk, or says why there can be none.
+fn limits(dev: &Device<Bound>, config: &Config, ring_size: usize) -> Result<Limits> {
+    config.limits(ring_size).map_err(|refusal| {
+        dev_err!(dev, "{}\n", refusal);
+        EINVAL
+    })
+}
+
+/// Reads what the device says about itself.
+fn read_config(dev: &Device<Bound>) -> Result<Config> {
     let topology = if dev.has_feature(bindings::VIRTIO_BLK_F_TOPOLOGY) {
         Some(Topology {
             physical_block_exp: dev
@@ -252,7 +302,27 @@ fn read_limits(dev: &Device<Bound>, ring_size: usize) -> Result<(Config, Limits)
     } else {
         None
     };
-    let config = Config {
+    let discard = if dev.has_feature(bindings::VIRTIO_BLK_F_DISCARD) {
+        Some(Discard {
+            max_sectors: dev.read_config(offset_of!(virtio_blk_config, max_discard_sectors))?,
+            max_seg: dev.read_config(offset_of!(virtio_blk_config, max_discard_seg))?,
+            alignment: dev.read_config(offset_of!(virtio_blk_config, discard_sector_alignment))?,
+        })
+    } else {
+        None
+    };
+    let secure_erase = if dev.has_feature(bindings::VIRTIO_BLK_F_SECURE_ERASE) {
+        Some(Discard {
+            max_sectors: dev
+                .read_config(offset_of!(virtio_blk_config, max_secure_erase_sectors))?,
+            max_seg: dev.read_config(offset_of!(virtio_blk_config, max_secure_erase_seg))?,
+            alignment: dev
+                .read_config(offset_of!(virtio_blk_config, secure_erase_sector_alignment))?,
+        })
+    } else {
+        None
+    };
+    Ok(Config {
         capacity: dev.read_config(offset_of!(virtio_blk_config, capacity))?,
         seg_max: dev.read_config_feature(
             bindings::VIRTIO_BLK_F_SEG_MAX,
@@ -267,15 +337,33 @@ fn read_limits(dev: &Device<Bound>, ring_size: usize) -> Result<(Config, Limits)
             offset_of!(virtio_blk_config, blk_size),
         )?,
         topology,
+        discard,
+        write_zeroes: dev.read_config_feature(
+            bindings::VIRTIO_BLK_F_WRITE_ZEROES,
+            offset_of!(virtio_blk_config, max_write_zeroes_sectors),
+        )?,
+        secure_erase,
+        zoned: zoned(dev)?,
         max_dma_size: dev.max_dma_size(),
-        ring_size,
-    };
+    })
+}
 
-    let limits = config.limits().map_err(|refusal| {
-        dev_err!(dev, "{}\n", refusal);
-        EINVAL
-    })?;
-    Ok((config, limits))
+/// What the device says about zones.
+fn zoned(dev: &Device<Bound>) -> Result<Option<Zoned>> {
+    const AT: usize = offset_of!(virtio_blk_config, zoned);
+
+    if !dev.has_feature(bindings::VIRTIO_BLK_F_ZONED) {
+        return Ok(None);
+    }
+    Ok(Some(Zoned {
+        zone_sectors: dev.read_config(AT + offset_of!(virtio_blk_zoned, zone_sectors))?,
+        max_open_zones: dev.read_config(AT + offset_of!(virtio_blk_zoned, max_open_zones))?,
+        max_active_zones: dev.read_config(AT + offset_of!(virtio_blk_zoned, max_active_zones))?,
+        max_append_sectors: dev
+            .read_config(AT + offset_of!(virtio_blk_zoned, max_append_sectors))?,
+        write_granularity: dev.read_config(AT + offset_of!(virtio_blk_zoned, write_granularity))?,
+        model: dev.read_config(AT + offset_of!(virtio_blk_zoned, model))?,
+    }))
 }
 
 /// The geometry that the host gives the disk, if it does.
@@ -298,8 +386,9 @@ fn disk_builder(
     config: &Config,
     limits: &Limits,
     shared: &Shared,
+    poll: bool,
 ) -> Result<GenDiskBuilder> {
-    let queue_limits = LimitsBuilder::new()
+    let mut queue_limits = LimitsBuilder::new()
         .rotational(true)
         .write_cache(disk::is_writeback(dev)?)
         .max_segments(limits.max_segments)
@@ -309,7 +398,18 @@ fn disk_builder(
         .physical_block_size(limits.physical_block_size)
         .alignment_offset(limits.alignment_offset)
         .io_min(limits.io_min)
-        .io_opt(limits.io_opt);
+        .io_opt(limits.io_opt)
+        .discard(
+            limits.max_discard_sectors,
+            limits.max_discard_ranges,
+            limits.discard_granularity,
+        )
+        .max_secure_erase_sectors(limits.max_secure_erase_sectors)
+        .max_write_zeroes_sectors(limits.max_write_zeroes_sectors)
+        .poll(poll);
+    if let Some(zones) = limits.zones {
+        queue_limits = queue_limits.zoned(zones);
+    }
 
     Ok(GenDiskBuilder::new(queue_limits, config.capacity)
         .device_numbers(

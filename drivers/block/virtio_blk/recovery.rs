@@ -27,11 +27,12 @@ use storage::virtio::state::Binding;
 #[pin_data]
 pub(crate) struct Recovery {
     pub(crate) binding: Arc<Binding>,
-    /// The disk is being removed: no I/O may hold that up for ever.
-    removing: Atomic<bool>,
+    /// Somebody waits for all I/O to end, which late I/O may not hold up for ever.
+    impatient: Atomic<bool>,
     /// How many answers of the device were nonsense, and how many looks at late I/O there were.
     nonsense: Atomic<u32>,
     late: Atomic<u32>,
+    unheard: Atomic<u32>,
     #[pin]
     work: Work<Recovery>,
 }
@@ -45,9 +46,10 @@ impl Recovery {
         Arc::pin_init(
             pin_init!(Self {
                 binding,
-                removing: Atomic::new(false),
+                impatient: Atomic::new(false),
                 nonsense: Atomic::new(0),
                 late: Atomic::new(0),
+                unheard: Atomic::new(0),
                 work <- new_work!("virtio_blk::recovery"),
             }),
             GFP_KERNEL,
@@ -64,20 +66,32 @@ impl Recovery {
         }
     }
 
-    /// From now on late I/O is given up, together with the device.
-    pub(crate) fn removing(&self) {
-        self.removing.store(true, Relaxed);
+    /// Whether late I/O is given up, together with the device.
+    pub(crate) fn set_impatient(&self, on: bool) {
+        self.impatient.store(on, Relaxed);
     }
 
     /// I/O is in flight for too long. Like the C driver, a device in use gets all the time that it
     /// takes, but the administrator should know. Any context.
     pub(crate) fn late(self: &Arc<Self>, broken: bool) {
-        if broken || self.removing.load(Relaxed) {
+        if broken || self.impatient.load(Relaxed) {
             self.give_up();
         } else if let Some(n) = count(&self.late) {
             dev_warn!(
                 self.binding.device(),
                 "I/O is in flight for longer than its timeout; waiting (noticed {} times)\n",
+                n
+            );
+        }
+    }
+
+    /// Something was done long ago, and nobody was told: by an interrupt that got lost, or since
+    /// nobody polled. Any context.
+    pub(crate) fn unheard(&self) {
+        if let Some(n) = count(&self.unheard) {
+            dev_warn!(
+                self.binding.device(),
+                "found late I/O done, without an interrupt ({} times)\n",
                 n
             );
         }

@@ -11,8 +11,10 @@ use crate::{
         Command,
         Footer,
         Header,
-        Outcome, //
+        Outcome,
+        Range, //
     },
+    zones::ZoneMap, //
 };
 use kernel::{
     prelude::*,
@@ -28,12 +30,12 @@ use storage::{
             IdleRequest,
             IoCompletionBatch,
             Operations,
+            QueueCounts,
             QueueMap,
             Refused,
             Request,
             RequestList, //
         },
-        Op,
         Status, //
     },
     virtio::{
@@ -43,7 +45,10 @@ use storage::{
             Queue,
             QueueGuard, //
         },
-        sg::Envelope, //
+        sg::{
+            Content,
+            Envelope, //
+        },
     },
 };
 
@@ -53,6 +58,7 @@ pub(crate) struct RequestPath;
 /// The data of the tag set.
 pub(crate) struct Queues {
     pub(crate) dev: ARef<virtio::Device>,
+    pub(crate) counts: QueueCounts,
     pub(crate) queues: KVec<Arc<Queue<RequestQueue>>>,
 }
 
@@ -63,6 +69,13 @@ impl Queues {
             .iter()
             .any(|queue| queue.lock().ring.is_broken())
     }
+
+    /// Ends what the device has done on the polled queues.
+    pub(crate) fn poll_all(&self) {
+        for queue in self.queues.iter().skip(self.counts.default as usize) {
+            RequestPath::poll(queue.as_arc_borrow());
+        }
+    }
 }
 
 /// A queue of requests.
@@ -71,6 +84,7 @@ pub(crate) struct RequestQueue {
     /// The device sets used lengths as the specification says.
     pub(crate) strict: bool,
     pub(crate) recovery: Arc<Recovery>,
+    pub(crate) zones: Arc<ZoneMap>,
 }
 
 /// What the queue's lock protects beside the ring.
@@ -84,12 +98,16 @@ type RequestQueueRef = Arc<Queue<RequestQueue>>;
 
 #[vtable]
 impl Operations for RequestPath {
-    type RequestData = Envelope<Header, Footer>;
+    type RequestData = Envelope<Header, Footer, Range>;
     type HwData = RequestQueueRef;
     type TagSetData = Arc<Queues>;
 
     fn init_hctx(set: ArcBorrow<'_, Queues>, index: u32) -> Result<RequestQueueRef> {
         Ok(set.queues.get(index as usize).ok_or(EINVAL)?.clone())
+    }
+
+    fn queue_counts(set: ArcBorrow<'_, Queues>) -> QueueCounts {
+        set.counts
     }
 
     fn map_queues(set: ArcBorrow<'_, Queues>, map: QueueMap<'_>) {
@@ -103,11 +121,11 @@ impl Operations for RequestPath {
     ) -> Result<(), Refused<Self>> {
         let (rq, command) = match hw.handler().prepare(rq) {
             Ok(prepared) => prepared,
-            Err(rq) => return Err(rq.refuse(Status::NOTSUPP)),
+            Err((rq, status)) => return Err(rq.refuse(status)),
         };
         let mut guard = hw.lock();
 
-        let ret = match guard.ring.add(rq, command != Command::Flush) {
+        let ret = match guard.ring.add(rq, command.content()) {
             Ok(()) => Ok(()),
             Err((rq, e)) => Err(refuse(&mut guard, rq, e)),
         };
@@ -132,16 +150,35 @@ impl Operations for RequestPath {
     }
 
     fn timed_out(hw: ArcBorrow<'_, Queue<RequestQueue>>) {
-        let broken = hw.lock().ring.is_broken();
+        let recovery = &hw.handler().recovery;
 
-        hw.handler().recovery.late(broken);
+        // Perhaps the device did it, and only nobody heard of it.
+        if Self::poll(hw) > 0 {
+            recovery.unheard();
+        } else {
+            recovery.late(hw.lock().ring.is_broken());
+        }
     }
 
     fn complete(mut rq: Request<Self>) {
-        // The length was judged by `used()`.
+        // The length was judged by `take_used()`.
         let footer = rq.data().footer();
 
-        rq.end(wire::judge(footer, 0, 0, false).into());
+        rq.end(wire::judge(wire::status(footer), 0, 0, false).into());
+    }
+
+    fn poll(hw: ArcBorrow<'_, Queue<RequestQueue>>) -> usize {
+        let mut batch = IoCompletionBatch::default();
+        let mut guard = hw.lock();
+        let found = hw.handler().take_used(&mut guard, &mut batch);
+        let broken = guard.ring.is_broken();
+        drop(guard);
+
+        batch.end();
+        if broken {
+            hw.handler().recovery.give_up();
+        }
+        found
     }
 }
 
@@ -166,51 +203,88 @@ fn refuse(
 }
 
 impl RequestQueue {
-    /// Starts a request and writes its header. Gives it back if it is not of a known kind.
+    /// Starts a request and writes its frame. Gives it back if it is not of a known kind, or if
+    /// memory for its ranges is short.
     #[inline]
     fn prepare(
         &self,
-        rq: IdleRequest<RequestPath>,
-    ) -> Result<(Request<RequestPath>, Command), IdleRequest<RequestPath>> {
-        let Some(command) = command_of(rq.op()) else {
-            return Err(rq);
+        mut rq: IdleRequest<RequestPath>,
+    ) -> Result<(Request<RequestPath>, Command), (IdleRequest<RequestPath>, Status)> {
+        let Some(command) = Command::of(rq.op(), rq.driver_flag()) else {
+            return Err((rq, Status::NOTSUPP));
         };
+        if command.content() == Content::Payload && set_ranges(&mut rq, command).is_err() {
+            return Err((rq, Status::RESOURCE));
+        }
         let mut rq = rq.start();
         let header = Header::new(self.little_endian, command, rq.ioprio(), rq.sector());
 
-        rq.data().set(header, wire::STATUS_NONE);
+        rq.data().set(header, wire::NO_FOOTER, command.footer());
         Ok((rq, command))
+    }
+
+    /// Takes what the device has done, into `batch`. Returns how many requests.
+    #[inline]
+    fn take_used(
+        &self,
+        guard: &mut QueueGuard<'_, Self>,
+        batch: &mut IoCompletionBatch<RequestPath>,
+    ) -> usize {
+        let mut found = 0;
+
+        while let Some((mut rq, used)) = guard.ring.pop() {
+            let status = self.judge(&mut rq, used);
+
+            found += 1;
+            if core::mem::take(&mut guard.state.stopped) {
+                rq.start_stopped_queues();
+            }
+            if let Some(rq) = rq.complete() {
+                batch.add(rq, status);
+            }
+        }
+        found
     }
 
     /// Judges the device's answer. A bad one leaves an error in the footer, for `complete()`.
     #[inline]
     fn judge(&self, rq: &mut Request<RequestPath>, used: usize) -> Status {
-        let expected = command_of(rq.op()).map_or(0, |command| command.written(rq.len()));
+        let command = Command::of(rq.op(), rq.driver_flag());
+        let expected = command.map_or(0, |command| command.written(rq.len()));
         let footer = rq.data().footer();
-        let outcome = wire::judge(footer, used, expected, self.strict);
+        let mut outcome = wire::judge(wire::status(footer), used, expected, self.strict);
 
+        match command {
+            Some(Command::Discard) => rq.data().clear_payload(),
+            Some(Command::ZoneAppend) if outcome == Outcome::Ok => {
+                let at = wire::appended_at(footer);
+                if self.zones.holds_append(rq.sector(), at, rq.len()) {
+                    rq.set_sector(at);
+                } else {
+                    outcome = Outcome::Nonsense;
+                }
+            }
+            _ => (),
+        }
         if outcome == Outcome::Nonsense {
-            self.recovery.nonsense(footer, used, expected);
-            rq.data().set_footer(wire::STATUS_NONE);
+            self.recovery.nonsense(wire::status(footer), used, expected);
+            rq.data().set_footer(wire::NO_FOOTER);
         }
         outcome.into()
     }
 }
 
-#[inline]
-fn command_of(op: Op) -> Option<Command> {
-    match op {
-        Op::READ => Some(Command::Read),
-        Op::WRITE => Some(Command::Write),
-        Op::FLUSH => Some(Command::Flush),
-        Op::DRV_IN => Some(Command::GetId),
-        _ => None,
-    }
+/// Puts the ranges of a discard or the like into the payload.
+#[cold]
+fn set_ranges(rq: &mut IdleRequest<RequestPath>, command: Command) -> Result {
+    let unmap = command == Command::WriteZeroes && !rq.is_nounmap();
+
+    rq.set_ranges(|range| Range::new(range, unmap))
 }
 
 /// Takes a plug's requests to one queue: `first` and those of `more` that follow it. One lock, one
-/// kick. `false` if the ring is full: the rest then goes one by one through `queue_rq()`, which
-/// stops the queue.
+/// kick. `false` if one cannot go now: the rest then goes one by one through `queue_rq()`, which
+/// decides why not and, if the ring is full, stops the queue.
 fn queue_batch(
     queue: &RequestQueueRef,
     first: IdleRequest<RequestPath>,
@@ -228,13 +302,18 @@ fn queue_batch(
         }
         match queue.handler().prepare(rq) {
             Ok((rq, command)) => {
-                if let Err((rq, _)) = guard.ring.add(rq, command != Command::Flush) {
+                if let Err((rq, _)) = guard.ring.add(rq, command.content()) {
                     rq.requeue();
                     room = false;
                     break;
                 }
             }
-            Err(rq) => rq.end(Status::NOTSUPP),
+            // `queue_rq()` will say why not.
+            Err((rq, _)) => {
+                more.push_front(rq);
+                room = false;
+                break;
+            }
         }
         next = more.pop_if(|hw| core::ptr::eq(&*hw, &**queue));
     }
@@ -252,16 +331,7 @@ impl Handler for RequestQueue {
 
         loop {
             guard.ring.disable_callback();
-            while let Some((mut rq, used)) = guard.ring.pop() {
-                let status = queue.handler().judge(&mut rq, used);
-
-                if core::mem::take(&mut guard.state.stopped) {
-                    rq.start_stopped_queues();
-                }
-                if let Some(rq) = rq.complete() {
-                    batch.add(rq, status);
-                }
-            }
+            queue.handler().take_used(&mut guard, &mut batch);
             if guard.ring.enable_callback() {
                 break;
             }

@@ -4,8 +4,8 @@
 //!
 //! One I/O from top to bottom: `request_path` (or `bio_path`, with `use_bio`) gives it a frame of
 //! `wire`, adds it to the virtqueue of its CPU and, when the device has used it, ends it. `disk`
-//! is what both have in common, `limits` what the device says about itself, `recovery` what
-//! happens if the device works no more.
+//! is what both have in common, `limits` what the device says about itself, `zones` what it says
+//! about zones, `recovery` what happens if the device works no more.
 //!
 //! C counterpart: drivers/block/virtio_blk.c
 
@@ -21,6 +21,7 @@ mod probe;
 mod recovery;
 mod request_path;
 mod wire;
+mod zones;
 
 use crate::disk::{
     BoundDisk,
@@ -83,7 +84,17 @@ impl virtio::Driver for VirtioBlk {
         bindings::VIRTIO_BLK_F_TOPOLOGY,
         bindings::VIRTIO_BLK_F_CONFIG_WCE,
         bindings::VIRTIO_BLK_F_MQ,
+        bindings::VIRTIO_BLK_F_DISCARD,
+        bindings::VIRTIO_BLK_F_WRITE_ZEROES,
+        bindings::VIRTIO_BLK_F_SECURE_ERASE,
+        bindings::VIRTIO_BLK_F_ZONED,
     ];
+
+    // No zones: the last one.
+    const FEATURES_LEGACY: &'static [u32] = match Self::FEATURES.split_last() {
+        Some((_, legacy)) => legacy,
+        None => &[],
+    };
 
     fn probe<'bound>(
         dev: &'bound Device<Core<'_>>,
@@ -93,6 +104,14 @@ impl virtio::Driver for VirtioBlk {
 
     fn unbind<'bound>(dev: &'bound Device<Core<'_>>, disk: Pin<&Arc<BoundDisk>>) {
         disk.remove(dev);
+    }
+
+    fn quiesce<'bound>(_dev: &'bound Device<Bound>, disk: Pin<&Arc<BoundDisk>>) {
+        disk.quiesce();
+    }
+
+    fn resume<'bound>(_dev: &'bound Device<Bound>, disk: Pin<&Arc<BoundDisk>>) {
+        disk.resume();
     }
 
     fn config_changed<'bound>(_dev: &'bound Device<Bound>, disk: Pin<&Arc<BoundDisk>>) {

@@ -6,7 +6,11 @@
 
 use storage::{
     bindings,
-    block::Status, //
+    block::{
+        Op,
+        Status, //
+    },
+    virtio::sg::Content, //
 };
 
 /// What a command asks the device to do (`VIRTIO_BLK_T_*`).
@@ -20,29 +24,111 @@ pub(crate) enum Command {
     Flush,
     /// Reads the serial number.
     GetId,
+    /// Discards ranges of sectors.
+    Discard,
+    /// Writes zeroes to a range of sectors.
+    WriteZeroes,
+    /// Discards ranges of sectors for good.
+    SecureErase,
+    /// Writes sectors at a zone's write pointer.
+    ZoneAppend,
+    /// Reads what the zones from a sector on are like.
+    ZoneReport,
+    /// Opens a zone.
+    ZoneOpen,
+    /// Closes a zone.
+    ZoneClose,
+    /// Makes a zone full.
+    ZoneFinish,
+    /// Resets a zone.
+    ZoneReset,
+    /// Resets all zones.
+    ZoneResetAll,
 }
 
 impl Command {
+    /// The command for an operation of the block layer; `None` if there is none. Of the driver's
+    /// own operations ([`Op::DRV_IN`]), a flag tells those that read zones.
+    #[inline]
+    pub(crate) fn of(op: Op, flagged: bool) -> Option<Self> {
+        Some(match op {
+            Op::DRV_IN if flagged => Self::ZoneReport,
+            Op::DRV_IN => Self::GetId,
+            Op::READ => Self::Read,
+            Op::WRITE => Self::Write,
+            Op::FLUSH => Self::Flush,
+            Op::DISCARD => Self::Discard,
+            Op::WRITE_ZEROES => Self::WriteZeroes,
+            Op::SECURE_ERASE => Self::SecureErase,
+            Op::ZONE_APPEND => Self::ZoneAppend,
+            Op::ZONE_OPEN => Self::ZoneOpen,
+            Op::ZONE_CLOSE => Self::ZoneClose,
+            Op::ZONE_FINISH => Self::ZoneFinish,
+            Op::ZONE_RESET => Self::ZoneReset,
+            Op::ZONE_RESET_ALL => Self::ZoneResetAll,
+            _ => return None,
+        })
+    }
+
     const fn code(self) -> u32 {
         match self {
             Self::Read => bindings::VIRTIO_BLK_T_IN,
             Self::Write => bindings::VIRTIO_BLK_T_OUT,
             Self::Flush => bindings::VIRTIO_BLK_T_FLUSH,
             Self::GetId => bindings::VIRTIO_BLK_T_GET_ID,
+            Self::Discard => bindings::VIRTIO_BLK_T_DISCARD,
+            Self::WriteZeroes => bindings::VIRTIO_BLK_T_WRITE_ZEROES,
+            Self::SecureErase => bindings::VIRTIO_BLK_T_SECURE_ERASE,
+            Self::ZoneAppend => bindings::VIRTIO_BLK_T_ZONE_APPEND,
+            Self::ZoneReport => bindings::VIRTIO_BLK_T_ZONE_REPORT,
+            Self::ZoneOpen => bindings::VIRTIO_BLK_T_ZONE_OPEN,
+            Self::ZoneClose => bindings::VIRTIO_BLK_T_ZONE_CLOSE,
+            Self::ZoneFinish => bindings::VIRTIO_BLK_T_ZONE_FINISH,
+            Self::ZoneReset => bindings::VIRTIO_BLK_T_ZONE_RESET,
+            Self::ZoneResetAll => bindings::VIRTIO_BLK_T_ZONE_RESET_ALL,
         }
     }
 
-    /// Whether `sector` means something.
+    /// Whether the header's `sector` means something.
     const fn has_sector(self) -> bool {
-        matches!(self, Self::Read | Self::Write)
+        !matches!(
+            self,
+            Self::Flush
+                | Self::GetId
+                | Self::Discard
+                | Self::WriteZeroes
+                | Self::SecureErase
+                | Self::ZoneResetAll
+        )
     }
 
-    /// How many bytes the device writes in success: the data that it reads, and the status.
+    /// What the device gets beside the frame.
+    #[inline]
+    pub(crate) const fn content(self) -> Content {
+        match self {
+            Self::Read | Self::Write | Self::GetId | Self::ZoneAppend | Self::ZoneReport => {
+                Content::Data
+            }
+            Self::Discard | Self::WriteZeroes | Self::SecureErase => Content::Payload,
+            _ => Content::None,
+        }
+    }
+
+    /// How many bytes of the footer the device gets, from its end.
+    #[inline]
+    pub(crate) const fn footer(self) -> usize {
+        match self {
+            Self::ZoneAppend => FOOTER_SIZE,
+            _ => 1,
+        }
+    }
+
+    /// How many bytes the device writes in success: the data that it reads, and the footer.
     #[inline]
     pub(crate) const fn written(self, data: usize) -> usize {
         match self {
-            Self::Read | Self::GetId => data + 1,
-            Self::Write | Self::Flush => 1,
+            Self::Read | Self::GetId | Self::ZoneReport => data + 1,
+            _ => self.footer(),
         }
     }
 }
@@ -81,11 +167,58 @@ impl Header {
     }
 }
 
-/// The footer: the status byte, which only the device can make a success.
-pub(crate) type Footer = u8;
+storage::device_readable! {
+    /// A range of sectors to discard (`struct virtio_blk_discard_write_zeroes`): little-endian on
+    /// any device.
+    #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+    pub(crate) struct Range {
+        sector: u64,
+        sectors: u32,
+        flags: u32,
+    }
+}
 
-/// A status that no device writes: what the footer is set to before a command is added.
-pub(crate) const STATUS_NONE: Footer = 0xff;
+impl Range {
+    /// A range of `sectors` from `sector` on. With `unmap`, written zeroes may be deallocated.
+    #[inline]
+    pub(crate) const fn new((sector, sectors): (u64, u64), unmap: bool) -> Self {
+        let flags = if unmap {
+            bindings::VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP
+        } else {
+            0
+        };
+
+        Self {
+            sector: sector.to_le(),
+            // The limits of the disk keep it below.
+            sectors: (sectors as u32).to_le(),
+            flags: flags.to_le(),
+        }
+    }
+}
+
+const FOOTER_SIZE: usize = 9;
+
+/// The footer: where a zone append went (else not given to the device), and the status byte, which
+/// only the device can make a success.
+pub(crate) type Footer = [u8; FOOTER_SIZE];
+
+/// A footer whose status no device writes: what it is set to before a command is added.
+pub(crate) const NO_FOOTER: Footer = [0, 0, 0, 0, 0, 0, 0, 0, 0xff];
+
+/// The status byte of a footer.
+#[inline]
+pub(crate) const fn status(footer: Footer) -> u8 {
+    footer[FOOTER_SIZE - 1]
+}
+
+/// The sector that a zone append was written to, as the device says. Zones are of version 1:
+/// little-endian.
+pub(crate) const fn appended_at(footer: Footer) -> u64 {
+    let [a, b, c, d, e, f, g, h, _] = footer;
+
+    u64::from_le_bytes([a, b, c, d, e, f, g, h])
+}
 
 /// How a command ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -96,6 +229,10 @@ pub(crate) enum Outcome {
     Unsupported,
     /// An I/O error.
     Error,
+    /// Too many zones are open.
+    TooManyOpen,
+    /// Too many zones are active.
+    TooManyActive,
     /// The device's answer contradicts itself.
     Nonsense,
 }
@@ -105,12 +242,16 @@ pub(crate) enum Outcome {
 /// A short length is nonsense only on a device of version 1 (`strict`): older ones "historically"
 /// set it at will (section "Legacy Interface: The Used Ring").
 #[inline]
-pub(crate) const fn judge(status: Footer, used: usize, expected: usize, strict: bool) -> Outcome {
+pub(crate) const fn judge(status: u8, used: usize, expected: usize, strict: bool) -> Outcome {
     match status as u32 {
         bindings::VIRTIO_BLK_S_OK if strict && used < expected => Outcome::Nonsense,
         bindings::VIRTIO_BLK_S_OK => Outcome::Ok,
         bindings::VIRTIO_BLK_S_UNSUPP => Outcome::Unsupported,
-        bindings::VIRTIO_BLK_S_IOERR => Outcome::Error,
+        bindings::VIRTIO_BLK_S_IOERR
+        | bindings::VIRTIO_BLK_S_ZONE_INVALID_CMD
+        | bindings::VIRTIO_BLK_S_ZONE_UNALIGNED_WP => Outcome::Error,
+        bindings::VIRTIO_BLK_S_ZONE_OPEN_RESOURCE => Outcome::TooManyOpen,
+        bindings::VIRTIO_BLK_S_ZONE_ACTIVE_RESOURCE => Outcome::TooManyActive,
         _ => Outcome::Nonsense,
     }
 }
@@ -121,6 +262,8 @@ impl From<Outcome> for Status {
         match outcome {
             Outcome::Ok => Self::OK,
             Outcome::Unsupported => Self::NOTSUPP,
+            Outcome::TooManyOpen => Self::ZONE_OPEN_RESOURCE,
+            Outcome::TooManyActive => Self::ZONE_ACTIVE_RESOURCE,
             Outcome::Error | Outcome::Nonsense => Self::IOERR,
         }
     }

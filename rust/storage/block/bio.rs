@@ -10,13 +10,15 @@ use super::{
         Operations, //
     },
     Op,
-    Status, //
+    Status,
+    DRIVER_FLAG, //
 };
 use crate::{
     bindings,
     virtio::{
         queue::Token,
         sg::{
+            Content,
             DeviceReadable,
             DeviceWritable,
             Envelope,
@@ -100,6 +102,61 @@ impl Bio {
     #[inline]
     pub fn is_nowait(&self) -> bool {
         self.opf() & flag(bindings::req_flag_bits___REQ_NOWAIT) != 0
+    }
+
+    /// `REQ_NOUNMAP`: zeroes are to be written, not deallocated.
+    #[inline]
+    pub fn is_nounmap(&self) -> bool {
+        self.opf() & flag(bindings::req_flag_bits___REQ_NOUNMAP) != 0
+    }
+
+    /// Tells two kinds of [`Op::DRV_IN`] apart, see [`execute_in`].
+    #[inline]
+    pub fn driver_flag(&self) -> bool {
+        self.opf() & DRIVER_FLAG != 0
+    }
+
+    /// Says where the data of a zone append was written, in sectors.
+    pub fn set_sector(&mut self, sector: u64) {
+        // SAFETY: The bio is valid by the type invariant.
+        unsafe { (*self.as_raw()).bi_iter.bi_sector = sector };
+    }
+
+    /// The submitter polls for the bio's end.
+    #[inline]
+    pub fn is_polled(&self) -> bool {
+        self.opf() & flag(bindings::req_flag_bits___REQ_POLLED) != 0
+    }
+
+    /// Says on which queue the bio's end is to be polled, see
+    /// [`Operations::poll_bio`](super::gen_disk::Operations::poll_bio).
+    #[inline]
+    pub fn set_cookie(&mut self, cookie: u32) {
+        // SAFETY: The bio is valid by the type invariant; pollers read it at any time.
+        unsafe { (&raw mut (*self.as_raw()).__bindgen_anon_1.bi_cookie).write_volatile(cookie) };
+    }
+
+    /// What [`Self::set_cookie`] set.
+    #[inline]
+    pub fn cookie(&self) -> u32 {
+        // SAFETY: The bio is valid by the type invariant.
+        unsafe { (*self.as_raw()).__bindgen_anon_1.bi_cookie }
+    }
+
+    /// Keeps the writes to each zone of a zoned disk in order: one at a time. `None` if the block
+    /// layer took the bio, and will submit it again in its turn. For bios within the limits of a
+    /// disk whose zones were [read](super::gen_disk::GenDisk::revalidate_zones).
+    ///
+    /// Process context, may sleep. C counterpart: `blk_zone_plug_bio()`.
+    pub fn plug_zone(self) -> Option<Self> {
+        // SAFETY: The bio is valid; the function took its ownership if it returns true.
+        unsafe {
+            if bindings::storage_zone_plug_bio(self.as_raw()) {
+                let _ = self.into_raw();
+                return None;
+            }
+        }
+        Some(self)
     }
 
     /// The first sector.
@@ -385,6 +442,18 @@ impl BioList {
         Some(Bio(bio))
     }
 
+    /// Takes the first bio if it `matches`.
+    #[inline]
+    pub fn pop_if(&mut self, matches: impl FnOnce(&Bio) -> bool) -> Option<Bio> {
+        let first = ManuallyDrop::new(Bio(NonNull::new(self.head)?));
+
+        if matches(&first) {
+            self.pop()
+        } else {
+            None
+        }
+    }
+
     /// Takes all bios.
     #[inline]
     pub fn take(&mut self) -> Self {
@@ -410,22 +479,22 @@ impl Drop for BioList {
 /// A preallocated command of a bio: the frame for the device, the bio, and the driver's own data.
 /// It is the token of a queue of bios.
 #[pin_data]
-pub struct BioCommand<H: DeviceReadable, F: DeviceWritable, D: Send> {
+pub struct BioCommand<H: DeviceReadable, F: DeviceWritable, P: DeviceReadable, D: Send> {
     #[pin]
-    envelope: Envelope<H, F>,
+    envelope: Envelope<H, F, P>,
     bio: Option<Bio>,
     data: D,
 }
 
 /// An owned [`BioCommand`].
-pub type BoxedCommand<H, F, D> = Pin<KBox<BioCommand<H, F, D>>>;
+pub type BoxedCommand<H, F, P, D> = Pin<KBox<BioCommand<H, F, P, D>>>;
 
-impl<H: DeviceReadable, F: DeviceWritable, D: Send> BioCommand<H, F, D> {
+impl<H: DeviceReadable, F: DeviceWritable, P: DeviceReadable, D: Send> BioCommand<H, F, P, D> {
     /// Allocates a command. May sleep.
-    pub fn new(header: H, footer: F, data: D) -> Result<BoxedCommand<H, F, D>> {
+    pub fn new(header: H, footer: F, payload: P, data: D) -> Result<BoxedCommand<H, F, P, D>> {
         KBox::pin_init(
             try_pin_init!(Self {
-                envelope <- Envelope::new(header, footer),
+                envelope <- Envelope::new(header, footer, payload),
                 bio: None,
                 data,
             }? Error),
@@ -435,7 +504,7 @@ impl<H: DeviceReadable, F: DeviceWritable, D: Send> BioCommand<H, F, D> {
 
     /// The frame.
     #[inline]
-    pub fn envelope(self: Pin<&mut Self>) -> Pin<&mut Envelope<H, F>> {
+    pub fn envelope(self: Pin<&mut Self>) -> Pin<&mut Envelope<H, F, P>> {
         // SAFETY: `envelope` is structurally pinned.
         unsafe { self.map_unchecked_mut(|this| &mut this.envelope) }
     }
@@ -452,20 +521,21 @@ impl<H: DeviceReadable, F: DeviceWritable, D: Send> BioCommand<H, F, D> {
 
 // SAFETY: The frame is pinned in the command's heap memory, and the data belongs to the bio, which
 // the command owns. `into_raw()` and `from_raw()` are those of the box.
-unsafe impl<H: DeviceReadable, F: DeviceWritable, D: Send> Token for BoxedCommand<H, F, D> {
+unsafe impl<H, F, P, D> Token for BoxedCommand<H, F, P, D>
+where
+    H: DeviceReadable,
+    F: DeviceWritable,
+    P: DeviceReadable,
+    D: Send,
+{
     #[inline]
-    fn map(&mut self, table: &mut SgTable, data: bool) -> Result {
-        let bio = self.bio.as_ref().filter(|_| data);
-        let (outward, inward) = match bio {
-            Some(bio) if bio.op().is_write() => (Some(bio), None),
-            bio => (None, bio),
-        };
+    fn map(&mut self, table: &mut SgTable, content: Content) -> Result {
+        let bio = self.bio.as_ref();
+        let outward = bio.is_some_and(|bio| bio.op().is_write());
 
-        table.push(self.envelope.header_segment())?;
-        outward.map_or(Ok(()), |bio| bio.map_data(table))?;
-        table.end_readable();
-        inward.map_or(Ok(()), |bio| bio.map_data(table))?;
-        table.push(self.envelope.footer_segment())
+        self.envelope.map(table, content, outward, |table| {
+            bio.map_or(Ok(()), |bio| bio.map_data(table))
+        })
     }
 
     #[inline]
@@ -486,51 +556,47 @@ struct OwnBio {
     bio: bindings::bio,
     vec: bindings::bio_vec,
     done: Pin<KBox<Completion>>,
-    data: KVec<u8>,
 }
 
-/// Reads `buf` by a bio of operation `op`, which `submit` gets: for commands of a driver of bios
-/// itself. Waits until the bio ends.
+/// Fills `data` by a bio of the driver itself: [`Op::DRV_IN`] at `sector`, told apart by `flag`
+/// ([`Bio::driver_flag`]) if a driver has two of them. `submit` gets it. Waits until the bio ends.
 ///
 /// Process context, sleeps.
 pub fn execute_in<T: Operations>(
     disk: &Disk<T>,
-    op: Op,
-    buf: &mut [u8],
+    flag: bool,
+    sector: u64,
+    data: &mut KVec<u8>,
     submit: impl FnOnce(Bio),
 ) -> Result {
-    // Of its own, on the heap: the caller's buffer may be where a device cannot reach it.
-    let mut data = KVec::with_capacity(buf.len(), GFP_KERNEL)?;
-    data.extend_from_slice(buf, GFP_KERNEL)?;
-
+    let flags = if flag { DRIVER_FLAG } else { 0 };
+    // SAFETY: `data` is heap memory.
+    let segment = unsafe { Segment::new(data.as_ptr(), data.len()) };
     let mut own = KBox::new(
         OwnBio {
             bio: bindings::bio::default(),
-            vec: bindings::bio_vec::default(),
+            vec: bindings::bio_vec {
+                bv_page: segment.page,
+                bv_len: segment.len,
+                bv_offset: segment.offset,
+            },
             done: KBox::pin_init(Completion::new(), GFP_KERNEL)?,
-            data,
         },
         GFP_KERNEL,
     )?;
 
-    // SAFETY: `data` is heap memory.
-    let segment = unsafe { Segment::new(own.data.as_ptr(), own.data.len()) };
-    own.vec = bindings::bio_vec {
-        bv_page: segment.page,
-        bv_len: segment.len,
-        bv_offset: segment.offset,
-    };
-
     let own: *mut OwnBio = &mut *own;
-    // SAFETY: `own` is valid until the end of this function, which waits for the bio's end; the
-    // disk's first block device lives as long as the disk. Nobody else uses the parts until the
-    // bio was submitted, nor after it ended.
+    // SAFETY: `own` and `data` are valid until the end of this function, which waits for the bio's
+    // end; the disk's first block device lives as long as the disk. Nobody else uses the parts
+    // until the bio was submitted, nor after it ended.
     let status = unsafe {
         let bio = &raw mut (*own).bio;
         let bdev = (*disk.as_raw()).part0;
-        bindings::bio_init(bio, bdev, &raw mut (*own).vec, 1, op.as_raw());
+        let opf = Op::DRV_IN.as_raw() | flags;
+        bindings::bio_init(bio, bdev, &raw mut (*own).vec, 1, opf);
         (*bio).bi_vcnt = 1;
         (*bio).bi_iter.bi_size = segment.len;
+        (*bio).bi_iter.bi_sector = sector;
         (*bio).bi_private = (&raw const *(*own).done).cast_mut().cast();
         (*bio).bi_end_io = Some(own_end_io);
 
@@ -541,10 +607,7 @@ pub fn execute_in<T: Operations>(
         status
     };
 
-    Status(status).to_result()?;
-    // SAFETY: See above.
-    buf.copy_from_slice(unsafe { &(*own).data });
-    Ok(())
+    Status(status).to_result()
 }
 
 /// # Safety

@@ -18,6 +18,7 @@ use super::{
             TagSet, //
         },
     },
+    zoned::ZoneReport, //
 };
 use crate::bindings;
 use core::{
@@ -52,6 +53,9 @@ use kernel::{
     ThisModule, //
 };
 
+/// How often [`GenDisk::quiesce`] looks, in jiffies.
+const LOOK_AFTER: usize = 2;
+
 /// Cylinders, heads and sectors for old partitioning tools.
 #[derive(Clone, Copy)]
 pub struct Geometry {
@@ -78,6 +82,26 @@ pub trait Operations: Sized + 'static {
     /// Process context, may sleep unless the bio says `nowait`.
     fn submit_bio(data: <Self::Data as ForeignOwnable>::Borrowed<'_>, bio: Bio) {
         let _ = (data, bio);
+        build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Ends what the device has done on the queue that `bio` names by its cookie
+    /// ([`Bio::set_cookie`]). Returns how many bios it found. For disks of bios with
+    /// [`LimitsBuilder::poll`]; process context.
+    fn poll_bio(data: <Self::Data as ForeignOwnable>::Borrowed<'_>, cookie: u32) -> usize {
+        let _ = (data, cookie);
+        build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Reports up to `nr_zones` zones from that of `sector` on to `report`; returns how many.
+    /// For zoned disks; process context, may sleep.
+    fn report_zones(
+        disk: &Disk<Self>,
+        sector: u64,
+        nr_zones: u32,
+        report: &mut ZoneReport<'_>,
+    ) -> Result<u32> {
+        let _ = (disk, sector, nr_zones, report);
         build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
     }
 
@@ -374,6 +398,38 @@ impl<T: Operations> GenDisk<T> {
         }
     }
 
+    /// Holds requests back until [`Self::resume`], and waits for those that the driver has. Calls
+    /// `look` while it waits: who polled for their end may be frozen. For disks of requests.
+    ///
+    /// May sleep. C counterparts: `blk_mq_freeze_queue()`, `blk_mq_quiesce_queue()`.
+    pub fn quiesce(&self, mut look: impl FnMut()) {
+        let q = self.queue();
+
+        // SAFETY: The disk and its queue are valid; the freeze ends below, in this task.
+        unsafe {
+            bindings::blk_freeze_queue_start(q);
+            while bindings::blk_mq_freeze_queue_wait_timeout(q, LOOK_AFTER) == 0 {
+                look();
+            }
+            bindings::blk_mq_quiesce_queue_nowait(q);
+            bindings::blk_mq_unfreeze_queue_nomemrestore(q);
+        }
+    }
+
+    /// Lets requests go on. C counterpart: `blk_mq_unquiesce_queue()`.
+    pub fn resume(&self) {
+        // SAFETY: The disk and its queue are valid.
+        unsafe { bindings::blk_mq_unquiesce_queue(self.queue()) };
+    }
+
+    /// Reads what the zones of a zoned disk are like, before it is added. May sleep.
+    ///
+    /// C counterpart: `blk_revalidate_disk_zones()`.
+    pub fn revalidate_zones(&self) -> Result {
+        // SAFETY: The disk is valid and zoned, or else the call fails.
+        to_result(unsafe { bindings::blk_revalidate_disk_zones(self.as_raw()) })
+    }
+
     /// All I/O fails from now on: the device is lost. Wakes those who wait to submit.
     ///
     /// C counterpart: `blk_mark_disk_dead()`.
@@ -414,6 +470,16 @@ fn fops<T: Operations>(
         } else {
             None
         },
+        poll_bio: if bio && T::HAS_POLL_BIO {
+            Some(poll_bio_callback::<T>)
+        } else {
+            None
+        },
+        report_zones: if T::HAS_REPORT_ZONES {
+            Some(report_zones_callback::<T>)
+        } else {
+            None
+        },
         getgeo: Some(getgeo_callback::<T>),
         free_disk: Some(free_disk_callback::<T>),
         ..Default::default()
@@ -431,6 +497,46 @@ unsafe extern "C" fn submit_bio_callback<T: Operations>(bio: *mut bindings::bio)
     };
 
     T::submit_bio(disk.data(), bio);
+}
+
+/// # Safety
+///
+/// May only be called by the block layer, on a disk of `T`.
+unsafe extern "C" fn poll_bio_callback<T: Operations>(
+    bio: *mut bindings::bio,
+    _batch: *mut bindings::io_comp_batch,
+    _flags: c_uint,
+) -> c_int {
+    // SAFETY: The block layer passes a bio of a disk of `T`, in memory that stays. The bio itself
+    // may have ended, and be submitted again: its cookie is only a number.
+    let (disk, cookie) = unsafe {
+        let disk = (*(*bio).bi_bdev).bd_disk;
+        (
+            Disk::<T>::from_raw(disk),
+            (&raw const (*bio).__bindgen_anon_1.bi_cookie).read_volatile(),
+        )
+    };
+
+    T::poll_bio(disk.data(), cookie) as c_int
+}
+
+/// # Safety
+///
+/// May only be called by the block layer, on a disk of `T`.
+unsafe extern "C" fn report_zones_callback<T: Operations>(
+    disk: *mut bindings::gendisk,
+    sector: u64,
+    nr_zones: c_uint,
+    args: *mut bindings::blk_report_zones_args,
+) -> c_int {
+    from_result(|| {
+        // SAFETY: The block layer passes a valid disk of `T`, and arguments that live as long as
+        // the call.
+        let (disk, mut report) =
+            unsafe { (Disk::<T>::from_raw(disk), ZoneReport::new(disk, args)) };
+
+        T::report_zones(disk, sector, nr_zones, &mut report).map(|n| n as c_int)
+    })
 }
 
 /// # Safety

@@ -103,4 +103,57 @@ impl LimitsBuilder {
         self.0.io_opt = bytes;
         self
     }
+
+    /// The disk can be polled: bios with `REQ_POLLED` reach the driver.
+    pub fn poll(mut self, on: bool) -> Self {
+        Self::set_feature(&mut self.0, bindings::BLK_FEAT_POLL, on);
+        self
+    }
+
+    /// Discards: sectors of one range at most (0 for none), ranges of one command at most, and
+    /// the granularity in bytes.
+    pub fn discard(mut self, max_sectors: u32, max_ranges: u16, granularity: u32) -> Self {
+        self.0.max_hw_discard_sectors = max_sectors;
+        self.0.max_discard_segments = max_ranges;
+        self.0.discard_granularity = granularity;
+        self
+    }
+
+    /// Sectors of one secure erase at most, 0 for none.
+    pub fn max_secure_erase_sectors(mut self, sectors: u32) -> Self {
+        self.0.max_secure_erase_sectors = sectors;
+        self
+    }
+
+    /// Sectors of one write of zeroes at most, 0 for none.
+    pub fn max_write_zeroes_sectors(mut self, sectors: u32) -> Self {
+        self.0.max_write_zeroes_sectors = sectors;
+        self
+    }
+
+    /// A disk of zones that must be written in order.
+    pub fn zoned(mut self, zones: Zones) -> Self {
+        Self::set_feature(&mut self.0, bindings::BLK_FEAT_ZONED, true);
+        self.0.chunk_sectors = zones.sectors;
+        self.0.max_open_zones = zones.max_open;
+        self.0.max_active_zones = zones.max_active;
+        self.0.max_hw_zone_append_sectors = zones.max_append_sectors;
+        self.0.zone_write_granularity = zones.write_granularity;
+        self
+    }
+}
+
+/// What the zones of a disk are like.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Zones {
+    /// Sectors of a zone: a power of two.
+    pub sectors: u32,
+    /// Zones that may be open at a time, 0 for any number.
+    pub max_open: u32,
+    /// Zones that may be active at a time, 0 for any number.
+    pub max_active: u32,
+    /// Sectors of one append at most.
+    pub max_append_sectors: u32,
+    /// The unit of writes, in bytes.
+    pub write_granularity: u32,
 }

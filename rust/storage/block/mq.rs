@@ -16,6 +16,7 @@ pub mod tag_set;
 
 pub use operations::{
     Operations,
+    QueueCounts,
     QueueMap,
     Refused, //
 };

@@ -5,6 +5,7 @@
 use super::{
     queue::Token,
     sg::{
+        Content,
         Segment,
         SgTable, //
     },
@@ -35,7 +36,7 @@ impl WritableBuffer {
 
 // SAFETY: The buffer is heap memory that the token owns; the pointer is that of the box.
 unsafe impl Token for WritableBuffer {
-    fn map(&mut self, table: &mut SgTable, _data: bool) -> Result {
+    fn map(&mut self, table: &mut SgTable, _content: Content) -> Result {
         table.end_readable();
         // SAFETY: A `KVec` is memory of `kmalloc()`.
         table.push(unsafe { Segment::new(self.0.as_ptr(), self.0.len()) })

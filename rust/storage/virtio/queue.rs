@@ -15,7 +15,10 @@
 //! C header: [`include/linux/virtio.h`](srctree/include/linux/virtio.h)
 
 use super::{
-    sg::SgTable,
+    sg::{
+        Content,
+        SgTable, //
+    },
     state::State, //
 };
 use crate::{
@@ -53,10 +56,10 @@ use kernel::{
 /// - [`Token::into_raw`] and [`Token::from_raw`] must be inverse.
 pub unsafe trait Token: Sized + Send {
     /// Lists the token's buffers: first those that the device reads, then, after
-    /// [`SgTable::end_readable`], those that it writes. With `data` unset, only the frame.
+    /// [`SgTable::end_readable`], those that it writes; `content` says which beside the frame.
     ///
     /// Called with the queue's lock held.
-    fn map(&mut self, table: &mut SgTable, data: bool) -> Result;
+    fn map(&mut self, table: &mut SgTable, content: Content) -> Result;
 
     /// Gives the token up for a pointer.
     fn into_raw(self) -> NonNull<c_void>;
@@ -262,20 +265,20 @@ pub struct Ring<T: Token> {
 unsafe impl<T: Token> Send for Ring<T> {}
 
 impl<T: Token> Ring<T> {
-    /// Adds `token`'s buffers, with its data or only its frame. The device may not see them until
+    /// Adds `token`'s buffers: its frame with `content`. The device may not see them until
     /// [`Queue::kick`].
     ///
     /// Fails, and gives the token back, with [`ENOSPC`] if the ring is full, [`ENOMEM`] if memory
     /// (of a bounce buffer, say) is short for the moment, [`ENODEV`] if the ring is detached, and
     /// [`EIO`] if the device broke it. C counterpart: `virtqueue_add_sgs()`.
     #[inline]
-    pub fn add(&mut self, mut token: T, data: bool) -> Result<(), (T, Error)> {
+    pub fn add(&mut self, mut token: T, content: Content) -> Result<(), (T, Error)> {
         if self.vq.is_null() {
             return Err((token, ENODEV));
         }
 
         self.table.clear();
-        if let Err(e) = token.map(&mut self.table, data) {
+        if let Err(e) = token.map(&mut self.table, content) {
             return Err((token, e));
         }
 

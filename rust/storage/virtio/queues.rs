@@ -12,7 +12,10 @@ use super::{
     state::State,
     Device, //
 };
-use crate::bindings;
+use crate::{
+    bindings,
+    cpu_map::CpuMap, //
+};
 use core::ffi::c_void;
 use kernel::{
     device,
@@ -56,20 +59,46 @@ pub struct Builder {
     names: KVec<CString>,
     infos: KVec<bindings::virtqueue_info>,
     queues: KVec<Arc<dyn AnyQueue>>,
+    /// What [`super::state::State::table`] points to, see [`Queue::callback`].
     ptrs: KVec<*const c_void>,
+    map: Option<Arc<CpuMap>>,
 }
 
 impl Builder {
-    /// An empty set.
+    /// An empty set, its interrupts spread over the CPUs and managed by the kernel: one whose CPUs
+    /// are all offline is shut down, so the driver must let I/O drain before (blk-mq does).
     pub fn new() -> Self {
         Self::default()
     }
 
+    /// An empty set whose interrupts go to the CPUs that `map` gives each queue, and to others
+    /// when those go offline: for drivers that nobody tells about it.
+    pub fn mapped(map: Arc<CpuMap>) -> Self {
+        Self {
+            map: Some(map),
+            ..Self::default()
+        }
+    }
+
     /// Appends `queue`, which interrupts call `name`.
     pub fn add<H: Handler>(&mut self, name: CString, queue: Arc<Queue<H>>) -> Result {
+        self.push(name, queue, Some(Queue::<H>::callback))
+    }
+
+    /// Appends `queue`, which does not interrupt: the driver looks itself.
+    pub fn add_polled<H: Handler>(&mut self, name: CString, queue: Arc<Queue<H>>) -> Result {
+        self.push(name, queue, None)
+    }
+
+    fn push<H: Handler>(
+        &mut self,
+        name: CString,
+        queue: Arc<Queue<H>>,
+        callback: Option<unsafe extern "C" fn(*mut bindings::virtqueue)>,
+    ) -> Result {
         let info = bindings::virtqueue_info {
             name: name.as_char_ptr(),
-            callback: Some(Queue::<H>::callback),
+            callback,
             ctx: false,
         };
 
@@ -83,68 +112,28 @@ impl Builder {
 /// The virtqueues of a device, and what must live as long as they do.
 pub(super) struct QueueSet {
     vdev: *mut bindings::virtio_device,
-    queues: KVec<Arc<dyn AnyQueue>>,
-    /// What [`super::state::State::table`] points to, see [`Queue::callback`].
-    _ptrs: KVec<*const c_void>,
-    _names: KVec<CString>,
+    wanted: Builder,
+    found: bool,
 }
 
-// SAFETY: `vdev` is valid while the device is bound, which outlasts the set; `_ptrs` points into
-// the objects that `queues` owns.
+// SAFETY: `vdev` is valid while the device is bound, which outlasts the set; the pointers in
+// `wanted` are to what it owns.
 unsafe impl Send for QueueSet {}
 
 impl QueueSet {
-    /// Resets the device, detaches its queues and gives what was in flight back to the handlers.
-    fn cancel(&self) {
-        // SAFETY: `vdev` is valid and bound.
-        unsafe { bindings::virtio_reset_device(self.vdev) };
-        for queue in &self.queues {
-            // SAFETY: The device was reset.
-            unsafe { queue.detach() };
-        }
-    }
-}
-
-/// The order in which nothing can be touched by device or interrupt after it was freed.
-impl Drop for QueueSet {
-    fn drop(&mut self) {
-        self.cancel();
-        // For `Queue::kick()`, which notifies outside the lock.
-        rcu::synchronize_rcu();
-
-        // SAFETY: The virtqueues were found, nothing uses them, and no second set exists.
-        unsafe {
-            if let Some(del_vqs) = (*(*self.vdev).config).del_vqs {
-                del_vqs(self.vdev);
-            }
-        }
-    }
-}
-
-impl Device<device::Bound> {
-    /// Finds the virtqueues and attaches the queues of `wanted` to them, the interrupts spread
-    /// over the CPUs. The bus layer tears them down after the driver's data was dropped.
-    ///
-    /// May sleep. Fails with [`EBUSY`] if this was done already.
-    pub fn find_queues(&self, mut wanted: Builder) -> Result {
-        let vdev = self.as_raw();
-        let mut vqs = KVec::new();
-        let mut affinity = kernel::bindings::irq_affinity::default();
-
-        let mut slot = self.state().queues.lock();
-        if slot.is_some() {
-            return Err(EBUSY);
-        }
-        for _ in 0..wanted.queues.len() {
-            vqs.push(core::ptr::null_mut(), GFP_KERNEL)?;
-        }
-
-        // Callbacks may come as soon as a virtqueue exists.
-        // SAFETY: `priv` is the state; nobody reads `table` yet. What it points to moves into the
-        // set below (the heap block stays where it is) or, on errors, is not used any more.
-        unsafe {
-            (&raw mut (*(*vdev).priv_.cast::<State>()).table).write(wanted.ptrs.as_ptr());
-        }
+    /// Finds the virtqueues and attaches the queues.
+    fn find(&mut self) -> Result {
+        let vdev = self.vdev;
+        let mut vqs = KVec::from_elem(
+            core::ptr::null_mut::<bindings::virtqueue>(),
+            self.wanted.queues.len(),
+            GFP_KERNEL,
+        )?;
+        let mut managed = kernel::bindings::irq_affinity::default();
+        let affinity = match self.wanted.map {
+            Some(_) => core::ptr::null_mut(),
+            None => &raw mut managed,
+        };
 
         // SAFETY: Every transport provides `find_vqs`; all arrays have the given length, and the
         // names live until `del_vqs()`.
@@ -154,24 +143,89 @@ impl Device<device::Bound> {
                 vdev,
                 vqs.len() as u32,
                 vqs.as_mut_ptr(),
-                wanted.infos.as_mut_ptr(),
-                (&raw mut affinity).cast(),
+                self.wanted.infos.as_mut_ptr(),
+                affinity.cast(),
             )
         })?;
+        self.found = true;
 
-        // From here on, errors tear the set down.
-        let set = slot.insert(QueueSet {
-            vdev,
-            queues: wanted.queues,
-            _ptrs: wanted.ptrs,
-            _names: wanted.names,
-        });
-        for (queue, vq) in set.queues.iter().zip(vqs.iter()) {
-            // SAFETY: The virtqueue is new; `QueueSet::drop()` deletes it after `detach()` and a
-            // grace period.
+        for (i, (queue, vq)) in self.wanted.queues.iter().zip(vqs.iter()).enumerate() {
+            // SAFETY: The virtqueue is new; `lose()` deletes it after `detach()` and a grace
+            // period.
             unsafe { queue.attach(*vq) }?;
+            if let Some(map) = &self.wanted.map {
+                // SAFETY: The virtqueue is valid, the map has an entry for each CPU.
+                unsafe {
+                    bindings::storage_set_vq_affinity(*vq, map.as_slice().as_ptr(), i as u32)
+                };
+            }
         }
         Ok(())
+    }
+
+    /// Resets the device, detaches its queues and gives what was in flight back to the handlers.
+    fn cancel(&self) {
+        if !self.found {
+            return;
+        }
+        // SAFETY: `vdev` is valid and bound.
+        unsafe { bindings::virtio_reset_device(self.vdev) };
+        for queue in &self.wanted.queues {
+            // SAFETY: The device was reset.
+            unsafe { queue.detach() };
+        }
+    }
+
+    /// Cancels what is in flight and deletes the virtqueues: the order in which nothing can be
+    /// touched by device or interrupt after it was freed.
+    fn lose(&mut self) {
+        if !self.found {
+            return;
+        }
+        self.cancel();
+        self.found = false;
+        // For `Queue::kick()`, which notifies outside the lock.
+        rcu::synchronize_rcu();
+
+        // SAFETY: The virtqueues were found, and nothing uses them.
+        unsafe {
+            if let Some(del_vqs) = (*(*self.vdev).config).del_vqs {
+                del_vqs(self.vdev);
+            }
+        }
+    }
+}
+
+impl Drop for QueueSet {
+    fn drop(&mut self) {
+        self.lose();
+    }
+}
+
+impl Device<device::Bound> {
+    /// Finds the virtqueues and attaches the queues of `wanted` to them. The bus layer tears them
+    /// down after the driver's data was dropped.
+    ///
+    /// May sleep. Fails with [`EBUSY`] if this was done already.
+    pub fn find_queues(&self, wanted: Builder) -> Result {
+        let vdev = self.as_raw();
+        let mut slot = self.state().queues.lock();
+
+        if slot.is_some() {
+            return Err(EBUSY);
+        }
+        // Callbacks may come as soon as a virtqueue exists.
+        // SAFETY: `priv` is the state; nobody reads `table` yet. What it points to, a heap block,
+        // moves into the set below; on errors the set is dropped without virtqueues.
+        unsafe {
+            (&raw mut (*(*vdev).priv_.cast::<State>()).table).write(wanted.ptrs.as_ptr());
+        }
+        let set = slot.insert(QueueSet {
+            vdev,
+            wanted,
+            found: false,
+        });
+        set.find()
     }
 
     /// Gives a device up that is broken or answers no more: resets it and cancels what is in
@@ -179,6 +233,21 @@ impl Device<device::Bound> {
     pub fn cancel_queues(&self) {
         if let Some(set) = self.state().queues.lock().as_ref() {
             set.cancel();
+        }
+    }
+
+    /// Resets the device and deletes its virtqueues, as before it sleeps. May sleep.
+    pub(super) fn lose_queues(&self) {
+        if let Some(set) = &mut *self.state().queues.lock() {
+            set.lose();
+        }
+    }
+
+    /// Finds the virtqueues again. May sleep.
+    pub(super) fn find_queues_again(&self) -> Result {
+        match &mut *self.state().queues.lock() {
+            Some(set) => set.find(),
+            None => Ok(()),
         }
     }
 }

@@ -186,41 +186,65 @@ macro_rules! device_readable {
     };
 }
 
-/// The frame of a command: a header that the device reads and a footer that it writes; the data,
-/// if any, lies between them in the descriptor chain.
+// SAFETY: There is no byte.
+unsafe impl DeviceReadable for () {}
+// SAFETY: Bytes are valid for every bit pattern.
+unsafe impl<const N: usize> DeviceWritable for [u8; N] {}
+
+/// What lies between the header and the footer of a command.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Content {
+    /// Nothing.
+    None,
+    /// The data of the request or bio.
+    Data,
+    /// The payload of the [`Envelope`].
+    Payload,
+}
+
+/// The frame of a command: a header that the device reads and a footer that it writes; the
+/// content, if any, lies between them in the descriptor chain. That may be a payload, which the
+/// device reads: the frame has room for one `P`, more of them are allocated.
 ///
 /// It is pinned, and its memory is looked up once, when it is made, not for each command.
 #[pin_data]
-pub struct Envelope<H: DeviceReadable, F: DeviceWritable> {
+pub struct Envelope<H: DeviceReadable, F: DeviceWritable, P: DeviceReadable = ()> {
     header: H,
     footer: F,
+    payload: P,
+    more: KVec<P>,
     header_segment: Segment,
     footer_segment: Segment,
+    payload_segment: Segment,
     #[pin]
     _pin: PhantomPinned,
 }
 
 // SAFETY: The raw page pointers are addresses for the device, never followed by the CPU.
-unsafe impl<H: DeviceReadable, F: DeviceWritable> Send for Envelope<H, F> {}
+unsafe impl<H: DeviceReadable, F: DeviceWritable, P: DeviceReadable> Send for Envelope<H, F, P> {}
 // SAFETY: Through a shared reference, an envelope can only be read.
-unsafe impl<H: DeviceReadable, F: DeviceWritable> Sync for Envelope<H, F> {}
+unsafe impl<H: DeviceReadable, F: DeviceWritable, P: DeviceReadable> Sync for Envelope<H, F, P> {}
 
-impl<H: DeviceReadable, F: DeviceWritable> Envelope<H, F> {
+impl<H: DeviceReadable, F: DeviceWritable, P: DeviceReadable> Envelope<H, F, P> {
     /// Makes an envelope in place.
     ///
     /// The place must be in the kernel's linear mapping: a `KBox` or a request's private data. A
     /// `VBox` or a stack would need a mapping of its own; so this is for the abstractions only.
-    pub(crate) fn new(header: H, footer: F) -> impl PinInit<Self, Error> {
+    pub(crate) fn new(header: H, footer: F, payload: P) -> impl PinInit<Self, Error> {
         let init = move |slot: *mut Self| {
             // SAFETY: `slot` is valid for writes, and it lies in memory of `kmalloc()` or of a
             // blk-mq request, see above.
             unsafe {
                 let h = &raw mut (*slot).header;
                 let f = &raw mut (*slot).footer;
+                let p = &raw mut (*slot).payload;
                 h.write(header);
                 f.write(footer);
+                p.write(payload);
+                (&raw mut (*slot).more).write(KVec::new());
                 (&raw mut (*slot).header_segment).write(Segment::new(h.cast(), size_of::<H>()));
                 (&raw mut (*slot).footer_segment).write(Segment::new(f.cast(), size_of::<F>()));
+                (&raw mut (*slot).payload_segment).write(Segment::new(p.cast(), size_of::<P>()));
             }
             Ok(())
         };
@@ -230,14 +254,50 @@ impl<H: DeviceReadable, F: DeviceWritable> Envelope<H, F> {
     }
 
     /// Sets the header, and the footer to `footer`: a value that only the device can replace by a
-    /// success.
+    /// success. The device gets the last `written` bytes of it.
     #[inline]
-    pub fn set(self: Pin<&mut Self>, header: H, footer: F) {
-        // SAFETY: Nothing is moved; `header` and `footer` are not structurally pinned.
+    pub fn set(self: Pin<&mut Self>, header: H, footer: F, written: usize) {
+        // SAFETY: Nothing is moved; the fields are not structurally pinned.
         let this = unsafe { self.get_unchecked_mut() };
+        let segment = &mut this.footer_segment;
+        let len = written.min(size_of::<F>()) as u32;
 
         this.header = header;
         this.footer = footer;
+        // Its end stays where it is.
+        segment.offset = segment.offset + segment.len - len;
+        segment.len = len;
+    }
+
+    /// Sets a payload of one item.
+    #[inline]
+    pub fn set_payload(self: Pin<&mut Self>, payload: P) {
+        // SAFETY: Nothing is moved; `payload` is not structurally pinned.
+        unsafe { self.get_unchecked_mut() }.payload = payload;
+    }
+
+    /// Sets a payload of several items, until [`Self::clear_payload`]. In memory that can not
+    /// sleep: [`ENOMEM`] is to be expected, and to be tried again.
+    pub fn set_payloads(self: Pin<&mut Self>, payloads: impl Iterator<Item = P>) -> Result {
+        // SAFETY: Nothing is moved; `more` is not structurally pinned.
+        let more = unsafe { &mut self.get_unchecked_mut().more };
+
+        more.clear();
+        for payload in payloads {
+            more.push(payload, GFP_ATOMIC | __GFP_NOWARN)?;
+        }
+        Ok(())
+    }
+
+    /// Forgets a payload of several items. Any context.
+    #[inline]
+    pub fn clear_payload(self: Pin<&mut Self>) {
+        // SAFETY: Nothing is moved; `more` is not structurally pinned.
+        let more = unsafe { &mut self.get_unchecked_mut().more };
+
+        if more.capacity() != 0 {
+            *more = KVec::new();
+        }
     }
 
     /// Overwrites the footer, for example to remember that a completion was bad.
@@ -255,13 +315,40 @@ impl<H: DeviceReadable, F: DeviceWritable> Envelope<H, F> {
         unsafe { (&raw const self.footer).read_volatile() }
     }
 
+    /// Lists a command: the frame and its payload or `data`, which the device reads if it moves
+    /// `outward`, else writes.
     #[inline]
-    pub(crate) fn header_segment(&self) -> Segment {
-        self.header_segment
+    pub(crate) fn map(
+        &self,
+        table: &mut SgTable,
+        content: Content,
+        outward: bool,
+        data: impl FnOnce(&mut SgTable) -> Result,
+    ) -> Result {
+        table.push(self.header_segment)?;
+        match content {
+            Content::Data if outward => {
+                data(table)?;
+                table.end_readable();
+            }
+            Content::Data => {
+                table.end_readable();
+                data(table)?;
+            }
+            Content::Payload => {
+                table.push(self.payload())?;
+                table.end_readable();
+            }
+            Content::None => table.end_readable(),
+        }
+        table.push(self.footer_segment)
     }
 
-    #[inline]
-    pub(crate) fn footer_segment(&self) -> Segment {
-        self.footer_segment
+    fn payload(&self) -> Segment {
+        if self.more.is_empty() {
+            return self.payload_segment;
+        }
+        // SAFETY: The vector is memory of `kmalloc()`.
+        unsafe { Segment::new(self.more.as_ptr().cast(), size_of_val(&*self.more)) }
     }
 }

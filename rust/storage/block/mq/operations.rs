@@ -27,6 +27,14 @@ use kernel::{
 
 type Borrowed<'a, T> = <T as ForeignOwnable>::Borrowed<'a>;
 
+/// Indices of the maps of a tag set.
+const DEFAULT: usize = bindings::hctx_type_HCTX_TYPE_DEFAULT as usize;
+const READ: usize = bindings::hctx_type_HCTX_TYPE_READ as usize;
+const POLL: usize = bindings::hctx_type_HCTX_TYPE_POLL as usize;
+
+/// How many there are.
+pub(super) const MAPS: usize = bindings::hctx_type_HCTX_MAX_TYPES as usize;
+
 /// A request that the driver could not take, on its way back to the block layer.
 #[must_use]
 pub struct Refused<T: Operations>(pub(super) Request<T>, pub(super) Status);
@@ -48,7 +56,11 @@ pub trait Operations: Sized + 'static {
     /// Makes the data of hardware queue `index`. May sleep.
     fn init_hctx(tag_set: Borrowed<'_, Self::TagSetData>, index: u32) -> Result<Self::HwData>;
 
-    /// Spreads the CPUs over the hardware queues. May sleep.
+    /// How many hardware queues of each kind there are.
+    fn queue_counts(tag_set: Borrowed<'_, Self::TagSetData>) -> QueueCounts;
+
+    /// Spreads the CPUs over the hardware queues that interrupt; the others are spread evenly. May
+    /// sleep.
     fn map_queues(tag_set: Borrowed<'_, Self::TagSetData>, map: QueueMap<'_>);
 
     /// Takes a request; unless `is_last`, more follow, or a [`Operations::commit_rqs`].
@@ -68,6 +80,13 @@ pub trait Operations: Sized + 'static {
         build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
     }
 
+    /// Ends what the device has done on a queue that does not interrupt. Returns how many requests
+    /// it found. Process context.
+    fn poll(hw: Borrowed<'_, Self::HwData>) -> usize {
+        let _ = hw;
+        build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
+    }
+
     /// No more requests follow for now: kick the device. Atomic context.
     fn commit_rqs(hw: Borrowed<'_, Self::HwData>);
 
@@ -79,8 +98,24 @@ pub trait Operations: Sized + 'static {
     fn complete(rq: Request<Self>);
 }
 
+/// The hardware queues of a disk.
+#[derive(Clone, Copy)]
+pub struct QueueCounts {
+    /// Queues that interrupt, with the lower numbers; one at least.
+    pub default: u32,
+    /// Queues that the submitters poll.
+    pub poll: u32,
+}
+
 /// The map of CPUs to the hardware queues of a type.
 pub struct QueueMap<'a>(&'a mut bindings::blk_mq_queue_map);
+
+impl QueueCounts {
+    /// All queues.
+    pub fn all(self) -> u32 {
+        self.default + self.poll
+    }
+}
 
 impl QueueMap<'_> {
     /// Gives each CPU the queue whose interrupt it gets, as the bus of `dev` says.
@@ -230,12 +265,37 @@ impl<T: Operations> OperationsVTable<T> {
     ///
     /// May only be called by blk-mq, on a tag set of `T`.
     unsafe extern "C" fn map_queues_callback(set: *mut bindings::blk_mq_tag_set) {
-        // SAFETY: blk-mq passes a valid tag set, whose `driver_data` `TagSet::new()` set.
+        // SAFETY: blk-mq passes a valid tag set, whose `driver_data` `TagSet::new()` set, and the
+        // maps, of which there are one or all, have an array for the CPUs.
         unsafe {
-            let data = T::TagSetData::borrow((*set).driver_data.cast());
-            (*set).map[0].nr_queues = (*set).nr_hw_queues;
-            T::map_queues(data, QueueMap(&mut (*set).map[0]));
+            let data = (*set).driver_data.cast();
+            let nr_maps = (*set).nr_maps;
+            let nr_hw_queues = (*set).nr_hw_queues;
+            let maps = &mut (*set).map;
+
+            if nr_maps == MAPS as u32 {
+                let counts = T::queue_counts(T::TagSetData::borrow(data));
+                maps[DEFAULT].nr_queues = counts.default;
+                maps[READ].nr_queues = 0;
+                maps[POLL].nr_queues = counts.poll;
+                maps[POLL].queue_offset = counts.default;
+                bindings::blk_mq_map_queues(&mut maps[POLL]);
+            } else {
+                maps[DEFAULT].nr_queues = nr_hw_queues;
+            }
+            T::map_queues(T::TagSetData::borrow(data), QueueMap(&mut maps[DEFAULT]));
         }
+    }
+
+    /// # Safety
+    ///
+    /// May only be called by blk-mq, on a tag set of `T`.
+    unsafe extern "C" fn poll_callback(
+        hctx: *mut bindings::blk_mq_hw_ctx,
+        _batch: *mut bindings::io_comp_batch,
+    ) -> c_int {
+        // SAFETY: blk-mq passes a live `hctx`.
+        T::poll(unsafe { Self::hw_data(hctx) }) as c_int
     }
 
     const VTABLE: bindings::blk_mq_ops = {
@@ -254,6 +314,9 @@ impl<T: Operations> OperationsVTable<T> {
         ops.init_request = Some(Self::init_request_callback);
         ops.exit_request = Some(Self::exit_request_callback);
         ops.map_queues = Some(Self::map_queues_callback);
+        if T::HAS_POLL {
+            ops.poll = Some(Self::poll_callback);
+        }
         ops
     };
 

@@ -17,11 +17,14 @@ use crate::{
             Disk, //
         },
         Op,
-        Status, //
+        Status,
+        DRIVER_FLAG,
+        SECTOR_SHIFT, //
     },
     virtio::{
         queue::Token,
         sg::{
+            Content,
             DeviceReadable,
             DeviceWritable,
             Envelope,
@@ -57,13 +60,14 @@ pub unsafe trait RequestData: Sized + Send + Sync {
 }
 
 // SAFETY: An envelope is made for the linear mapping.
-unsafe impl<H, F> RequestData for Envelope<H, F>
+unsafe impl<H, F, P> RequestData for Envelope<H, F, P>
 where
     H: DeviceReadable + Default + Sync,
     F: DeviceWritable + Default + Sync,
+    P: DeviceReadable + Default + Sync,
 {
     fn init() -> impl PinInit<Self, Error> {
-        Envelope::new(H::default(), F::default())
+        Envelope::new(H::default(), F::default(), P::default())
     }
 }
 
@@ -110,6 +114,24 @@ impl<T: Operations> IdleRequest<T> {
     #[inline]
     pub fn op(&self) -> Op {
         self.0.op()
+    }
+
+    /// The driver's data of this request.
+    #[inline]
+    pub fn data(&mut self) -> Pin<&mut T::RequestData> {
+        self.0.data()
+    }
+
+    /// See [`Request::driver_flag`].
+    #[inline]
+    pub fn driver_flag(&self) -> bool {
+        self.0.driver_flag()
+    }
+
+    /// See [`Request::is_nounmap`].
+    #[inline]
+    pub fn is_nounmap(&self) -> bool {
+        self.0.is_nounmap()
     }
 
     #[inline]
@@ -195,6 +217,45 @@ impl<T: Operations> Request<T> {
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// `REQ_NOUNMAP`: zeroes are to be written, not deallocated.
+    #[inline]
+    pub fn is_nounmap(&self) -> bool {
+        // SAFETY: The request is valid by the type invariant.
+        unsafe { (*self.as_raw()).cmd_flags & (1 << bindings::req_flag_bits___REQ_NOUNMAP) != 0 }
+    }
+
+    /// The ranges of a discard, as first sector and count of sectors: one for each bio if the disk
+    /// takes several in one command, else the whole.
+    fn ranges(&self) -> Ranges<'_> {
+        // SAFETY: The request, its queue and its bios are valid by the type invariant.
+        let (bio, multi) = unsafe {
+            let rq = &*self.as_raw();
+            (rq.bio.as_ref(), (*rq.q).limits.max_discard_segments > 1)
+        };
+
+        if multi && self.op() == Op::DISCARD {
+            Ranges { whole: None, bio }
+        } else {
+            Ranges {
+                whole: Some((self.sector(), self.len() as u64 >> SECTOR_SHIFT)),
+                bio: None,
+            }
+        }
+    }
+
+    /// Tells two kinds of [`Op::DRV_IN`] apart, see [`execute_in`].
+    #[inline]
+    pub fn driver_flag(&self) -> bool {
+        // SAFETY: The request is valid by the type invariant.
+        unsafe { (*self.as_raw()).cmd_flags & DRIVER_FLAG != 0 }
+    }
+
+    /// Says where the data of a zone append was written, in sectors.
+    pub fn set_sector(&mut self, sector: u64) {
+        // SAFETY: The request is valid by the type invariant.
+        unsafe { (*self.as_raw()).__sector = sector };
     }
 
     /// The I/O priority. C counterpart: `req_get_ioprio()`.
@@ -322,29 +383,20 @@ impl<T: Operations> Drop for Request<T> {
 
 // SAFETY: The frame is pinned in the request's private data, and the data belongs to the request
 // until it ends. The pointer is that of the request.
-unsafe impl<T, H, F> Token for Request<T>
+unsafe impl<T, H, F, P> Token for Request<T>
 where
-    T: Operations<RequestData = Envelope<H, F>>,
+    T: Operations<RequestData = Envelope<H, F, P>>,
     H: DeviceReadable + Default + Sync,
     F: DeviceWritable + Default + Sync,
+    P: DeviceReadable + Default + Sync,
 {
     #[inline]
-    fn map(&mut self, table: &mut SgTable, data: bool) -> Result {
-        let (header, footer) = {
-            let envelope = self.data();
-            (envelope.header_segment(), envelope.footer_segment())
-        };
+    fn map(&mut self, table: &mut SgTable, content: Content) -> Result {
         let outward = self.op().is_write();
 
-        table.push(header)?;
-        if data && outward {
-            self.map_data(table)?;
-        }
-        table.end_readable();
-        if data && !outward {
-            self.map_data(table)?;
-        }
-        table.push(footer)
+        // SAFETY: The data is initialized, and owned with the request.
+        let envelope = unsafe { &*Self::data_ptr(self.as_raw()) };
+        envelope.map(table, content, outward, |table| self.map_data(table))
     }
 
     #[inline]
@@ -355,6 +407,54 @@ where
     #[inline]
     unsafe fn from_raw(ptr: NonNull<c_void>) -> Self {
         Self(ptr.cast(), PhantomData)
+    }
+}
+
+/// The ranges of a discard, see [`Request::ranges`].
+struct Ranges<'a> {
+    whole: Option<(u64, u64)>,
+    bio: Option<&'a bindings::bio>,
+}
+
+impl Iterator for Ranges<'_> {
+    type Item = (u64, u64);
+
+    fn next(&mut self) -> Option<(u64, u64)> {
+        if let Some(bio) = self.bio {
+            // SAFETY: The bios of a request are linked to its end.
+            self.bio = unsafe { bio.bi_next.as_ref() };
+            let iter = &bio.bi_iter;
+            return Some((iter.bi_sector, u64::from(iter.bi_size) >> SECTOR_SHIFT));
+        }
+        self.whole.take()
+    }
+}
+
+impl<T, H, F, P> IdleRequest<T>
+where
+    T: Operations<RequestData = Envelope<H, F, P>>,
+    H: DeviceReadable + Default + Sync,
+    F: DeviceWritable + Default + Sync,
+    P: DeviceReadable + Default + Sync,
+{
+    /// Sets the payload to the ranges of a discard or the like: `item` makes each of first sector
+    /// and count of sectors. One range for each bio if the disk takes several in one command.
+    ///
+    /// Any context; fails with [`ENOMEM`] if memory for several ranges is short.
+    pub fn set_ranges(&mut self, item: impl Fn((u64, u64)) -> P) -> Result {
+        // SAFETY: The data is initialized and pinned, owned with the request, and not what the
+        // ranges borrow.
+        let envelope = unsafe { Pin::new_unchecked(&mut *Request::<T>::data_ptr(self.0.as_raw())) };
+        let mut ranges = self.0.ranges();
+        let first = ranges.next().ok_or(EINVAL)?;
+
+        match ranges.next() {
+            None => {
+                envelope.set_payload(item(first));
+                Ok(())
+            }
+            Some(_) => envelope.set_payloads(self.0.ranges().map(item)),
+        }
     }
 }
 
@@ -482,40 +582,37 @@ impl<T: Operations> Drop for IoCompletionBatch<T> {
     }
 }
 
-/// Reads `buf` by a request of the driver itself ([`Op::DRV_IN`]), whose data `prepare` sets
-/// before the request is queued. Waits until it ended.
+/// Fills `data` by a request of the driver itself: [`Op::DRV_IN`] at `sector`, told apart by `flag`
+/// ([`Request::driver_flag`]) if a driver has two of them. Waits until it ended.
 ///
 /// Process context, sleeps. C counterparts: `blk_mq_alloc_request()`, `blk_execute_rq()`.
-pub fn execute_in<T: Operations, D: gen_disk::Operations>(
+pub fn execute_in<D: gen_disk::Operations>(
     disk: &Disk<D>,
-    buf: &mut [u8],
-    prepare: impl FnOnce(Pin<&mut T::RequestData>),
+    flag: bool,
+    sector: u64,
+    data: &mut KVec<u8>,
 ) -> Result {
-    // On the heap: the caller's buffer may be where a device cannot reach it.
-    let mut data = KVec::with_capacity(buf.len(), GFP_KERNEL)?;
-    data.extend_from_slice(buf, GFP_KERNEL)?;
+    let flags = if flag { DRIVER_FLAG } else { 0 };
 
     // SAFETY: The queue lives as long as the disk.
     let rq = from_err_ptr(unsafe {
-        bindings::blk_mq_alloc_request(disk.queue(), Op::DRV_IN.as_raw(), 0)
+        bindings::blk_mq_alloc_request(disk.queue(), Op::DRV_IN.as_raw() | flags, 0)
     })?;
-    // SAFETY: The request is new, its data initialized.
-    prepare(unsafe { Pin::new_unchecked(&mut *Request::<T>::data_ptr(rq)) });
 
-    // SAFETY: The request is valid and ours until it is freed; `data` outlives its execution.
-    let ret = unsafe {
-        to_result(bindings::blk_rq_map_kern(
+    // SAFETY: The request is valid and ours until it is freed; `data`, heap memory, outlives its
+    // execution.
+    unsafe {
+        let ret = to_result(bindings::blk_rq_map_kern(
             rq,
             data.as_mut_ptr().cast(),
             data.len() as c_uint,
             bindings::GFP_KERNEL,
         ))
-        .and_then(|()| Status(bindings::blk_execute_rq(rq, false)).to_result())
-    };
-    // SAFETY: As above.
-    unsafe { bindings::blk_mq_free_request(rq) };
-
-    ret?;
-    buf.copy_from_slice(&data);
-    Ok(())
+        .and_then(|()| {
+            (*rq).__sector = sector;
+            Status(bindings::blk_execute_rq(rq, false)).to_result()
+        });
+        bindings::blk_mq_free_request(rq);
+        ret
+    }
 }

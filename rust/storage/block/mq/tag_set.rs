@@ -6,7 +6,8 @@
 
 use super::operations::{
     Operations,
-    OperationsVTable, //
+    OperationsVTable,
+    MAPS, //
 };
 use crate::bindings;
 use core::marker::PhantomData;
@@ -42,22 +43,24 @@ unsafe impl<T: Operations> Send for TagSet<T> {}
 unsafe impl<T: Operations> Sync for TagSet<T> {}
 
 impl<T: Operations> TagSet<T> {
-    /// Allocates `num_tags` requests for each of `nr_hw_queues` hardware queues. May sleep.
-    pub fn new(nr_hw_queues: u32, num_tags: u32, data: T::TagSetData) -> impl PinInit<Self, Error> {
+    /// Allocates `num_tags` requests for each hardware queue. May sleep.
+    pub fn new(num_tags: u32, data: T::TagSetData) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             inner <- Opaque::try_ffi_init(move |set: *mut bindings::blk_mq_tag_set| {
                 let data = data.into_foreign();
+                // SAFETY: It was made above.
+                let queues = T::queue_counts(unsafe { T::TagSetData::borrow(data) });
 
                 // SAFETY: `set` is valid for writes.
                 to_result(unsafe {
                     set.write(bindings::blk_mq_tag_set {
                         ops: OperationsVTable::<T>::build(),
-                        nr_hw_queues,
+                        nr_hw_queues: queues.all(),
                         queue_depth: num_tags,
                         numa_node: bindings::NUMA_NO_NODE,
                         cmd_size: size_of::<T::RequestData>() as u32,
                         driver_data: data.cast(),
-                        nr_maps: 1,
+                        nr_maps: if queues.poll > 0 { MAPS as u32 } else { 1 },
                         ..Default::default()
                     });
                     bindings::blk_mq_alloc_tag_set(set)

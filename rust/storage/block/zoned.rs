@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Zones of a disk that must be written in order.
+//!
+//! C header: [`include/linux/blkdev.h`](srctree/include/linux/blkdev.h)
+
+use crate::bindings;
+use core::marker::PhantomData;
+use kernel::{
+    error::to_result,
+    prelude::*, //
+};
+
+/// How a zone may be written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ZoneType {
+    /// Anywhere.
+    Conventional,
+    /// Only at its write pointer.
+    SequentialRequired,
+    /// Best at its write pointer.
+    SequentialPreferred,
+}
+
+/// What a zone's state is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ZoneCondition {
+    /// It has no write pointer.
+    NotWp,
+    /// Nothing is written.
+    Empty,
+    /// Opened by a write.
+    ImplicitOpen,
+    /// Opened by a command.
+    ExplicitOpen,
+    /// Closed, and partly written.
+    Closed,
+    /// It can only be read.
+    ReadOnly,
+    /// All is written, or it was finished.
+    Full,
+    /// It can neither be read nor written.
+    Offline,
+}
+
+/// A zone; positions and sizes in sectors.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Zone {
+    /// The first sector.
+    pub start: u64,
+    /// The size.
+    pub len: u64,
+    /// How much of it can be written.
+    pub capacity: u64,
+    /// The write pointer, if there is one.
+    pub write_pointer: u64,
+    /// How it may be written.
+    pub kind: ZoneType,
+    /// Its state.
+    pub condition: ZoneCondition,
+}
+
+/// Who asked for zones.
+pub struct ZoneReport<'a> {
+    disk: *mut bindings::gendisk,
+    args: *mut bindings::blk_report_zones_args,
+    count: u32,
+    _p: PhantomData<&'a ()>,
+}
+
+impl ZoneReport<'_> {
+    /// # Safety
+    ///
+    /// Both must be valid for the life of the result.
+    pub(crate) unsafe fn new(
+        disk: *mut bindings::gendisk,
+        args: *mut bindings::blk_report_zones_args,
+    ) -> Self {
+        Self {
+            disk,
+            args,
+            count: 0,
+            _p: PhantomData,
+        }
+    }
+
+    /// Reports the next zone. Fails if the block layer refuses it, or its user wants no more.
+    ///
+    /// May sleep. C counterpart: `disk_report_zone()`.
+    pub fn add(&mut self, zone: Zone) -> Result {
+        let kind = match zone.kind {
+            ZoneType::Conventional => bindings::blk_zone_type_BLK_ZONE_TYPE_CONVENTIONAL,
+            ZoneType::SequentialRequired => bindings::blk_zone_type_BLK_ZONE_TYPE_SEQWRITE_REQ,
+            ZoneType::SequentialPreferred => bindings::blk_zone_type_BLK_ZONE_TYPE_SEQWRITE_PREF,
+        };
+        let (cond, wp) = match zone.condition {
+            ZoneCondition::NotWp => (bindings::blk_zone_cond_BLK_ZONE_COND_NOT_WP, None),
+            ZoneCondition::Empty => (bindings::blk_zone_cond_BLK_ZONE_COND_EMPTY, None),
+            ZoneCondition::ImplicitOpen => (bindings::blk_zone_cond_BLK_ZONE_COND_IMP_OPEN, None),
+            ZoneCondition::ExplicitOpen => (bindings::blk_zone_cond_BLK_ZONE_COND_EXP_OPEN, None),
+            ZoneCondition::Closed => (bindings::blk_zone_cond_BLK_ZONE_COND_CLOSED, None),
+            ZoneCondition::ReadOnly => (
+                bindings::blk_zone_cond_BLK_ZONE_COND_READONLY,
+                Some(u64::MAX),
+            ),
+            ZoneCondition::Full => (
+                bindings::blk_zone_cond_BLK_ZONE_COND_FULL,
+                Some(zone.start.saturating_add(zone.len)),
+            ),
+            ZoneCondition::Offline => (
+                bindings::blk_zone_cond_BLK_ZONE_COND_OFFLINE,
+                Some(u64::MAX),
+            ),
+        };
+        let mut raw = bindings::blk_zone {
+            start: zone.start,
+            len: zone.len,
+            wp: wp.unwrap_or(zone.write_pointer),
+            type_: kind as u8,
+            cond: cond as u8,
+            capacity: zone.capacity,
+            ..Default::default()
+        };
+
+        // SAFETY: By the requirements of `new()`.
+        to_result(unsafe {
+            bindings::disk_report_zone(self.disk, &mut raw, self.count, self.args)
+        })?;
+        self.count += 1;
+        Ok(())
+    }
+
+    /// How many zones were reported.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+}
