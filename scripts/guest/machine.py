@@ -65,6 +65,7 @@ class Guest:
         name: str,
         script: str,
         *,
+        machine: str = "pc",
         cpus: int = 2,
         memory: str = "512M",
         qemu: list[str] | None = None,
@@ -82,6 +83,7 @@ class Guest:
     ) -> None:
         self.name = name
         self.script = script
+        self.machine = machine
         self.cpus = cpus
         self.memory = memory
         self.qemu = qemu or []
@@ -170,7 +172,7 @@ class Guest:
             "qemu-system-x86_64",
             "-name", self.name,
             "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
-            "-machine", "pc",
+            "-machine", self.machine,
             *accel.qemu_args(),
             "-smp", str(self.cpus),
             "-m", self.memory,

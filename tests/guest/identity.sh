@@ -20,10 +20,11 @@ same optimal_io_size "$(read_attr "$d" optimal_io_size)" 65536
 same "a serial of 20 bytes" "$(<"/sys/block/$(disk 12345678901234567890)/serial")" 12345678901234567890
 
 # The C driver runs first in this boot and leaves its answers.
-for name in data data4k geometry readonly; do
+for name in data data4k geometry readonly thin; do
 	d=$(disk $name)
 	for attr in logical_block_size physical_block_size minimum_io_size optimal_io_size max_segments \
-		max_segment_size rotational write_cache fua dma_alignment; do
+		max_segment_size rotational write_cache fua dma_alignment discard_granularity discard_max_bytes \
+		discard_max_hw_bytes write_zeroes_max_bytes zoned io_poll; do
 		echo "$name $attr $(read_attr "$d" $attr)"
 	done
 	echo "$name size $(<"/sys/block/$d/size")"

@@ -2,6 +2,7 @@
 """Machine profiles: a guest's hardware, and the scenarios that run on it in one boot."""
 
 import dataclasses
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,6 +69,12 @@ class Machine:
         self.device(name, name, f"request-merging=off{',' if options else ''}{options}")
         self.logs[name] = WriteLog(log)
 
+    def thin(self, name: str, options: str = "", *, size: int) -> None:
+        """A disk that gives back to the host what the guest discards."""
+        path = self.file(name, size)
+        self.blockdev(f"driver=file,filename={path},node-name={name},discard=unmap")
+        self.device(name, name, options)
+
     def faulty(self, name: str, iotype: str, errno: int, sector: int | None = 2048) -> None:
         path = self.file(name, 64 << 20)
         self.blockdev(f"driver=file,filename={path},node-name={name}-file")
@@ -85,6 +92,14 @@ class Machine:
             f"driver=throttle,throttle-group={name}-limit,file={name}-null,node-name={name}"
         )
         self.device(name, name, options)
+
+    def allocated(self, guest: Guest, args: list[str]) -> str:
+        """host allocated NAME: how many KiB the disk's file takes on the host."""
+        # What QEMU has not written yet is not counted yet.
+        path = self.folder / f"{args[0]}.img"
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+        return str(path.stat().st_blocks // 2)
 
     def flushlog(self, guest: Guest, args: list[str]) -> str:
         """host flushlog mark|read NAME: forget, or tell, what reached the disk since the last time."""
@@ -116,6 +131,7 @@ class Profile:
 
 
 def _io(machine: Machine) -> None:
+    machine.thin("thin", "num-queues=2", size=128 << 20)
     machine.disk("data", "num-queues=2", size=512 << 20)
     machine.disk("data4k", "num-queues=2,logical_block_size=4096,physical_block_size=4096")
     machine.disk("tiny", "queue-size=4,num-queues=1", size=64 << 20)
@@ -185,7 +201,28 @@ def _rings(machine: Machine) -> None:
     machine.disk("ring-direct", "indirect_desc=off,num-queues=1", size=64 << 20)
     machine.disk("ring-noevent", "event_idx=off,num-queues=2", size=64 << 20)
     machine.disk("ring-packed", "packed=on,num-queues=1", size=64 << 20)
+    machine.disk("ring-in-order", "in_order=on,num-queues=1", size=64 << 20)
+    machine.disk("ring-packed-in-order", "packed=on,in_order=on,num-queues=1", size=64 << 20)
+    machine.disk("ring-no-reset", "queue_reset=off,num-queues=1", size=64 << 20)
+    machine.disk("ring-modern", "disable-legacy=on,num-queues=1", size=64 << 20)
     machine.disk("ring-legacy", "disable-modern=on,num-queues=1", size=64 << 20)
+
+
+def _platform(machine: Machine) -> None:
+    """Disks behind an IOMMU, which PCI Express can reset."""
+    machine.qemu += ["-device", "intel-iommu"]
+    for name in ("iommu", "reset"):
+        machine.disk(name, "iommu_platform=on,disable-legacy=on,num-queues=2", size=64 << 20)
+    machine.disk("plain", "num-queues=2", size=64 << 20)
+
+
+def _bounce(machine: Machine) -> None:
+    """A disk whose buffers are copied, as in a guest with encrypted memory."""
+    machine.disk("bounce", "iommu_platform=on,disable-legacy=on,num-queues=2", size=64 << 20)
+
+
+def _shutdown(machine: Machine) -> None:
+    machine.logged("down", "num-queues=2")
 
 
 def _many(machine: Machine) -> None:
@@ -219,15 +256,23 @@ PROFILES = [
     Profile(
         "io",
         ("identity", "fio-direct", "fio-buffered", "mmap", "scattered", "filesystems", "schedulers",
-         "partitions", "diskstats", "nowait", "read-only"),
+         "partitions", "diskstats", "nowait", "read-only", "discard"),
         _io,
     ),
     Profile("flush", ("flush", "cache-type", "errors"), _flush),
     Profile("hotplug", ("resize", "unplug", "unbind", "reload", "params"), _hotplug),
-    Profile("queues", ("mq",), _queues),
+    Profile("queues", ("mq", "poll", "cpu-offline"), _queues),
     Profile("rings", ("rings", "small-rings"), _rings),
     Profile("many", ("many",), _many),
     Profile("swap", ("swap",), _swap, memory="256M"),
+    Profile(
+        "platform",
+        ("dma", "reset"),
+        _platform,
+        options={"machine": "q35", "cmdline": ["intel_iommu=on", "iommu.strict=1"]},
+    ),
+    Profile("bounce", ("dma",), _bounce, options={"cmdline": ["swiotlb=force"]}),
+    *(Profile(f"shutdown-{mode}", ("shutdown",), _shutdown, (mode,)) for mode in MODES),
     *(_installed(mode) for mode in MODES),
 ]  # fmt: skip
 

@@ -120,6 +120,7 @@ def _boot(profile: Profile, driver: Driver, cases: list[str], boot: int) -> list
         handlers={
             "flushlog": machine.flushlog,
             "flushes": machine.flushes,
+            "allocated": machine.allocated,
             "plug": plug,
             "unplug": unplug,
         },
@@ -147,6 +148,10 @@ def _boot(profile: Profile, driver: Driver, cases: list[str], boot: int) -> list
         report(outcomes[-1])
         for line in output[-15:]:
             say(f"       | {line}")
+    elif not result.ok and outcomes[-1].passed:
+        # After its last case: it did not go down, or its kernel complained about that.
+        outcomes[-1].passed, outcomes[-1].note = False, f"afterwards: {result.why}"
+        report(outcomes[-1])
     if any(not outcome.passed for outcome in outcomes):
         say(f"       logs: {result.log}")
     else:

@@ -44,6 +44,7 @@ use kernel::{
             Atomic,
             Relaxed, //
         },
+        rcu,
         Arc, //
     },
     types::{
@@ -87,7 +88,7 @@ pub trait Operations: Sized + 'static {
 
     /// Ends what the device has done on the queue that `bio` names by its cookie
     /// ([`Bio::set_cookie`]). Returns how many bios it found. For disks of bios with
-    /// [`LimitsBuilder::poll`]; process context.
+    /// [`LimitsBuilder::poll`]; process context, must not sleep.
     fn poll_bio(data: <Self::Data as ForeignOwnable>::Borrowed<'_>, cookie: u32) -> usize {
         let _ = (data, cookie);
         build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
@@ -499,6 +500,10 @@ unsafe extern "C" fn submit_bio_callback<T: Operations>(bio: *mut bindings::bio)
     T::submit_bio(disk.data(), bio);
 }
 
+/// The type of `block_device_operations::poll_bio`.
+type PollBio =
+    unsafe extern "C" fn(*mut bindings::bio, *mut bindings::io_comp_batch, c_uint) -> c_int;
+
 /// # Safety
 ///
 /// May only be called by the block layer, on a disk of `T`.
@@ -507,14 +512,23 @@ unsafe extern "C" fn poll_bio_callback<T: Operations>(
     _batch: *mut bindings::io_comp_batch,
     _flags: c_uint,
 ) -> c_int {
-    // SAFETY: The block layer passes a bio of a disk of `T`, in memory that stays. The bio itself
-    // may have ended, and be submitted again: its cookie is only a number.
+    // The bio may have ended meanwhile, and even be in use again, on another disk. It, the disk and
+    // the disk's data are freed a grace period later only, see `free_disk_callback()`.
+    let _rcu = rcu::read_lock();
+
+    // SAFETY: See above. A bio on no disk has no block device; one on a disk of another driver has
+    // another function here.
     let (disk, cookie) = unsafe {
-        let disk = (*(*bio).bi_bdev).bd_disk;
-        (
-            Disk::<T>::from_raw(disk),
-            (&raw const (*bio).__bindgen_anon_1.bi_cookie).read_volatile(),
-        )
+        let Some(bdev) = (&raw const (*bio).bi_bdev).read_volatile().as_ref() else {
+            return 0;
+        };
+        let disk = bdev.bd_disk;
+        let poll_bio = (*(*disk).fops).poll_bio;
+        if !poll_bio.is_some_and(|f| core::ptr::fn_addr_eq(f, poll_bio_callback::<T> as PollBio)) {
+            return 0;
+        }
+        let cookie = &raw const (*bio).__bindgen_anon_1.bi_cookie;
+        (Disk::<T>::from_raw(disk), cookie.read_volatile())
     };
 
     T::poll_bio(disk.data(), cookie) as c_int
@@ -567,6 +581,9 @@ unsafe extern "C" fn getgeo_callback<T: Operations>(
 ///
 /// May only be called by the block layer, on a disk of `T`.
 unsafe extern "C" fn free_disk_callback<T: Operations>(disk: *mut bindings::gendisk) {
+    // For `poll_bio_callback()`, which may have come by a bio that has left the disk.
+    rcu::synchronize_rcu();
+
     // SAFETY: The disk is of `T`, was added, and its last user is gone.
     drop(unsafe { KBox::from_raw((*disk).private_data.cast::<Private<T>>()) });
 }

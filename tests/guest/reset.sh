@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+# The PCI function is reset under I/O: nothing is lost, and the disk goes on.
+# limit: 300
+d=$(disk reset)
+function=$(readlink -f "/sys/block/$d/device/..")
+[[ -w $function/reset ]] || fail "$function cannot be reset: $(cat "$function/reset_method" 2>&1)"
+for direct in 1 0; do
+	fio --name=load --filename="/dev/$d" --rw=randwrite --bsrange=4k-64k --direct=$direct --ioengine=io_uring --iodepth=16 \
+		--size=16m --numjobs=2 --offset_increment=16m --allow_file_create=0 --loops=3 --verify=crc32c --verify_fatal=1 \
+		--do_verify=1 --end_fsync=1 --output=/tmp/load.log >/tmp/load.err 2>&1 &
+	load=$!
+	for round in 1 2 3 4 5; do
+		sleep 0.$((RANDOM % 10))
+		kill -0 $load 2>/dev/null || break
+		# A flush has to survive as well.
+		dd if=/dev/zero of="/dev/$d" bs=4k count=1 seek=12288 oflag=direct conv=notrunc,fsync status=none &
+		echo 1 >"$function/reset"
+		wait $! || fail "a write with fsync failed in a reset"
+	done
+	((round > 1)) || fail "no reset came while fio ran"
+	wait_for 120 not_running $load || fail "fio hangs after a reset"
+	wait $load || fail "I/O failed in a reset: $(cat /tmp/load.err /tmp/load.log)"
+done
+prove_driver
