@@ -173,6 +173,9 @@ class Guest:
             "-name", self.name,
             "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
             "-machine", self.machine,
+            # Not SeaBIOS: it leaves the rings of all disks active in memory at the end of the RAM. Those of more than
+            # a few reach down to where QEMU puts the initramfs, and each breaks the other.
+            "-bios", "qboot.rom",
             *accel.qemu_args(),
             "-smp", str(self.cpus),
             "-m", self.memory,
