@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-use crate::limits::{check_capacity, Config, Discard, Limits, Topology, Zoned, FRAME_SEGMENTS};
+use crate::limits::{
+    check_capacity, Config, Discard, Limits, Topology, Transport, Zoned, FRAME_SEGMENTS,
+};
 use proptest::prelude::*;
 use storage::block::limits::Zones;
 
-/// The size of the ring where it does not matter.
-const RING: usize = 256;
+/// A usual one.
+const PCI: Transport = Transport {
+    ring_size: 256,
+    max_dma_size: usize::MAX,
+};
 
 /// QEMU's virtio-blk-pci as it is by default.
 fn qemu() -> Config {
@@ -15,7 +20,6 @@ fn qemu() -> Config {
         size_max: None,
         blk_size: Some(512),
         topology: Some(Topology::default()),
-        max_dma_size: usize::MAX,
         ..Config::default()
     }
 }
@@ -23,7 +27,7 @@ fn qemu() -> Config {
 #[test]
 fn a_usual_device() {
     assert_eq!(
-        qemu().limits(RING),
+        qemu().limits(PCI),
         Ok(Limits {
             max_segments: 254,
             max_segment_size: u32::MAX,
@@ -44,11 +48,11 @@ fn a_usual_device() {
 
 #[test]
 fn a_device_that_says_nothing() {
-    let config = Config {
+    let transport = Transport {
         max_dma_size: 1 << 20,
-        ..Config::default()
+        ..PCI
     };
-    let limits = config.limits(128).unwrap();
+    let limits = Config::default().limits(transport).unwrap();
 
     assert_eq!(limits.max_segments, 1);
     assert_eq!(limits.max_segment_size, 1 << 20);
@@ -67,7 +71,7 @@ fn topology_counts_in_logical_blocks() {
         }),
         ..qemu()
     }
-    .limits(RING)
+    .limits(PCI)
     .unwrap();
 
     assert_eq!(limits.logical_block_size, 4096);
@@ -89,7 +93,7 @@ fn hints_that_are_too_large_are_none() {
         }),
         ..qemu()
     }
-    .limits(RING)
+    .limits(PCI)
     .unwrap();
 
     assert_eq!(limits.alignment_offset, 255 * 65536);
@@ -107,13 +111,14 @@ fn no_chain_is_longer_than_the_ring() {
         (Some(65536), 1 << 20, u16::MAX),
     ] {
         let config = Config { seg_max, ..qemu() };
-        assert_eq!(config.limits(ring_size).unwrap().max_segments, expected);
+        let transport = Transport { ring_size, ..PCI };
+        assert_eq!(config.limits(transport).unwrap().max_segments, expected);
     }
 }
 
 fn refused(config: &Config) -> String {
     config
-        .limits(RING)
+        .limits(PCI)
         .expect_err("this must be refused")
         .to_string()
 }
@@ -138,7 +143,11 @@ fn refusals_name_the_field_and_the_value() {
     });
     assert!(message.contains("size_max is 4095"), "{message}");
 
-    let message = qemu().limits(2).expect_err("too small").to_string();
+    let small = qemu().limits(Transport {
+        ring_size: 2,
+        ..PCI
+    });
+    let message = small.expect_err("too small").to_string();
     assert!(message.contains("queue size is 2"), "{message}");
 
     for exp in [22, 32, 255] {
@@ -190,7 +199,7 @@ fn with_discard(max_sectors: u32, max_seg: u32, alignment: u32) -> Limits {
         max_seg,
         alignment,
     });
-    Config { discard, ..qemu() }.limits(RING).unwrap()
+    Config { discard, ..qemu() }.limits(PCI).unwrap()
 }
 
 #[test]
@@ -219,7 +228,7 @@ fn write_zeroes() {
             ..qemu()
         };
         assert_eq!(
-            config.limits(RING).unwrap().max_write_zeroes_sectors,
+            config.limits(PCI).unwrap().max_write_zeroes_sectors,
             expected
         );
     }
@@ -238,7 +247,7 @@ fn secure_erase_shares_ranges_and_granularity_with_discard() {
         secure_erase: erase(100, 4, 16),
         ..qemu()
     };
-    let limits = config.limits(RING).unwrap();
+    let limits = config.limits(PCI).unwrap();
     assert_eq!(limits.max_secure_erase_sectors, 100);
     assert_eq!(limits.max_discard_sectors, 0);
     assert_eq!(limits.max_discard_ranges, 4);
@@ -248,7 +257,7 @@ fn secure_erase_shares_ranges_and_granularity_with_discard() {
         discard: erase(7, 2, 64),
         ..config
     }
-    .limits(RING)
+    .limits(PCI)
     .unwrap();
     assert_eq!(limits.max_discard_sectors, 7);
     assert_eq!(limits.max_discard_ranges, 2);
@@ -291,7 +300,7 @@ fn zones() {
         discard: Some(Discard::default()),
         ..zoned(|_| ())
     }
-    .limits(RING)
+    .limits(PCI)
     .unwrap();
     assert_eq!(
         limits.zones,
@@ -314,7 +323,7 @@ fn zones() {
             zoned.zone_sectors = 3;
         });
         assert_eq!(config.zone_map().zone_sectors, 0);
-        assert_eq!(config.limits(RING).unwrap().zones, None);
+        assert_eq!(config.limits(PCI).unwrap().zones, None);
     }
 }
 
@@ -385,7 +394,6 @@ prop_compose! {
         write_zeroes: Option<u32>,
         secure_erase in proptest::option::of(any_discard()),
         zoned in proptest::option::of(any_zoned()),
-        max_dma_size in prop_oneof![any::<usize>(), Just(usize::MAX)],
     ) -> Config {
         Config {
             capacity,
@@ -397,7 +405,6 @@ prop_compose! {
             write_zeroes,
             secure_erase,
             zoned,
-            max_dma_size,
         }
     }
 }
@@ -406,8 +413,12 @@ proptest! {
     /// Whatever a device says: no panic, and what is accepted the block layer can live with
     /// (`blk_validate_limits()`), without a warning.
     #[test]
-    fn accepted_limits_are_possible(config in any_config(), ring_size in 0usize..40_000) {
-        let Ok(limits) = config.limits(ring_size) else { return Ok(()) };
+    fn accepted_limits_are_possible(
+        config in any_config(),
+        ring_size in 0usize..40_000,
+        max_dma_size in prop_oneof![any::<usize>(), Just(usize::MAX)],
+    ) {
+        let Ok(limits) = config.limits(Transport { ring_size, max_dma_size }) else { return Ok(()) };
 
         prop_assert!(limits.max_segment_size >= 4096);
         prop_assert!(limits.logical_block_size.is_power_of_two());
@@ -443,6 +454,7 @@ proptest! {
             topology: Some(Topology { physical_block_exp, ..Topology::default() }),
             ..qemu()
         };
-        prop_assert!(config.limits(1 << ring_exp).is_ok());
+        let transport = Transport { ring_size: 1 << ring_exp, ..PCI };
+        prop_assert!(config.limits(transport).is_ok());
     }
 }

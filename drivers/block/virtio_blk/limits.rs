@@ -49,7 +49,7 @@ pub(crate) struct Zoned {
     pub(crate) model: u8,
 }
 
-/// What the device and its transport say; `None` where a feature was not negotiated.
+/// What the device says; `None` where a feature was not negotiated.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Config {
     /// In sectors.
@@ -63,6 +63,13 @@ pub(crate) struct Config {
     pub(crate) write_zeroes: Option<u32>,
     pub(crate) secure_erase: Option<Discard>,
     pub(crate) zoned: Option<Zoned>,
+}
+
+/// What the way to the device lets through, known once the virtqueues are found.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Transport {
+    /// The size of the smallest ring.
+    pub(crate) ring_size: usize,
     /// The largest buffer in bytes that can be mapped for the device.
     pub(crate) max_dma_size: usize,
 }
@@ -131,9 +138,8 @@ impl Config {
         }
     }
 
-    /// Checks everything and derives the limits of the disk, whose smallest ring has `ring_size`
-    /// entries.
-    pub(crate) fn limits(&self, ring_size: usize) -> Result<Limits, Refusal> {
+    /// Checks everything and derives the limits of the disk.
+    pub(crate) fn limits(&self, transport: Transport) -> Result<Limits, Refusal> {
         check_capacity(self.capacity)?;
 
         let logical = self.blk_size.unwrap_or(512);
@@ -145,7 +151,7 @@ impl Config {
             );
         }
 
-        let max_dma = u32::try_from(self.max_dma_size).unwrap_or(u32::MAX);
+        let max_dma = u32::try_from(transport.max_dma_size).unwrap_or(u32::MAX);
         let max_segment_size = self.size_max.unwrap_or(u32::MAX).min(max_dma);
         if max_segment_size < MIN_SEGMENT_SIZE {
             return refuse(
@@ -157,11 +163,11 @@ impl Config {
 
         // A chain may not be longer than its ring (specification, "The Virtqueue Descriptor
         // Table"), even in an indirect table; then a command always fits into an empty ring.
-        let fits = ring_size.saturating_sub(FRAME_SEGMENTS);
+        let fits = transport.ring_size.saturating_sub(FRAME_SEGMENTS);
         if fits == 0 {
             return refuse(
                 "queue size",
-                ring_size as u64,
+                transport.ring_size as u64,
                 "too small for a header, data and a status",
             );
         }

@@ -18,6 +18,7 @@ use crate::{
         Discard,
         Limits,
         Topology,
+        Transport,
         Zoned, //
     },
     names::{
@@ -283,7 +284,12 @@ fn queue_depth(dev: &Device<Bound>, ring_size: usize) -> u32 {
 
 /// Derives the limits of the disk, or says why there can be none.
 fn limits(dev: &Device<Bound>, config: &Config, ring_size: usize) -> Result<Limits> {
-    config.limits(ring_size).map_err(|refusal| {
+    let transport = Transport {
+        ring_size,
+        max_dma_size: dev.max_dma_size(),
+    };
+
+    config.limits(transport).map_err(|refusal| {
         dev_err!(dev, "{}\n", refusal);
         EINVAL
     })
@@ -344,7 +350,6 @@ fn read_config(dev: &Device<Bound>) -> Result<Config> {
         )?,
         secure_erase,
         zoned: zoned(dev)?,
-        max_dma_size: dev.max_dma_size(),
     })
 }
 
