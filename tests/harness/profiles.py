@@ -33,7 +33,14 @@ class Machine:
     def blockdev(self, options: str) -> None:
         self.qemu += ["-blockdev", options]
 
-    def device(self, name: str, node: str, options: str = "", serial: str = "") -> None:
+    def device(self, name: str, node: str, options: str = "", serial: str = "", bus: str = "") -> None:
+        if bus:
+            more = f",{options}" if options else ""
+            self.qemu += [
+                "-device",
+                f"virtio-blk-pci,drive={node},id={name},serial={serial or name},bus={bus}{more}",
+            ]
+            return
         # Eight disks share a PCI slot, as functions.
         address = f"{self._slot:x}.{self._function}"
         if self._function == 7:
@@ -47,13 +54,13 @@ class Machine:
         ]
 
     def disk(self, name: str, options: str = "", *, size: int = 256 << 20, content: bytes = b"",
-             readonly: bool = False, serial: str = "") -> None:  # fmt: skip
+             readonly: bool = False, serial: str = "", bus: str = "") -> None:  # fmt: skip
         """A disk on a sparse file."""
         path = self.file(name, size, content)
         self.blockdev(
             f"driver=file,filename={path},node-name={name},read-only={'on' if readonly else 'off'}"
         )
-        self.device(name, name, options, serial)
+        self.device(name, name, options, serial, bus)
 
     def logged(self, name: str, options: str = "", *, size: int = 512 << 20, fault: str = "") -> None:
         """A disk whose writes and flushes the host logs; `fault`: blkdebug's options."""
@@ -211,8 +218,10 @@ def _rings(machine: Machine) -> None:
 def _platform(machine: Machine) -> None:
     """Disks behind an IOMMU, which PCI Express can reset."""
     machine.qemu += ["-device", "intel-iommu"]
-    for name in ("iommu", "reset"):
-        machine.disk(name, "iommu_platform=on,disable-legacy=on,num-queues=2", size=64 << 20)
+    machine.disk("iommu", "iommu_platform=on,disable-legacy=on,num-queues=2", size=64 << 20)
+    # Only what is behind a port is a PCI Express device, and has a reset of its own.
+    machine.qemu += ["-device", "pcie-root-port,id=express,slot=1,chassis=1"]
+    machine.disk("reset", "iommu_platform=on,num-queues=2", size=64 << 20, bus="express")
     machine.disk("plain", "num-queues=2", size=64 << 20)
 
 
@@ -271,7 +280,7 @@ PROFILES = [
         _platform,
         options={"machine": "q35", "cmdline": ["intel_iommu=on", "iommu.strict=1"]},
     ),
-    Profile("bounce", ("dma",), _bounce, options={"cmdline": ["swiotlb=force"]}),
+    Profile("bounce", ("dma",), _bounce, options={"cmdline": ["swiotlb=force,track_hiwater"]}),
     *(Profile(f"shutdown-{mode}", ("shutdown",), _shutdown, (mode,)) for mode in MODES),
     *(_installed(mode) for mode in MODES),
 ]  # fmt: skip
