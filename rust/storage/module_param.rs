@@ -248,10 +248,7 @@ macro_rules! module_params {
             #[link_section = "__param"]
             #[used(compiler)]
             static PARAM: $crate::module_param::KernelParam = {
-                let name = match ::core::ffi::CStr::from_bytes_with_nul(NAME.as_bytes()) {
-                    Ok(name) => name,
-                    Err(_) => ::core::panic!("a parameter's name has a null byte"),
-                };
+                let name = $crate::module_param::c_str(NAME);
                 // SAFETY: `__this_module` is the module that this code is part of.
                 unsafe {
                     $crate::module_param::KernelParam::new(
@@ -283,8 +280,46 @@ macro_rules! module_params {
     )*};
 }
 
+/// The file `version` under /sys/module/ of a module that is built in; the module loader makes that
+/// of a loadable one.
+#[cfg(all(not(MODULE), CONFIG_SYSFS))]
+#[doc(hidden)]
+#[repr(transparent)]
+pub struct VersionAttribute(bindings::module_version_attribute);
+
+// SAFETY: Nobody writes to it.
+#[cfg(all(not(MODULE), CONFIG_SYSFS))]
+unsafe impl Sync for VersionAttribute {}
+
+#[cfg(all(not(MODULE), CONFIG_SYSFS))]
+impl VersionAttribute {
+    /// The version `version` of the module `module`.
+    pub const fn new(module: &'static CStr, version: &'static CStr) -> Self {
+        let mut attribute: bindings::module_version_attribute = pin_init::zeroed();
+
+        attribute.mattr.attr.name = kernel::str::as_char_ptr_in_const_context(c"version");
+        attribute.mattr.attr.mode = 0o444;
+        attribute.mattr.show = Some(bindings::__modver_version_show);
+        attribute.module_name = kernel::str::as_char_ptr_in_const_context(module);
+        attribute.version = kernel::str::as_char_ptr_in_const_context(version);
+        Self(attribute)
+    }
+}
+
+/// Makes a C string of text that ends in a null byte and has no other, at compile time.
+#[doc(hidden)]
+pub const fn c_str(text: &'static str) -> &'static CStr {
+    match CStr::from_bytes_with_nul(text.as_bytes()) {
+        Ok(text) => text,
+        Err(_) => panic!("a name or version has a null byte"),
+    }
+}
+
 /// Gives a module a version, in modinfo and under /sys/module/; with it comes `srcversion`, a
-/// checksum of the sources beside its objects. Only the build ID tells all builds apart.
+/// checksum of the sources beside its objects (not if it is built in). Only the build ID tells all
+/// builds apart.
+///
+/// C counterpart: `MODULE_VERSION()`.
 #[macro_export]
 macro_rules! module_version {
     ($module:literal, $version:literal) => {
@@ -298,6 +333,15 @@ macro_rules! module_version {
             #[used(compiler)]
             static INFO: [u8; $crate::module_param::joined_len(VERSION)] =
                 $crate::module_param::join(VERSION);
+
+            #[cfg(all(not(MODULE), CONFIG_SYSFS))]
+            #[link_section = "__modver"]
+            #[used(compiler)]
+            static ATTRIBUTE: $crate::module_param::VersionAttribute =
+                $crate::module_param::VersionAttribute::new(
+                    $crate::module_param::c_str(::core::concat!($module, "\0")),
+                    $crate::module_param::c_str(::core::concat!($version, "\0")),
+                );
         };
     };
 }
