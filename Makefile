@@ -46,7 +46,7 @@ help:
 #: make KDIR=DIR      build them for the kernel build tree DIR, with this machine's tools
 #: make vm            a shell in a guest that has the modules and a scratch disk
 #: make demo          boot, verify a file system's files in each mode, show a table
-#: make test          all tests in guests; make test-full: more rounds of them
+#: make test          all tests in guests; make test-full: more rounds, and the driver built into a kernel of its own
 #: make bench         compare C, request mode and bio mode
 #: make check         formatting, lints, documentation, unit tests, scripts
 #: make clean         remove what was built; distclean: the whole cache too
