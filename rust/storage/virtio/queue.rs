@@ -19,8 +19,7 @@ use super::{
         Content,
         SgTable, //
     },
-    state::State,
-    Device, //
+    state::State, //
 };
 use crate::{
     bindings,
@@ -140,7 +139,6 @@ impl<H: Handler> Queue<H> {
                     vq: core::ptr::null_mut(),
                     in_flight: 0,
                     completed: 0,
-                    half_written: None,
                     table: SgTable::empty(),
                     _tokens: PhantomData,
                 },
@@ -205,9 +203,6 @@ impl<H: Handler> Queue<H> {
 
         let _old = core::mem::replace(&mut guard.ring.table, table);
         guard.ring.vq = vq;
-        guard.ring.completed = 0;
-        // SAFETY: `vq` is valid.
-        guard.ring.half_written = unsafe { half_written(vq) };
         drop(guard);
         Ok(())
     }
@@ -262,8 +257,6 @@ pub struct Ring<T: Token> {
     vq: *mut bindings::virtqueue,
     in_flight: usize,
     completed: usize,
-    /// The used entry whose length is not to be relied on, and the mask of what it repeats after.
-    half_written: Option<(usize, usize)>,
     table: SgTable,
     _tokens: PhantomData<fn(T) -> T>,
 }
@@ -319,8 +312,7 @@ impl<T: Token> Ring<T> {
     }
 
     /// Takes the next token that the device used, with the count of bytes that the device *says*
-    /// it wrote; [`usize::MAX`] if what it says got lost, see [`half_written`]. `None` also on a
-    /// ring that is broken: see [`Self::is_broken`].
+    /// it wrote. `None` also on a ring that is broken: see [`Self::is_broken`].
     ///
     /// C counterpart: `virtqueue_get_buf()`, which refuses ids that are not in flight.
     #[inline]
@@ -333,15 +325,10 @@ impl<T: Token> Ring<T> {
         // SAFETY: `vq` is valid by the type invariant.
         let ptr = NonNull::new(unsafe { bindings::virtqueue_get_buf(self.vq, &mut len) })?;
 
-        let used = match self.half_written {
-            Some((entry, mask)) if self.completed & mask == entry => usize::MAX,
-            _ => len as usize,
-        };
-
         self.in_flight -= 1;
         self.completed = self.completed.wrapping_add(1);
         // SAFETY: By the type invariant `ptr` came from `into_raw()`, and the ring forgot it.
-        Some((unsafe { T::from_raw(ptr.cast()) }, used))
+        Some((unsafe { T::from_raw(ptr.cast()) }, len as usize))
     }
 
     /// How many tokens the ring holds.
@@ -350,7 +337,7 @@ impl<T: Token> Ring<T> {
         self.in_flight
     }
 
-    /// How many tokens the ring has given back since it was attached: shows whether the device makes progress.
+    /// How many tokens the ring has given back so far: shows whether the device makes progress.
     pub fn completed(&self) -> usize {
         self.completed
     }
@@ -397,38 +384,4 @@ impl<T: Token> Ring<T> {
         // SAFETY: `vq` is valid by the type invariant.
         self.vq.is_null() || unsafe { bindings::virtqueue_enable_cb(self.vq) }
     }
-}
-
-/// Which used entry lies on two pages, if that matters: for a device behind an IOMMU, QEMU (10.0 at
-/// least) writes only what is on the first of them: the id, and not the length. With a mask, since
-/// it is one in each lap of the ring, or in 512 of a large one.
-///
-/// # Safety
-///
-/// `vq` must be valid.
-unsafe fn half_written(vq: *mut bindings::virtqueue) -> Option<(usize, usize)> {
-    const PAGE: usize = 4096;
-    /// In a split ring the used entries follow flags and index; in a packed one none straddles.
-    const HEADER: usize = 4;
-    const ENTRY: usize = 8;
-
-    // SAFETY: `vq`, and so its device, is valid; `Device` is a transparent wrapper.
-    let dev: &Device = unsafe { &*(*vq).vdev.cast() };
-    if !dev.has_feature(bindings::VIRTIO_F_ACCESS_PLATFORM)
-        || dev.has_feature(bindings::VIRTIO_F_RING_PACKED)
-    {
-        return None;
-    }
-    // SAFETY: `vq` is valid.
-    let (used, size) = unsafe {
-        (
-            bindings::virtqueue_get_used_addr(vq) as usize,
-            bindings::virtqueue_get_vring_size(vq) as usize,
-        )
-    };
-    let to_page_end = PAGE - (used + HEADER) % PAGE;
-    let period = size.min(PAGE / ENTRY);
-    let entry = to_page_end / ENTRY;
-
-    (to_page_end % ENTRY != 0 && entry < period).then_some((entry, period - 1))
 }
