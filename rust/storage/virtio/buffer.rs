@@ -1,17 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The simplest token: a buffer that the device fills.
+//! The simplest tokens: a buffer that the device fills, and a frame without data.
 
 use super::{
     queue::Token,
     sg::{
         Content,
+        DeviceReadable,
+        DeviceWritable,
+        Envelope,
         Segment,
         SgTable, //
     },
 };
 use core::{
     ffi::c_void,
+    pin::Pin,
     ptr::NonNull, //
 };
 use kernel::prelude::*;
@@ -32,6 +36,16 @@ impl WritableBuffer {
     pub fn written(&self, used: usize) -> &[u8] {
         &self.0[..used.min(self.0.len())]
     }
+
+    /// All of the buffer, whatever the device says that it wrote.
+    pub fn all(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Sets all bytes to zero, so that what the device wrote is not taken for new.
+    pub fn clear(&mut self) {
+        self.0.fill(0);
+    }
 }
 
 // SAFETY: The buffer is heap memory that the token owns; the pointer is that of the box.
@@ -50,5 +64,58 @@ unsafe impl Token for WritableBuffer {
     unsafe fn from_raw(ptr: NonNull<c_void>) -> Self {
         // SAFETY: By this function's safety requirements.
         Self(unsafe { KBox::from_raw(ptr.as_ptr().cast()) })
+    }
+}
+
+/// A request of the driver itself: a frame without data, and what the driver wants to find again
+/// when it comes back.
+pub struct BoxedFrame<H: DeviceReadable, F: DeviceWritable, D: Send>(Pin<KBox<Boxed<H, F, D>>>);
+
+#[pin_data]
+struct Boxed<H: DeviceReadable, F: DeviceWritable, D: Send> {
+    #[pin]
+    frame: Envelope<H, F>,
+    data: D,
+}
+
+impl<H: DeviceReadable, F: DeviceWritable, D: Send> BoxedFrame<H, F, D> {
+    /// Allocates a frame. May sleep.
+    pub fn new(header: H, footer: F, data: D) -> Result<Self> {
+        Ok(Self(KBox::pin_init(
+            try_pin_init!(Boxed {
+                frame <- Envelope::new(header, footer, ()),
+                data,
+            }? Error),
+            GFP_KERNEL,
+        )?))
+    }
+
+    /// The frame.
+    pub fn frame(&mut self) -> Pin<&mut Envelope<H, F>> {
+        self.0.as_mut().project().frame
+    }
+
+    /// The driver's data.
+    pub fn data(&self) -> &D {
+        &self.0.data
+    }
+}
+
+// SAFETY: The frame is heap memory that the token owns; the pointer is that of the box.
+unsafe impl<H: DeviceReadable, F: DeviceWritable, D: Send> Token for BoxedFrame<H, F, D> {
+    fn map(&mut self, table: &mut SgTable, _content: Content) -> Result {
+        table.push(self.0.frame.header_segment())?;
+        table.end_readable();
+        table.push(self.0.frame.footer_segment())
+    }
+
+    fn into_raw(self) -> NonNull<c_void> {
+        // SAFETY: Who gets the pointer does not move what it points to. A box is never null.
+        unsafe { NonNull::new_unchecked(KBox::into_raw(Pin::into_inner_unchecked(self.0)).cast()) }
+    }
+
+    unsafe fn from_raw(ptr: NonNull<c_void>) -> Self {
+        // SAFETY: By this function's safety requirements; it was pinned before.
+        Self(unsafe { Pin::new_unchecked(KBox::from_raw(ptr.as_ptr().cast())) })
     }
 }

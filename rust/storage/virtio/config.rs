@@ -102,15 +102,31 @@ impl Device<device::Bound> {
             .transpose()
     }
 
+    /// Writes the field of type `T` at byte `offset` of the device-specific configuration.
+    ///
+    /// May sleep. C counterpart: `virtio_cwrite()`.
+    pub fn write_config<T: Field>(&self, offset: usize, value: T) -> Result {
+        // To swap bytes and to swap them back is the same.
+        let value = value.to_native(self.is_little_endian());
+        // SAFETY: As in `read_config()`.
+        let set = unsafe { (*(*self.as_raw()).config).set }.ok_or(ENXIO)?;
+
+        // SAFETY: `value` is valid for reads of its size.
+        unsafe {
+            set(
+                self.as_raw(),
+                offset as u32,
+                (&raw const value).cast(),
+                size_of::<T>() as u32,
+            )
+        };
+        Ok(())
+    }
+
     /// Writes the byte at `offset` of the device-specific configuration.
     ///
     /// May sleep. C counterpart: `virtio_cwrite8()`.
     pub fn write_config_u8(&self, offset: usize, value: u8) -> Result {
-        // SAFETY: As in `read_config()`.
-        let set = unsafe { (*(*self.as_raw()).config).set }.ok_or(ENXIO)?;
-
-        // SAFETY: `value` is valid for reads of one byte.
-        unsafe { set(self.as_raw(), offset as u32, (&raw const value).cast(), 1) };
-        Ok(())
+        self.write_config(offset, value)
     }
 }
