@@ -8,6 +8,7 @@ pub mod buffer;
 pub mod config;
 pub mod queue;
 pub mod queues;
+mod restart;
 pub mod sg;
 pub mod state;
 

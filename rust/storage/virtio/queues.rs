@@ -62,6 +62,7 @@ pub struct Builder {
     /// What [`super::state::State::table`] points to, see [`Queue::callback`].
     ptrs: KVec<*const c_void>,
     map: Option<Arc<CpuMap>>,
+    unspread: u32,
 }
 
 impl Builder {
@@ -78,6 +79,11 @@ impl Builder {
             map: Some(map),
             ..Self::default()
         }
+    }
+
+    /// Leaves the interrupts of the first `n` queues out when the others are spread over the CPUs.
+    pub fn leave_first(&mut self, n: u32) {
+        self.unspread = n;
     }
 
     /// Appends `queue`, which interrupts call `name`.
@@ -129,7 +135,10 @@ impl QueueSet {
             self.wanted.queues.len(),
             GFP_KERNEL,
         )?;
-        let mut managed = kernel::bindings::irq_affinity::default();
+        let mut managed = kernel::bindings::irq_affinity {
+            pre_vectors: self.wanted.unspread,
+            ..Default::default()
+        };
         let affinity = match self.wanted.map {
             Some(_) => core::ptr::null_mut(),
             None => &raw mut managed,
