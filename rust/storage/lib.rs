@@ -12,6 +12,7 @@
 
 pub mod bindings;
 pub mod block;
+pub mod completion;
 pub mod cpu_map;
 pub mod module_param;
 mod page_writer;

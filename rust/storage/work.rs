@@ -42,14 +42,22 @@ impl ModuleWorkqueue {
         const WQ_HIGHPRI: u32 = bindings::wq_flags_WQ_HIGHPRI;
         const WQ_PERCPU: u32 = bindings::wq_flags_WQ_PERCPU;
 
+        self.create_with(name, WQ_MEM_RECLAIM | WQ_HIGHPRI | WQ_PERCPU)
+    }
+
+    /// The same for work that itself waits for I/O, so that none may depend on it; it rests while
+    /// the system is suspended.
+    pub fn create_for_scans(&'static self, name: &'static CStr) -> Result<ModuleWorkqueueGuard> {
+        const WQ_FREEZABLE: u32 = bindings::wq_flags_WQ_FREEZABLE;
+        const WQ_UNBOUND: u32 = bindings::wq_flags_WQ_UNBOUND;
+
+        self.create_with(name, WQ_FREEZABLE | WQ_UNBOUND)
+    }
+
+    fn create_with(&'static self, name: &'static CStr, flags: u32) -> Result<ModuleWorkqueueGuard> {
         // SAFETY: The format takes the one string that follows.
         let wq = unsafe {
-            bindings::alloc_workqueue_noprof(
-                c"%s".as_char_ptr(),
-                WQ_MEM_RECLAIM | WQ_HIGHPRI | WQ_PERCPU,
-                0,
-                name.as_char_ptr(),
-            )
+            bindings::alloc_workqueue_noprof(c"%s".as_char_ptr(), flags, 0, name.as_char_ptr())
         };
 
         if wq.is_null() {
