@@ -4,6 +4,7 @@
  * struct bio, ...) are not generated again but taken from there, see bindgen_parameters, so that
  * both crates speak of the same types.
  */
+#include <linux/async.h>
 #include <linux/blk-mq.h>
 #include <linux/blkdev.h>
 #include <linux/virtio.h>
@@ -11,6 +12,12 @@
 #include <linux/virtio_config.h>
 #include <linux/virtio_ids.h>
 #include <linux/virtio_ring.h>
+#include <linux/virtio_scsi.h>
+#include <scsi/scsi.h>
+#include <scsi/scsi_cmnd.h>
+#include <scsi/scsi_device.h>
+#include <scsi/scsi_devinfo.h>
+#include <scsi/scsi_host.h>
 
 #include "../helpers/helpers.h"
 
@@ -31,3 +38,12 @@ const blk_features_t RUST_CONST_HELPER_BLK_FEAT_IO_STAT = BLK_FEAT_IO_STAT;
 const blk_features_t RUST_CONST_HELPER_BLK_FEAT_NOWAIT = BLK_FEAT_NOWAIT;
 const blk_features_t RUST_CONST_HELPER_BLK_FEAT_POLL = BLK_FEAT_POLL;
 const blk_features_t RUST_CONST_HELPER_BLK_FEAT_ZONED = BLK_FEAT_ZONED;
+
+/* To be sure that the types' parts, which come from two places, fit together. */
+const size_t RUST_CONST_HELPER_SIZEOF_SCSI_CMND = sizeof(struct scsi_cmnd);
+const size_t RUST_CONST_HELPER_SIZEOF_SCSI_DEVICE = sizeof(struct scsi_device);
+const size_t RUST_CONST_HELPER_SIZEOF_SCSI_HOST =
+	sizeof(*((struct scsi_device *)NULL)->host);
+const size_t RUST_CONST_HELPER_SIZEOF_SCSI_HOST_TEMPLATE = sizeof(struct scsi_host_template);
+
+const blist_flags_t RUST_CONST_HELPER_BLIST_TRY_VPD_PAGES = BLIST_TRY_VPD_PAGES;

@@ -16,5 +16,6 @@ pub mod completion;
 pub mod cpu_map;
 pub mod module_param;
 mod page_writer;
+pub mod scsi;
 pub mod virtio;
 pub mod work;

@@ -6,6 +6,7 @@
 //! is one table for each queue, used under the queue's lock: no table for each request, nothing to
 //! allocate, and the same few cache lines for every I/O.
 
+use super::config::Field;
 use crate::bindings;
 use core::{
     marker::PhantomPinned,
@@ -18,6 +19,9 @@ use kernel::{
 
 /// Flag of `scatterlist::page_link`: the last entry of a list.
 const SG_END: usize = 0x2;
+
+/// Flag of `scatterlist::page_link`: no entry, but the address where the list goes on.
+const SG_CHAIN: usize = 0x1;
 
 /// A stretch of memory that the device reads or writes, as a scatterlist entry holds it.
 #[derive(Clone, Copy)]
@@ -93,6 +97,43 @@ impl SgTable {
         Ok(())
     }
 
+    /// Appends a copy of an entry of another list.
+    #[inline]
+    pub(crate) fn push_entry(&mut self, sg: &bindings::scatterlist) -> Result {
+        self.push(Segment {
+            page: (sg.page_link & !(SG_CHAIN | SG_END)) as *mut bindings::page,
+            offset: sg.offset,
+            len: sg.length,
+        })
+    }
+
+    /// Lets the list go on, after an entry at least, with another one, to whose end it then goes:
+    /// what is appended next must begin the writable entries.
+    ///
+    /// # Safety
+    ///
+    /// `list` must be a list with an end that stays valid until the table is added.
+    #[inline]
+    pub(crate) unsafe fn push_list(&mut self, list: *mut bindings::scatterlist) -> Result {
+        let entry = self.entries.get_mut(self.used).ok_or(ENOBUFS)?;
+
+        entry.page_link = list as usize | SG_CHAIN;
+        entry.offset = 0;
+        entry.length = 0;
+        self.used += 1;
+        Ok(())
+    }
+
+    /// Ends the list at entry `i`, unless it goes on in another one, which has its own end.
+    #[inline]
+    fn end_at(&mut self, i: usize) {
+        let link = &mut self.entries[i].page_link;
+
+        if *link & SG_CHAIN == 0 {
+            *link |= SG_END;
+        }
+    }
+
     /// The entries that are still free, to be filled by C code that ends the list itself.
     #[inline]
     pub(crate) fn spare(&mut self) -> &mut [bindings::scatterlist] {
@@ -125,12 +166,12 @@ impl SgTable {
         let mut n = 0;
 
         if readable > 0 {
-            self.entries[readable - 1].page_link |= SG_END;
+            self.end_at(readable - 1);
             lists[n] = base;
             n += 1;
         }
         if used > readable {
-            self.entries[used - 1].page_link |= SG_END;
+            self.end_at(used - 1);
             lists[n] = base.wrapping_add(readable);
         }
         (lists, n as u32, u32::from(used > readable))
@@ -151,12 +192,24 @@ pub unsafe trait DeviceReadable: Send {}
 /// The type must be `repr(C)` or primitive, and valid for every bit pattern.
 pub unsafe trait DeviceWritable: Copy + Send {}
 
+/// A field of a wire structure: an unsigned integer, or some bytes.
+pub trait WireField: Copy + private::Sealed {}
+
+mod private {
+    pub trait Sealed {}
+    impl<T: super::Field> Sealed for T {}
+    impl<const N: usize> Sealed for [u8; N] {}
+}
+
+impl<T: Field> WireField for T {}
+impl<const N: usize> WireField for [u8; N] {}
+
 // SAFETY: An integer has no padding.
 unsafe impl DeviceReadable for u8 {}
 // SAFETY: An integer is valid for every bit pattern.
 unsafe impl DeviceWritable for u8 {}
 
-/// Declares a `repr(C)` wire structure of unsigned integers that a device may read.
+/// Declares a `repr(C)` wire structure of unsigned integers and bytes that a device may read.
 ///
 /// The sizes of the fields must add up to the size of the structure, which is checked when the
 /// code is compiled.
@@ -175,14 +228,42 @@ macro_rules! device_readable {
         }
 
         const _: () = {
-            const fn unsigned<T: $crate::virtio::config::Field>() -> usize {
+            const fn plain<T: $crate::virtio::sg::WireField>() -> usize {
                 ::core::mem::size_of::<T>()
             }
-            ::core::assert!(0 $(+ unsigned::<$ty>())* == ::core::mem::size_of::<$name>());
+            ::core::assert!(0 $(+ plain::<$ty>())* == ::core::mem::size_of::<$name>());
         };
 
-        // SAFETY: The structure is `repr(C)`, of integers only, and its fields fill it.
+        // SAFETY: The structure is `repr(C)`, of integers and bytes, and its fields fill it.
         unsafe impl $crate::virtio::sg::DeviceReadable for $name {}
+    };
+}
+
+/// Declares a `repr(C)` wire structure of unsigned integers and bytes that a device may write.
+#[macro_export]
+macro_rules! device_writable {
+    (
+        $(#[$attr:meta])*
+        $vis:vis struct $name:ident {
+            $($(#[$field_attr:meta])* $field_vis:vis $field:ident : $ty:ty),* $(,)?
+        }
+    ) => {
+        $(#[$attr])*
+        #[derive(Clone, Copy)]
+        #[repr(C)]
+        $vis struct $name {
+            $($(#[$field_attr])* $field_vis $field: $ty),*
+        }
+
+        const _: () = {
+            const fn plain<T: $crate::virtio::sg::WireField>() -> usize {
+                ::core::mem::size_of::<T>()
+            }
+            ::core::assert!(0 $(+ plain::<$ty>())* == ::core::mem::size_of::<$name>());
+        };
+
+        // SAFETY: The structure is `repr(C)`, of integers and bytes, which are valid for any bits.
+        unsafe impl $crate::virtio::sg::DeviceWritable for $name {}
     };
 }
 
@@ -300,6 +381,38 @@ impl<H: DeviceReadable, F: DeviceWritable, P: DeviceReadable> Envelope<H, F, P> 
         }
     }
 
+    /// The header, to be written in place; the device gets its first `len` bytes.
+    #[inline]
+    pub fn header_mut(self: Pin<&mut Self>, len: usize) -> &mut H {
+        // SAFETY: Nothing is moved; `header` is not structurally pinned.
+        let this = unsafe { self.get_unchecked_mut() };
+
+        this.header_segment.len = len.min(size_of::<H>()) as u32;
+        &mut this.header
+    }
+
+    /// The footer, to be set to what only the device can replace by a success.
+    #[inline]
+    pub fn footer_mut(self: Pin<&mut Self>) -> &mut F {
+        // SAFETY: Nothing is moved; `footer` is not structurally pinned.
+        unsafe { &mut self.get_unchecked_mut().footer }
+    }
+
+    /// The part of the footer at byte `offset`, see [`Self::footer`]; `None` if it is not all
+    /// inside, or not aligned.
+    #[inline]
+    pub fn footer_part<T: DeviceWritable>(&self, offset: usize) -> Option<T> {
+        if align_of::<T>() > align_of::<F>()
+            || offset % align_of::<T>() != 0
+            || offset.checked_add(size_of::<T>())? > size_of::<F>()
+        {
+            return None;
+        }
+        let part = (&raw const self.footer).cast::<u8>().wrapping_add(offset);
+        // SAFETY: As in `footer()`; the part lies in the footer, and is aligned.
+        Some(unsafe { part.cast::<T>().read_volatile() })
+    }
+
     /// Overwrites the footer, for example to remember that a completion was bad.
     #[inline]
     pub fn set_footer(self: Pin<&mut Self>, footer: F) {
@@ -342,6 +455,16 @@ impl<H: DeviceReadable, F: DeviceWritable, P: DeviceReadable> Envelope<H, F, P> 
             Content::None => table.end_readable(),
         }
         table.push(self.footer_segment)
+    }
+
+    #[inline]
+    pub(crate) fn header_segment(&self) -> Segment {
+        self.header_segment
+    }
+
+    #[inline]
+    pub(crate) fn footer_segment(&self) -> Segment {
+        self.footer_segment
     }
 
     fn payload(&self) -> Segment {

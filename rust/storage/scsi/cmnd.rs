@@ -1,0 +1,557 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! This module provides owned wrappers for the C `struct scsi_cmnd`.
+//!
+//! C header: [`include/scsi/scsi_cmnd.h`](srctree/include/scsi/scsi_cmnd.h)
+
+use super::{
+    device::Device,
+    operations::{
+        Operations,
+        Refused, //
+    },
+    HostByte, SENSE_BUFFER_SIZE,
+};
+use crate::{
+    bindings,
+    block::mq::RequestData,
+    virtio::{
+        queue::Token,
+        sg::{
+            Content,
+            DeviceReadable,
+            DeviceWritable,
+            Envelope,
+            SgTable, //
+        },
+    },
+};
+use core::{
+    ffi::c_void,
+    marker::PhantomData,
+    mem::ManuallyDrop,
+    pin::Pin,
+    ptr::NonNull, //
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Relaxed,
+            Release, //
+        },
+        rcu, //
+    },
+};
+
+/// Bit of `scsi_cmnd::state`: the command was finished, or its time is over.
+const STATE_COMPLETE: usize = 1 << bindings::SCMD_STATE_COMPLETE;
+
+/// What lies behind each command: the library's bookkeeping, then the driver's data.
+#[pin_data]
+pub(super) struct Private<D: RequestData> {
+    /// The driver has the command. Error handling takes nothing back before this is clear.
+    lent: Atomic<bool>,
+    /// How often the command's time was over since it was queued.
+    timeouts: Atomic<u32>,
+    next: *mut bindings::scsi_cmnd,
+    #[pin]
+    data: D,
+}
+
+impl<D: RequestData> Private<D> {
+    pub(super) fn new() -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            lent: Atomic::new(false),
+            timeouts: Atomic::new(0),
+            next: core::ptr::null_mut(),
+            data <- D::init(),
+        }? Error)
+    }
+}
+
+/// Where a command's private data lies: right behind it (`scsi_cmd_priv()`).
+#[inline]
+pub(super) fn private<T: Operations>(
+    cmd: *mut bindings::scsi_cmnd,
+) -> *mut Private<T::CommandData> {
+    cmd.wrapping_add(1).cast()
+}
+
+/// The request of a command, which lies right before it (`scsi_cmd_to_rq()`).
+#[inline]
+fn request(cmd: *mut bindings::scsi_cmnd) -> *mut bindings::request {
+    cmd.cast::<bindings::request>().wrapping_sub(1)
+}
+
+/// Which way a command's data moves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Direction {
+    /// There is none.
+    None,
+    /// From memory to the device.
+    ToDevice,
+    /// From the device to memory.
+    FromDevice,
+}
+
+/// A command that the driver works on. One that is dropped ends with an error.
+///
+/// # Invariants
+///
+/// A valid command of a host of `T` that was lent to the driver (`Private::lent` is set), and that
+/// nobody else will finish.
+#[repr(transparent)]
+pub struct Command<T: Operations>(NonNull<bindings::scsi_cmnd>, PhantomData<T>);
+
+// SAFETY: A command may be finished in any context; its data is `Send`.
+unsafe impl<T: Operations> Send for Command<T> {}
+
+impl<T: Operations> Command<T> {
+    /// Takes a command from the mid-layer; `None` if the driver has it already.
+    ///
+    /// # Safety
+    ///
+    /// `cmd` must be a valid command of a host of `T`, its private data initialized, that the
+    /// mid-layer leaves to the driver.
+    #[inline]
+    pub(super) unsafe fn lend(cmd: *mut bindings::scsi_cmnd) -> Option<Self> {
+        // SAFETY: By this function's safety requirements.
+        let private = unsafe { &*private::<T>(cmd) };
+
+        if private.lent.load(Relaxed) {
+            return None;
+        }
+        private.lent.store(true, Relaxed);
+        private.timeouts.store(0, Relaxed);
+        // SAFETY: As above.
+        Some(Self(unsafe { NonNull::new_unchecked(cmd) }, PhantomData))
+    }
+
+    #[inline]
+    fn as_raw(&self) -> *mut bindings::scsi_cmnd {
+        self.0.as_ptr()
+    }
+
+    #[inline]
+    fn raw(&self) -> &bindings::scsi_cmnd {
+        // SAFETY: The command is valid by the type invariant.
+        unsafe { &*self.as_raw() }
+    }
+
+    /// Ends the driver's ownership.
+    #[inline]
+    fn release(self) -> *mut bindings::scsi_cmnd {
+        ManuallyDrop::new(self).as_raw()
+    }
+
+    /// The device that the command is for.
+    #[inline]
+    pub fn device(&self) -> &Device {
+        // SAFETY: The device lives as long as it has commands.
+        unsafe { Device::from_raw(self.raw().device) }
+    }
+
+    /// The command descriptor block.
+    #[inline]
+    pub fn cdb(&self) -> &[u8] {
+        let raw = self.raw();
+
+        &raw.cmnd[..usize::from(raw.cmd_len).min(raw.cmnd.len())]
+    }
+
+    /// Which way the data moves; `None` also for both ways at once, which the mid-layer gave up.
+    #[inline]
+    pub fn direction(&self) -> Direction {
+        const TO_DEVICE: i32 = bindings::dma_data_direction::DMA_TO_DEVICE.0;
+        const FROM_DEVICE: i32 = bindings::dma_data_direction::DMA_FROM_DEVICE.0;
+
+        match self.raw().sc_data_direction.0 {
+            TO_DEVICE => Direction::ToDevice,
+            FROM_DEVICE => Direction::FromDevice,
+            _ => Direction::None,
+        }
+    }
+
+    /// The length of the data in bytes.
+    #[inline]
+    pub fn len(&self) -> u32 {
+        self.raw().sdb.length
+    }
+
+    /// Whether the command has no data.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The length in bytes of the protection information that goes with the data.
+    #[inline]
+    pub fn protection_len(&self) -> u32 {
+        let mut len = 0u32;
+
+        self.for_each_protection(|sg| {
+            len = len.saturating_add(sg.length);
+            Ok(())
+        })
+        .map_or(0, |()| len)
+    }
+
+    /// The hardware queue that the command came by. C counterpart: `blk_mq_unique_tag_to_hwq()`.
+    #[inline]
+    pub fn queue(&self) -> usize {
+        // SAFETY: A command that was queued has a request with a live hardware queue.
+        unsafe { (*(*request(self.as_raw())).mq_hctx).queue_num as usize }
+    }
+
+    /// A number that no other command in flight has. C counterpart: `blk_mq_unique_tag()`.
+    #[inline]
+    pub fn tag(&self) -> u32 {
+        // SAFETY: As in `queue()`.
+        unsafe { unique_tag(self.as_raw()) }
+    }
+
+    /// The I/O priority. C counterpart: `req_get_ioprio()`.
+    #[inline]
+    pub fn ioprio(&self) -> u16 {
+        // SAFETY: The request, and its first bio if it has one, are valid.
+        unsafe {
+            (*request(self.as_raw()))
+                .bio
+                .as_ref()
+                .map_or(0, |bio| bio.bi_ioprio)
+        }
+    }
+
+    /// The driver's data of this command.
+    #[inline]
+    pub fn data(&mut self) -> Pin<&mut T::CommandData> {
+        // SAFETY: The data is initialized and pinned, and owned with the command.
+        unsafe { Pin::new_unchecked(&mut (*private::<T>(self.as_raw())).data) }
+    }
+
+    /// Sets the result: what the host says, and the target's status byte.
+    #[inline]
+    pub fn set_result(&mut self, host: HostByte, status: u8) {
+        // SAFETY: The command is valid, and this field the driver's.
+        unsafe { (*self.as_raw()).result = host.with_status(status) };
+    }
+
+    /// Sets how much of the data was not moved, in bytes: all of it at most.
+    #[inline]
+    pub fn set_residual(&mut self, bytes: u32) {
+        let bytes = bytes.min(self.len());
+
+        // SAFETY: The command is valid, and this field the driver's.
+        unsafe { (*self.as_raw()).resid_len = bytes };
+    }
+
+    /// Finishes the command with the result that was set. Any context.
+    ///
+    /// C counterpart: `scsi_done()`. Does nothing but to give the command back if its time was
+    /// over before: then error handling decides what becomes of it.
+    pub fn done(self) {
+        let _rcu = rcu::read_lock();
+
+        // SAFETY: The command is ours; we are in an RCU read section.
+        unsafe { finish::<T>(self.release()) };
+    }
+
+    /// Gives the command back unserved from [`Operations::queue_command`]; it comes again soon.
+    #[inline]
+    pub fn refuse(self) -> Refused<T> {
+        Refused(self)
+    }
+
+    /// Gives the command back to the mid-layer, which will not hear of it again.
+    #[inline]
+    pub(super) fn give_back(self) {
+        let cmd = self.release();
+
+        // SAFETY: The command is ours, and its data initialized.
+        unsafe { (*private::<T>(cmd)).lent.store(false, Release) };
+    }
+
+    /// Calls `f` for each entry of the list of protection information.
+    fn for_each_protection(&self, mut f: impl FnMut(&bindings::scatterlist) -> Result) -> Result {
+        // SAFETY: The buffer is null or valid, with `nents` entries in a chained list.
+        unsafe {
+            let Some(buffer) = self.raw().prot_sdb.as_ref() else {
+                return Ok(());
+            };
+            let mut sg = buffer.table.sgl;
+            for _ in 0..buffer.table.nents {
+                let Some(entry) = sg.as_ref() else { break };
+                f(entry)?;
+                sg = bindings::sg_next(sg);
+            }
+        }
+        Ok(())
+    }
+
+    /// Lists the protection information, then the data.
+    #[inline]
+    fn map_data(&self, table: &mut SgTable) -> Result {
+        let data = &self.raw().sdb.table;
+
+        if !self.raw().prot_sdb.is_null() {
+            self.for_each_protection(|sg| table.push_entry(sg))?;
+        }
+        if data.nents == 0 {
+            return Ok(());
+        }
+        // SAFETY: The mid-layer's list is valid until the command is finished, and ended.
+        unsafe { table.push_list(data.sgl) }
+    }
+}
+
+impl<T, H, F> Command<T>
+where
+    T: Operations<CommandData = Envelope<H, F>>,
+    H: DeviceReadable + Default + Sync,
+    F: DeviceWritable + Default + Sync,
+{
+    /// Takes the sense data: `len` bytes at `offset` of the frame's footer, as far as they lie in
+    /// it and as there is room.
+    #[cold]
+    pub fn take_sense(&mut self, offset: usize, len: usize) {
+        let len = len
+            .min(size_of::<F>().saturating_sub(offset))
+            .min(SENSE_BUFFER_SIZE);
+
+        for i in 0..len {
+            let byte = self.data().footer_part::<u8>(offset + i).unwrap_or(0);
+            // SAFETY: The sense buffer has `SENSE_BUFFER_SIZE` bytes.
+            unsafe { (*self.as_raw()).sense_buffer.add(i).write(byte) };
+        }
+    }
+}
+
+/// # Safety
+///
+/// `cmd` must be valid and have been queued.
+#[inline]
+unsafe fn unique_tag(cmd: *mut bindings::scsi_cmnd) -> u32 {
+    // SAFETY: By this function's safety requirements.
+    unsafe {
+        let rq = &*request(cmd);
+        ((*rq.mq_hctx).queue_num << bindings::BLK_MQ_UNIQUE_TAG_BITS) | (rq.tag as u32 & 0xffff)
+    }
+}
+
+/// Gives a command back, finished.
+///
+/// # Safety
+///
+/// `cmd` must be ours, as in [`Command`], and the caller be in an RCU read section: error handling
+/// that saw that `lent` is clear waits for a grace period, so that it takes no command which
+/// `scsi_done()` is still to be called for.
+#[inline]
+unsafe fn finish<T: Operations>(cmd: *mut bindings::scsi_cmnd) {
+    // SAFETY: By this function's safety requirements.
+    unsafe {
+        (*private::<T>(cmd)).lent.store(false, Release);
+        bindings::scsi_done(cmd);
+    }
+}
+
+impl<T: Operations> Drop for Command<T> {
+    fn drop(&mut self) {
+        self.set_result(HostByte::ERROR, 0);
+        let _rcu = rcu::read_lock();
+        // SAFETY: The command is ours, and its ownership goes away.
+        unsafe { finish::<T>(self.as_raw()) };
+    }
+}
+
+// SAFETY: The frame is pinned in the command's private data; it and the mid-layer's buffers belong
+// to the driver until it gives the command back. The pointer is that of the command.
+unsafe impl<T, H, F> Token for Command<T>
+where
+    T: Operations<CommandData = Envelope<H, F>>,
+    H: DeviceReadable + Default + Sync,
+    F: DeviceWritable + Default + Sync,
+{
+    /// The order of virtio-scsi: header, protection, data; footer, protection, data.
+    #[inline]
+    fn map(&mut self, table: &mut SgTable, content: Content) -> Result {
+        let data = content == Content::Data;
+        let direction = self.direction();
+        let (header, footer) = {
+            let envelope = self.data();
+            (envelope.header_segment(), envelope.footer_segment())
+        };
+
+        table.push(header)?;
+        if data && direction == Direction::ToDevice {
+            self.map_data(table)?;
+        }
+        table.end_readable();
+        table.push(footer)?;
+        if data && direction == Direction::FromDevice {
+            self.map_data(table)?;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn into_raw(self) -> NonNull<c_void> {
+        ManuallyDrop::new(self).0.cast()
+    }
+
+    #[inline]
+    unsafe fn from_raw(ptr: NonNull<c_void>) -> Self {
+        Self(ptr.cast(), PhantomData)
+    }
+}
+
+/// Commands that came back, in their order, to be finished together.
+pub struct CommandList<T: Operations> {
+    head: *mut bindings::scsi_cmnd,
+    tail: *mut bindings::scsi_cmnd,
+    _p: PhantomData<T>,
+}
+
+impl<T: Operations> Default for CommandList<T> {
+    #[inline]
+    fn default() -> Self {
+        Self {
+            head: core::ptr::null_mut(),
+            tail: core::ptr::null_mut(),
+            _p: PhantomData,
+        }
+    }
+}
+
+impl<T: Operations> CommandList<T> {
+    /// Appends a command.
+    #[inline]
+    pub fn push(&mut self, cmd: Command<T>) {
+        let cmd = cmd.release();
+
+        // SAFETY: The commands on the list are ours, their data initialized.
+        unsafe {
+            (*private::<T>(cmd)).next = core::ptr::null_mut();
+            if self.tail.is_null() {
+                self.head = cmd;
+            } else {
+                (*private::<T>(self.tail)).next = cmd;
+            }
+        }
+        self.tail = cmd;
+    }
+
+    /// Takes the first command.
+    #[inline]
+    fn pop(&mut self) -> Option<Command<T>> {
+        let cmd = NonNull::new(self.head)?;
+
+        // SAFETY: As in `push()`.
+        self.head = unsafe { (*private::<T>(cmd.as_ptr())).next };
+        if self.head.is_null() {
+            self.tail = core::ptr::null_mut();
+        }
+        Some(Command(cmd, PhantomData))
+    }
+
+    /// Finishes all commands, after `judge` has set the result of each. Hold no lock. Returns how
+    /// many there were.
+    #[inline]
+    pub fn done(mut self, mut judge: impl FnMut(&mut Command<T>)) -> usize {
+        let mut n = 0;
+
+        if self.head.is_null() {
+            return 0;
+        }
+        let _rcu = rcu::read_lock();
+        while let Some(mut cmd) = self.pop() {
+            judge(&mut cmd);
+            // SAFETY: The command is ours; we are in an RCU read section.
+            unsafe { finish::<T>(cmd.release()) };
+            n += 1;
+        }
+        n
+    }
+}
+
+impl<T: Operations> Drop for CommandList<T> {
+    fn drop(&mut self) {
+        while let Some(cmd) = self.pop() {
+            drop(cmd);
+        }
+    }
+}
+
+/// A command whose time is over, as error handling sees it. The driver may still have it, or the
+/// device.
+pub struct Late<'a, T: Operations> {
+    cmd: *mut bindings::scsi_cmnd,
+    _p: PhantomData<&'a T>,
+}
+
+impl<T: Operations> Late<'_, T> {
+    /// # Safety
+    ///
+    /// `cmd` must be a valid command of a host of `T` that was queued once, and stay so.
+    pub(super) unsafe fn from_raw(cmd: *mut bindings::scsi_cmnd) -> Self {
+        Self {
+            cmd,
+            _p: PhantomData,
+        }
+    }
+
+    fn private(&self) -> &Private<T::CommandData> {
+        // SAFETY: The command is valid, its data initialized. Of this reference only atomics are
+        // used.
+        unsafe { &*private::<T>(self.cmd) }
+    }
+
+    /// The device that the command is for.
+    pub fn device(&self) -> &Device {
+        // SAFETY: The device lives as long as it has commands.
+        unsafe { Device::from_raw((*self.cmd).device) }
+    }
+
+    /// The hardware queue that the command came by, see [`Command::queue`].
+    pub fn queue(&self) -> usize {
+        // SAFETY: As in `Command::queue()`.
+        unsafe { (*(*request(self.cmd)).mq_hctx).queue_num as usize }
+    }
+
+    /// The command's number, see [`Command::tag`].
+    pub fn tag(&self) -> u32 {
+        // SAFETY: As in `Command::tag()`.
+        unsafe { unique_tag(self.cmd) }
+    }
+
+    /// Whether the driver has not given the command back yet.
+    pub fn is_lent(&self) -> bool {
+        self.private().lent.load(Acquire)
+    }
+
+    /// How often the command's time was over, this time included.
+    pub fn timeouts(&self) -> u32 {
+        self.private().timeouts.load(Relaxed)
+    }
+
+    /// Counts a timeout.
+    pub(super) fn count_timeout(&self) {
+        self.private().timeouts.fetch_add(1, Relaxed);
+    }
+}
+
+/// Whether the driver has this command though its time is over: error handling believes that it
+/// may take it, and must not.
+///
+/// # Safety
+///
+/// `cmd` must be a valid command of a host of `T`, its private data initialized or all zero.
+pub(super) unsafe fn is_kept<T: Operations>(cmd: *mut bindings::scsi_cmnd) -> bool {
+    // SAFETY: By this function's safety requirements; the state is changed by others, hence
+    // volatile.
+    unsafe {
+        (*private::<T>(cmd)).lent.load(Acquire)
+            && (&raw const (*cmd).state).read_volatile() & STATE_COMPLETE != 0
+    }
+}

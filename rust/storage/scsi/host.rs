@@ -1,0 +1,343 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! This module provides wrappers for the C `struct Scsi_Host`.
+//!
+//! C header: [`include/scsi/scsi_host.h`](srctree/include/scsi/scsi_host.h)
+
+use super::{
+    device::Held,
+    operations::{
+        Data,
+        Operations,
+        OperationsVTable, //
+    },
+};
+use crate::bindings;
+use core::{
+    ffi::c_void,
+    ptr::NonNull, //
+};
+use kernel::{
+    device,
+    error::to_result,
+    new_spinlock,
+    prelude::*,
+    sync::{
+        Arc,
+        SpinLock, //
+    },
+};
+
+/// What a host can do. C counterpart: the fields of `struct Scsi_Host` of these names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Hardware queues.
+    pub nr_hw_queues: u32,
+    /// Commands in flight on each of them.
+    pub can_queue: u16,
+    /// Commands in flight to a device.
+    pub cmd_per_lun: u16,
+    /// Entries of the scatterlist of a command.
+    pub sg_tablesize: u16,
+    /// Sectors that a command moves.
+    pub max_sectors: u32,
+    /// Targets.
+    pub max_id: u32,
+    /// Logical units of a target, as Linux numbers them.
+    pub max_lun: u64,
+    /// Bytes of a command descriptor block.
+    pub max_cmd_len: u16,
+    /// Some of the hardware queues are polled.
+    pub polled: bool,
+    /// The host passes protection information (T10 PI) of all types on.
+    pub protection: bool,
+}
+
+/// What lies behind a `struct Scsi_Host`.
+#[pin_data]
+pub(super) struct HostPrivate<T: Operations> {
+    /// Valid as long as the host is added.
+    hot: *const T::HostData,
+    /// `None` once it is not: some callbacks may still come then.
+    #[pin]
+    cold: SpinLock<Option<Data<T>>>,
+}
+
+impl<T: Operations> HostPrivate<T> {
+    fn new(data: Data<T>) -> impl PinInit<Self> {
+        pin_init!(Self {
+            hot: Arc::as_ptr(&data),
+            cold <- new_spinlock!(Some(data)),
+        })
+    }
+
+    /// # Safety
+    ///
+    /// `shost` must be a valid host of `T`.
+    #[inline]
+    unsafe fn of<'a>(shost: *mut bindings::Scsi_Host) -> &'a Self {
+        // SAFETY: `Host::new()` initialized it.
+        unsafe { &*(&raw const (*shost).hostdata).cast::<Self>() }
+    }
+
+    /// # Safety
+    ///
+    /// `shost` must be a host of `T` that is added, and stay so meanwhile.
+    #[inline]
+    pub(super) unsafe fn hot<'a>(shost: *mut bindings::Scsi_Host) -> &'a T::HostData {
+        // SAFETY: By this function's safety requirements.
+        unsafe { &*Self::of(shost).hot }
+    }
+
+    /// The data, or `None` if the host is being removed.
+    ///
+    /// # Safety
+    ///
+    /// `shost` must be a valid host of `T`.
+    pub(super) unsafe fn cold(shost: *mut bindings::Scsi_Host) -> Option<Data<T>> {
+        // SAFETY: By this function's safety requirements.
+        unsafe { Self::of(shost) }.cold.lock().clone()
+    }
+}
+
+/// A reference to a host of any driver, to scan it or to look devices up. What it does to a host
+/// that was removed does nothing.
+pub struct HostRef(NonNull<bindings::Scsi_Host>);
+
+// SAFETY: A host is reference-counted and can be released from any thread.
+unsafe impl Send for HostRef {}
+// SAFETY: The mid-layer serializes what the methods do.
+unsafe impl Sync for HostRef {}
+
+impl Clone for HostRef {
+    fn clone(&self) -> Self {
+        // SAFETY: The host is valid.
+        unsafe { bindings::scsi_host_get(self.0.as_ptr()) };
+        Self(self.0)
+    }
+}
+
+impl Drop for HostRef {
+    fn drop(&mut self) {
+        // SAFETY: The reference is ours.
+        unsafe { bindings::scsi_host_put(self.0.as_ptr()) };
+    }
+}
+
+impl HostRef {
+    fn as_raw(&self) -> *mut bindings::Scsi_Host {
+        self.0.as_ptr()
+    }
+
+    /// Looks for all devices of the host, target after target. May sleep.
+    ///
+    /// Each device is shown as soon as it is found, so that its own driver can look at it while
+    /// the next one is looked for. C counterpart: `scsi_scan_host()`, which shows all of them in
+    /// the end.
+    pub fn scan(&self) {
+        // SAFETY: The host is valid; the number does not change once it is added.
+        let targets = unsafe { (*self.as_raw()).max_id };
+
+        for target in 0..targets {
+            self.scan_target(target);
+        }
+    }
+
+    /// The same, but it goes on by itself. Who loads the module waits for it, and so does who
+    /// unloads it. May sleep.
+    pub fn scan_in_background(&self) -> Result {
+        /// # Safety
+        ///
+        /// `host` must be a box that is given away.
+        unsafe extern "C" fn scan(host: *mut c_void, _cookie: u64) {
+            // SAFETY: By this function's safety requirements.
+            unsafe { KBox::<HostRef>::from_raw(host.cast()) }.scan();
+        }
+
+        let host = KBox::new(self.clone(), GFP_KERNEL)?;
+        // SAFETY: `scan()` gets what it expects. The kernel waits for it before it frees the code
+        // of the module.
+        unsafe {
+            bindings::async_schedule_node(
+                Some(scan),
+                KBox::into_raw(host).cast(),
+                bindings::NUMA_NO_NODE,
+            )
+        };
+        Ok(())
+    }
+
+    /// Looks for the logical units of a target that are not known yet: those that it reports, or
+    /// else those that answer. May sleep. C counterpart: `scsi_scan_target()`.
+    pub fn scan_target(&self, target: u32) {
+        const WILD_CARD: u64 = u64::MAX;
+
+        // SAFETY: The host is valid.
+        unsafe {
+            bindings::scsi_scan_target(
+                &raw mut (*self.as_raw()).shost_gendev,
+                0,
+                target,
+                WILD_CARD,
+                bindings::scsi_scan_mode_SCSI_SCAN_INITIAL,
+            )
+        };
+    }
+
+    /// Looks for one logical unit. May sleep. C counterpart: `scsi_add_device()`.
+    pub fn add_device(&self, target: u32, lun: u64) -> Result {
+        // SAFETY: The host is valid.
+        to_result(unsafe { bindings::scsi_add_device(self.as_raw(), 0, target, lun) })
+    }
+
+    /// Finds a known logical unit. C counterpart: `scsi_device_lookup()`.
+    pub fn device(&self, target: u32, lun: u64) -> Option<Held> {
+        // SAFETY: The host is valid; the function takes a reference.
+        unsafe { Held::from_raw(bindings::scsi_device_lookup(self.as_raw(), 0, target, lun)) }
+    }
+
+    /// All known logical units. C counterpart: `shost_for_each_device()`.
+    pub fn devices(&self) -> Devices<'_> {
+        Devices {
+            host: self,
+            last: core::ptr::null_mut(),
+        }
+    }
+
+    /// The host's number.
+    pub fn number(&self) -> u32 {
+        // SAFETY: The host is valid; the number does not change.
+        unsafe { (*self.as_raw()).host_no }
+    }
+}
+
+/// Iterates over the devices of a host, see [`HostRef::devices`].
+pub struct Devices<'a> {
+    host: &'a HostRef,
+    last: *mut bindings::scsi_device,
+}
+
+impl Devices<'_> {
+    /// The next one; the one before it is let go.
+    pub fn advance(&mut self) -> Option<&super::Device> {
+        // SAFETY: The host is valid; the function takes a reference to the next device and drops
+        // that to `last`.
+        self.last = unsafe { bindings::__scsi_iterate_devices(self.host.as_raw(), self.last) };
+        if self.last.is_null() {
+            return None;
+        }
+        // SAFETY: The reference keeps the device.
+        Some(unsafe { super::Device::from_raw(self.last) })
+    }
+}
+
+impl Drop for Devices<'_> {
+    fn drop(&mut self) {
+        if !self.last.is_null() {
+            // SAFETY: The reference is ours.
+            unsafe { bindings::scsi_device_put(self.last) };
+        }
+    }
+}
+
+/// A host of a driver. Dropping it removes it, with all its devices: what they have in flight is
+/// waited for.
+pub struct Host<T: Operations> {
+    host: HostRef,
+    added: bool,
+    _p: core::marker::PhantomData<T>,
+}
+
+// SAFETY: The mid-layer serializes what is done to a host; the driver's data is `Send` and `Sync`.
+unsafe impl<T: Operations> Send for Host<T> {}
+// SAFETY: As above.
+unsafe impl<T: Operations> Sync for Host<T> {}
+
+impl<T: Operations> Host<T> {
+    /// Makes a host that nobody knows yet. May sleep.
+    pub fn new(limits: &Limits, data: Arc<T::HostData>) -> Result<Self> {
+        const {
+            assert!(
+                align_of::<HostPrivate<T>>() <= align_of::<usize>(),
+                "the data of a host is aligned for words only"
+            )
+        };
+        let template = OperationsVTable::<T>::template()?;
+        // SAFETY: The template is static.
+        let shost = NonNull::new(unsafe {
+            bindings::scsi_host_alloc(template, size_of::<HostPrivate<T>>() as c_int)
+        })
+        .ok_or(ENOMEM)?;
+
+        // SAFETY: The host is new, nobody else uses it; there is room for the private data, which
+        // the host, that does not move, keeps until it is freed.
+        unsafe {
+            let place = (&raw mut (*shost.as_ptr()).hostdata).cast::<HostPrivate<T>>();
+            let Ok(()) = HostPrivate::new(data).__init(place);
+            Self::set_limits(&mut *shost.as_ptr(), limits);
+        }
+        Ok(Self {
+            host: HostRef(shost),
+            added: false,
+            _p: core::marker::PhantomData,
+        })
+    }
+
+    fn set_limits(shost: &mut bindings::Scsi_Host, limits: &Limits) {
+        const MAPS_WITH_POLL: u32 = bindings::hctx_type_HCTX_TYPE_POLL + 1;
+        const ALL_TYPES: u32 = bindings::scsi_host_prot_capabilities_SHOST_DIF_TYPE1_PROTECTION
+            | bindings::scsi_host_prot_capabilities_SHOST_DIF_TYPE2_PROTECTION
+            | bindings::scsi_host_prot_capabilities_SHOST_DIF_TYPE3_PROTECTION
+            | bindings::scsi_host_prot_capabilities_SHOST_DIX_TYPE1_PROTECTION
+            | bindings::scsi_host_prot_capabilities_SHOST_DIX_TYPE2_PROTECTION
+            | bindings::scsi_host_prot_capabilities_SHOST_DIX_TYPE3_PROTECTION;
+
+        shost.nr_hw_queues = limits.nr_hw_queues;
+        shost.nr_maps = if limits.polled { MAPS_WITH_POLL } else { 1 };
+        shost.can_queue = limits.can_queue.into();
+        shost.cmd_per_lun = i16::try_from(limits.cmd_per_lun).unwrap_or(i16::MAX);
+        shost.sg_tablesize = limits.sg_tablesize;
+        shost.max_sectors = limits.max_sectors;
+        shost.max_channel = 0;
+        shost.max_id = limits.max_id;
+        shost.max_lun = limits.max_lun;
+        shost.max_cmd_len = limits.max_cmd_len;
+        if limits.protection {
+            shost.prot_capabilities = ALL_TYPES;
+            shost.prot_guard_type = bindings::scsi_host_guard_type_SHOST_DIX_GUARD_CRC as u8;
+        }
+    }
+
+    /// Shows the host to the system, as a child of `dev`. From here on it may get commands.
+    ///
+    /// May sleep. C counterpart: `scsi_add_host()`.
+    pub fn add(&mut self, dev: &device::Device) -> Result {
+        let dev: *const device::Device = dev;
+        let dev: *mut bindings::device = dev.cast_mut().cast();
+
+        // SAFETY: Both are valid; `device::Device` is a transparent wrapper.
+        to_result(unsafe { bindings::scsi_add_host_with_dma(self.host.as_raw(), dev, dev) })?;
+        self.added = true;
+        Ok(())
+    }
+
+    /// A reference to the host.
+    pub fn host_ref(&self) -> &HostRef {
+        &self.host
+    }
+}
+
+impl<T: Operations> Drop for Host<T> {
+    fn drop(&mut self) {
+        let shost = self.host.as_raw();
+
+        if self.added {
+            // SAFETY: The host was added.
+            unsafe { bindings::scsi_remove_host(shost) };
+        }
+        // No command, and no queue, is left; an ioctl that comes late does without.
+        // SAFETY: The host is valid.
+        let data = unsafe { HostPrivate::<T>::of(shost) }.cold.lock().take();
+        drop(data);
+    }
+}

@@ -1,0 +1,502 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! This module provides an interface for SCSI low-level drivers to implement.
+//!
+//! C header: [`include/scsi/scsi_host.h`](srctree/include/scsi/scsi_host.h)
+
+use super::{
+    cmnd::{
+        self,
+        Command,
+        Late,
+        Private, //
+    },
+    device::Device,
+    host::HostPrivate,
+};
+use crate::{
+    bindings,
+    block::mq::RequestData, //
+};
+use core::{
+    ffi::c_void,
+    marker::PhantomData, //
+};
+use kernel::{
+    device,
+    error::from_result,
+    module::this_module,
+    prelude::*,
+    sync::{
+        rcu,
+        Arc, //
+    },
+    time::msecs_to_jiffies, //
+};
+
+const QUEUED: bindings::scsi_qc_status = 0;
+const HOST_BUSY: bindings::scsi_qc_status = bindings::scsi_qc_status_SCSI_MLQUEUE_HOST_BUSY;
+const SUCCESS: c_int = bindings::scsi_disposition_SUCCESS as c_int;
+const FAILED: c_int = bindings::scsi_disposition_FAILED as c_int;
+
+/// A command that the driver could not take, on its way back to the mid-layer.
+#[must_use]
+pub struct Refused<T: Operations>(pub(super) Command<T>);
+
+/// What to do about a command whose time is over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Timeout {
+    /// Give it as much time again.
+    Wait,
+    /// Abort it.
+    Abort,
+}
+
+/// Implement this trait to be a SCSI host.
+///
+/// Error handling goes up a ladder: [`Self::abort`], [`Self::device_reset`],
+/// [`Self::target_reset`], [`Self::host_reset`]. The mid-layer takes commands back after each step
+/// that succeeds; the library makes sure that the driver, and with it the device, does not have
+/// them any more, and calls a step failed else.
+///
+/// C counterpart: `struct scsi_host_template`.
+#[vtable]
+pub trait Operations: Sized + 'static {
+    /// Data of each command, allocated with it.
+    type CommandData: RequestData;
+
+    /// Data of the host.
+    type HostData: Send + Sync + 'static;
+
+    /// The name of the host for people.
+    const NAME: &'static CStr;
+
+    /// The name of the driver, as sysfs shows it.
+    const PROC_NAME: &'static CStr;
+
+    /// Takes a command; unless `is_last`, more follow, or a [`Operations::commit`].
+    ///
+    /// Atomic context, or error handling in process context.
+    fn queue_command(
+        host: &Self::HostData,
+        cmd: Command<Self>,
+        is_last: bool,
+    ) -> Result<(), Refused<Self>>;
+
+    /// No more commands follow on `queue` for now: kick the device. Atomic context.
+    fn commit(host: &Self::HostData, queue: usize);
+
+    /// Spreads the CPUs over the hardware queues. May sleep.
+    fn map_queues(host: &Self::HostData, maps: QueueMaps<'_>);
+
+    /// Looks for commands that are done on `queue`; returns how many there were.
+    fn poll(host: &Self::HostData, queue: usize) -> usize;
+
+    /// A command's time is over. Look whether it is done, and only nobody noticed; what is decided
+    /// here does not matter then. Process context, must not sleep.
+    fn timed_out(host: &Self::HostData, late: &Late<'_, Self>) -> Timeout;
+
+    /// Aborts a command. May sleep, but not for ever.
+    fn abort(host: &Self::HostData, late: &Late<'_, Self>) -> Result;
+
+    /// Resets a logical unit: its commands end. May sleep, but not for ever.
+    fn device_reset(host: &Self::HostData, dev: &Device) -> Result;
+
+    /// Resets all logical units of the target of `dev`. May sleep, but not for ever.
+    fn target_reset(host: &Self::HostData, dev: &Device) -> Result;
+
+    /// Resets the host. *Also if it fails*, the driver finishes all commands that it has. May
+    /// sleep, but not for ever.
+    fn host_reset(host: &Self::HostData) -> Result;
+
+    /// A device was found, and is to be asked what it is. May sleep.
+    fn device_init(dev: &Device) {
+        let _ = dev;
+    }
+}
+
+/// The maps of CPUs to hardware queues.
+pub struct QueueMaps<'a>(&'a mut bindings::blk_mq_tag_set);
+
+impl QueueMaps<'_> {
+    /// Gives each CPU the queue, of the first `interrupting` ones, whose interrupt it gets, as the
+    /// bus of `dev` says, where `offset` other interrupts come first; and spreads the CPUs over
+    /// the `polled` queues that follow.
+    ///
+    /// C counterparts: `blk_mq_map_hw_queues()`, `blk_mq_map_queues()`.
+    pub fn map(self, dev: &device::Device, offset: u32, interrupting: u32, polled: u32) {
+        const DEFAULT: usize = bindings::hctx_type_HCTX_TYPE_DEFAULT as usize;
+        const READ: usize = bindings::hctx_type_HCTX_TYPE_READ as usize;
+        const POLL: usize = bindings::hctx_type_HCTX_TYPE_POLL as usize;
+        let dev: *const device::Device = dev;
+        let maps = &mut self.0.map;
+
+        maps[DEFAULT].nr_queues = interrupting;
+        maps[DEFAULT].queue_offset = 0;
+        // SAFETY: Both are valid; `device::Device` is a transparent wrapper.
+        unsafe {
+            bindings::blk_mq_map_hw_queues(&mut maps[DEFAULT], dev.cast_mut().cast(), offset)
+        };
+        maps[READ].nr_queues = 0;
+        maps[READ].queue_offset = interrupting;
+        if polled > 0 {
+            maps[POLL].nr_queues = polled;
+            maps[POLL].queue_offset = interrupting;
+            // SAFETY: The map is valid.
+            unsafe { bindings::blk_mq_map_queues(&mut maps[POLL]) };
+        }
+    }
+}
+
+/// The vtable of `T`.
+pub(super) struct OperationsVTable<T: Operations>(PhantomData<T>);
+
+impl<T: Operations> OperationsVTable<T> {
+    /// # Safety
+    ///
+    /// `shost` must be a host of `T` that is added, and stay so meanwhile.
+    #[inline]
+    unsafe fn data<'a>(shost: *mut bindings::Scsi_Host) -> &'a T::HostData {
+        // SAFETY: The data lives as long as the host is added.
+        unsafe { HostPrivate::<T>::hot(shost) }
+    }
+
+    /// # Safety
+    ///
+    /// May only be called by the mid-layer, on a host of `T`.
+    unsafe extern "C" fn queuecommand_callback(
+        shost: *mut bindings::Scsi_Host,
+        cmd: *mut bindings::scsi_cmnd,
+    ) -> bindings::scsi_qc_status {
+        // SAFETY: The mid-layer passes a valid command and leaves it to the driver; the host is
+        // added as long as it gets commands.
+        let (data, is_last, cmd) = unsafe {
+            (
+                Self::data(shost),
+                (*cmd).flags as u32 & bindings::SCMD_LAST != 0,
+                Command::<T>::lend(cmd),
+            )
+        };
+        let Some(cmd) = cmd else { return HOST_BUSY };
+
+        match T::queue_command(data, cmd, is_last) {
+            Ok(()) => QUEUED,
+            Err(Refused(cmd)) => {
+                cmd.give_back();
+                HOST_BUSY
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// May only be called by the mid-layer, on a host of `T`.
+    unsafe extern "C" fn commit_rqs_callback(shost: *mut bindings::Scsi_Host, queue: u16) {
+        // SAFETY: The host is added as long as it gets commands.
+        T::commit(unsafe { Self::data(shost) }, queue.into());
+    }
+
+    /// # Safety
+    ///
+    /// May only be called by the mid-layer, on a host of `T`.
+    unsafe extern "C" fn map_queues_callback(shost: *mut bindings::Scsi_Host) {
+        // SAFETY: The host is being added, or is.
+        unsafe { T::map_queues(Self::data(shost), QueueMaps(&mut (*shost).tag_set)) };
+    }
+
+    /// # Safety
+    ///
+    /// May only be called by the mid-layer, on a host of `T`.
+    unsafe extern "C" fn mq_poll_callback(shost: *mut bindings::Scsi_Host, queue: c_uint) -> c_int {
+        // SAFETY: The host is added as long as it has queues.
+        T::poll(unsafe { Self::data(shost) }, queue as usize) as c_int
+    }
+
+    /// # Safety
+    ///
+    /// May only be called by the mid-layer, on a host of `T`.
+    unsafe extern "C" fn eh_timed_out_callback(
+        cmd: *mut bindings::scsi_cmnd,
+    ) -> bindings::scsi_timeout_action {
+        // SAFETY: The block layer keeps the command until this returns; its host is added.
+        let (data, late) = unsafe { (Self::data((*(*cmd).device).host), Late::<T>::from_raw(cmd)) };
+
+        late.count_timeout();
+        match T::timed_out(data, &late) {
+            _ if !late.is_lent() => bindings::scsi_timeout_action_SCSI_EH_DONE,
+            Timeout::Wait => bindings::scsi_timeout_action_SCSI_EH_RESET_TIMER,
+            Timeout::Abort => bindings::scsi_timeout_action_SCSI_EH_NOT_HANDLED,
+        }
+    }
+
+    /// # Safety
+    ///
+    /// May only be called by the mid-layer, on a host of `T`.
+    unsafe extern "C" fn eh_abort_callback(cmd: *mut bindings::scsi_cmnd) -> c_int {
+        // SAFETY: The mid-layer passes a command that was queued and keeps it; its host is added,
+        // since it has commands.
+        let (data, late) = unsafe { (Self::data((*(*cmd).device).host), Late::<T>::from_raw(cmd)) };
+
+        if late.is_lent() {
+            let _ = T::abort(data, &late);
+        }
+        // What counts is whether the driver still has it.
+        if late.is_lent() {
+            return FAILED;
+        }
+        // For `scsi_done()`, see `cmnd::finish()`.
+        rcu::synchronize_rcu();
+        SUCCESS
+    }
+
+    /// What error handling believes to own, of all commands of `shost` (of `dev`, if it is not
+    /// null), the driver must not have any more.
+    ///
+    /// # Safety
+    ///
+    /// `shost` must be an added host of `T`.
+    unsafe fn keeps_any(
+        shost: *mut bindings::Scsi_Host,
+        matches: &dyn Fn(*mut bindings::scsi_cmnd) -> bool,
+    ) -> bool {
+        struct Search<'a> {
+            matches: &'a dyn Fn(*mut bindings::scsi_cmnd) -> bool,
+            found: bool,
+        }
+
+        /// # Safety
+        ///
+        /// `cmd` must be a command of a host of `T`, `search` a `Search`.
+        unsafe extern "C" fn look<T: Operations>(
+            cmd: *mut bindings::scsi_cmnd,
+            search: *mut c_void,
+        ) -> bool {
+            // SAFETY: By this function's safety requirements; the data of commands is initialized.
+            unsafe {
+                let search = &mut *search.cast::<Search<'_>>();
+                search.found |= (search.matches)(cmd) && cmnd::is_kept::<T>(cmd);
+                !search.found
+            }
+        }
+
+        let mut search = Search {
+            matches,
+            found: false,
+        };
+        // SAFETY: The host is valid and has its tags; `look()` gets what it expects.
+        unsafe { bindings::scsi_host_busy_iter(shost, Some(look::<T>), (&raw mut search).cast()) };
+        search.found
+    }
+
+    /// Runs a step of the ladder for `cmd`, which may be one that was never queued (an ioctl's).
+    ///
+    /// # Safety
+    ///
+    /// May only be called by the mid-layer, on a host of `T`.
+    unsafe fn reset(
+        cmd: *mut bindings::scsi_cmnd,
+        step: impl FnOnce(&T::HostData, &Device) -> Result,
+        matches: &dyn Fn(*mut bindings::scsi_cmnd) -> bool,
+    ) -> c_int {
+        // SAFETY: The mid-layer passes a command of a device of a valid host.
+        let (shost, dev) = unsafe {
+            let dev = (*cmd).device;
+            ((*dev).host, Device::from_raw(dev))
+        };
+        // An ioctl may come when the host is gone.
+        // SAFETY: `shost` is a host of `T`.
+        let Some(data) = (unsafe { HostPrivate::<T>::cold(shost) }) else {
+            return FAILED;
+        };
+
+        let result = step(&data, dev);
+        // SAFETY: The data, so the host was added; its device is there. The private data of `cmd`
+        // is initialized or zero.
+        let kept = unsafe {
+            let eh =
+                (*cmd).submitter == bindings::scsi_cmnd_submitter_SUBMITTED_BY_SCSI_ERROR_HANDLER;
+            Self::keeps_any(shost, matches) || (eh && Late::<T>::from_raw(cmd).is_lent())
+        };
+        if result.is_err() || kept {
+            return FAILED;
+        }
+        rcu::synchronize_rcu();
+        SUCCESS
+    }
+
+    /// # Safety
+    ///
+    /// May only be called by the mid-layer, on a host of `T`.
+    unsafe extern "C" fn eh_device_reset_callback(cmd: *mut bindings::scsi_cmnd) -> c_int {
+        // SAFETY: By this function's safety requirements; commands have a device.
+        unsafe {
+            let device = (*cmd).device;
+            Self::reset(cmd, T::device_reset, &|cmd| (*cmd).device == device)
+        }
+    }
+
+    /// # Safety
+    ///
+    /// May only be called by the mid-layer, on a host of `T`.
+    unsafe extern "C" fn eh_target_reset_callback(cmd: *mut bindings::scsi_cmnd) -> c_int {
+        // SAFETY: By this function's safety requirements; commands have a device.
+        unsafe {
+            let id = (*(*cmd).device).id;
+            Self::reset(cmd, T::target_reset, &|cmd| (*(*cmd).device).id == id)
+        }
+    }
+
+    /// # Safety
+    ///
+    /// May only be called by the mid-layer, on a host of `T`.
+    unsafe extern "C" fn eh_host_reset_callback(cmd: *mut bindings::scsi_cmnd) -> c_int {
+        const POLL_MS: u32 = 100;
+        let mut told = false;
+
+        loop {
+            // SAFETY: By this function's safety requirements.
+            let ret = unsafe { Self::reset(cmd, |data, _| T::host_reset(data), &|_| true) };
+            // SAFETY: As above; `reset()` says the same of a host that is gone.
+            let kept = unsafe {
+                let shost = (*(*cmd).device).host;
+                HostPrivate::<T>::cold(shost).is_some()
+                    && (Self::keeps_any(shost, &|_| true) || Late::<T>::from_raw(cmd).is_lent())
+            };
+
+            // There is no next step: the mid-layer takes back what is left, come what may. So a
+            // driver that keeps commands, against what it promised, stays here.
+            if !kept {
+                rcu::synchronize_rcu();
+                return ret;
+            }
+            if !core::mem::replace(&mut told, true) {
+                // SAFETY: The command has a device.
+                let dev = unsafe { Device::from_raw((*cmd).device) };
+                dev_err!(
+                    dev.as_device(),
+                    "a reset of the host left commands behind; trying until they are back\n"
+                );
+            }
+            // SAFETY: Always safe to call in process context.
+            unsafe {
+                bindings::schedule_timeout_uninterruptible(msecs_to_jiffies(POLL_MS) as isize)
+            };
+        }
+    }
+
+    /// # Safety
+    ///
+    /// May only be called by the mid-layer, on a host of `T`.
+    unsafe extern "C" fn init_cmd_priv_callback(
+        _shost: *mut bindings::Scsi_Host,
+        cmd: *mut bindings::scsi_cmnd,
+    ) -> c_int {
+        const {
+            assert!(
+                align_of::<Private<T::CommandData>>() <= align_of::<bindings::scsi_cmnd>(),
+                "the data of a command lies right behind it"
+            )
+        };
+        from_result(|| {
+            // SAFETY: The block layer allocated `cmd_size` bytes after the command, in pages of
+            // the linear mapping, and does not move them.
+            unsafe { Private::<T::CommandData>::new().__init(cmnd::private::<T>(cmd)) }?;
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// May only be called by the mid-layer, on a host of `T`.
+    unsafe extern "C" fn exit_cmd_priv_callback(
+        _shost: *mut bindings::Scsi_Host,
+        cmd: *mut bindings::scsi_cmnd,
+    ) -> c_int {
+        // SAFETY: The counterpart of `init_cmd_priv_callback()`.
+        unsafe { core::ptr::drop_in_place(cmnd::private::<T>(cmd)) };
+        0
+    }
+
+    /// # Safety
+    ///
+    /// May only be called by the mid-layer, on a host of `T`.
+    unsafe extern "C" fn sdev_init_callback(sdev: *mut bindings::scsi_device) -> c_int {
+        // SAFETY: The mid-layer passes a valid device.
+        T::device_init(unsafe { Device::from_raw(sdev) });
+        0
+    }
+
+    /// # Safety
+    ///
+    /// May only be called by the mid-layer, on a host of `T`.
+    unsafe extern "C" fn change_queue_depth_callback(
+        sdev: *mut bindings::scsi_device,
+        depth: c_int,
+    ) -> c_int {
+        // SAFETY: The mid-layer passes a valid device of a valid host.
+        unsafe {
+            let max = c_int::from((*(*sdev).host).cmd_per_lun);
+            bindings::scsi_change_queue_depth(sdev, depth.min(max))
+        }
+    }
+
+    const TEMPLATE: bindings::scsi_host_template = {
+        // SAFETY: All bytes zero is valid: absent functions, default values.
+        let mut template: bindings::scsi_host_template = unsafe { core::mem::zeroed() };
+
+        template.module = this_module::<T::OwnerModule>().as_ptr();
+        template.name = kernel::str::as_char_ptr_in_const_context(T::NAME);
+        template.proc_name = kernel::str::as_char_ptr_in_const_context(T::PROC_NAME);
+        template.this_id = -1;
+        template.cmd_size = size_of::<Private<T::CommandData>>() as u32;
+        template.dma_boundary = u32::MAX as usize;
+        template._bitfield_1 = bindings::__BindgenBitfieldUnit::new([
+            bit(TRACK_QUEUE_DEPTH) | bit(SKIP_SETTLE_DELAY),
+            0,
+        ]);
+        template.queuecommand = Some(Self::queuecommand_callback);
+        template.commit_rqs = Some(Self::commit_rqs_callback);
+        template.map_queues = Some(Self::map_queues_callback);
+        template.mq_poll = Some(Self::mq_poll_callback);
+        template.init_cmd_priv = Some(Self::init_cmd_priv_callback);
+        template.exit_cmd_priv = Some(Self::exit_cmd_priv_callback);
+        template.change_queue_depth = Some(Self::change_queue_depth_callback);
+        template.eh_timed_out = Some(Self::eh_timed_out_callback);
+        template.eh_abort_handler = Some(Self::eh_abort_callback);
+        template.eh_device_reset_handler = Some(Self::eh_device_reset_callback);
+        template.eh_target_reset_handler = Some(Self::eh_target_reset_callback);
+        template.eh_host_reset_handler = Some(Self::eh_host_reset_callback);
+        if T::HAS_DEVICE_INIT {
+            template.sdev_init = Some(Self::sdev_init_callback);
+        }
+        template
+    };
+
+    /// The template, whose bit fields are checked to be where they were set: bindgen's setters
+    /// cannot be called when the code is compiled.
+    pub(super) fn template() -> Result<&'static bindings::scsi_host_template> {
+        let template = &Self::TEMPLATE;
+
+        if template.track_queue_depth() != 1 || template.skip_settle_delay() != 1 {
+            return Err(EINVAL);
+        }
+        Ok(template)
+    }
+}
+
+/// Bits of `struct scsi_host_template`: the mid-layer lowers a device's queue depth when that is
+/// full and raises it later; it need not wait after a reset, which here ends when it is done.
+const TRACK_QUEUE_DEPTH: u8 = 1;
+const SKIP_SETTLE_DELAY: u8 = 5;
+
+/// Bit field `n` in the byte that holds it.
+const fn bit(n: u8) -> u8 {
+    if cfg!(target_endian = "little") {
+        1 << n
+    } else {
+        0x80 >> n
+    }
+}
+
+/// Keeps the host's data while an ioctl uses it.
+pub(super) type Data<T> = Arc<<T as Operations>::HostData>;
