@@ -5,6 +5,9 @@
 //! A command is an owned object, see [`Command`]: the mid-layer lends it to the driver, the driver
 //! gives it to a queue as a token, gets it back and finishes it.
 //!
+//! The library is linked into modules that have nothing to do with SCSI. So what calls the
+//! mid-layer is generic or `#[inline]`: else these modules would depend on `scsi_mod`.
+//!
 //! C header: [`include/scsi/scsi_host.h`](srctree/include/scsi/scsi_host.h)
 
 pub mod cmnd;

@@ -61,6 +61,7 @@ impl Device {
     }
 
     /// The generic device, to print messages.
+    #[inline]
     pub fn as_device(&self) -> &kernel::device::Device {
         // SAFETY: The device is valid, and with it its generic part.
         unsafe { kernel::device::Device::from_raw(&raw mut (*self.as_raw()).sdev_gendev) }
@@ -68,6 +69,7 @@ impl Device {
 
     /// Has the mid-layer read the VPD pages, whatever version the device claims. To be called by
     /// [`super::Operations::device_init`].
+    #[inline]
     pub fn try_vpd_pages(&self) {
         // SAFETY: The device is valid, and not in use yet.
         unsafe { (*self.as_raw()).sdev_bflags = bindings::BLIST_TRY_VPD_PAGES };
@@ -76,6 +78,7 @@ impl Device {
     /// Sets how many commands the device may have in flight; returns what became of it.
     ///
     /// C counterpart: `scsi_change_queue_depth()`.
+    #[inline]
     pub fn change_queue_depth(&self, depth: u32) -> i32 {
         let depth = i32::try_from(depth).unwrap_or(i32::MAX);
 
@@ -86,18 +89,21 @@ impl Device {
     /// Reads again what the device says of itself: its capacity, say. May sleep.
     ///
     /// C counterpart: `scsi_rescan_device()`.
+    #[inline]
     pub fn rescan(&self) {
         // SAFETY: The device is valid. What cannot be read stays as it is.
         unsafe { bindings::scsi_rescan_device(self.as_raw()) };
     }
 
     /// Removes the device. May sleep; idempotent. C counterpart: `scsi_remove_device()`.
+    #[inline]
     pub fn remove(&self) {
         // SAFETY: The device is valid.
         unsafe { bindings::scsi_remove_device(self.as_raw()) };
     }
 
     /// Asks the device by an INQUIRY whether it is there. May sleep.
+    #[inline]
     pub fn probe(&self) -> Result<Presence> {
         /// The length of standard INQUIRY data that every device has.
         const LEN: u8 = 36;
@@ -150,6 +156,7 @@ impl Held {
     /// # Safety
     ///
     /// `sdev` must be null or a device with a reference by `scsi_device_get()` that is given away.
+    #[inline]
     pub(super) unsafe fn from_raw(sdev: *mut bindings::scsi_device) -> Option<Self> {
         NonNull::new(sdev).map(Self)
     }
@@ -158,6 +165,7 @@ impl Held {
 impl core::ops::Deref for Held {
     type Target = Device;
 
+    #[inline]
     fn deref(&self) -> &Device {
         // SAFETY: The reference keeps the device valid.
         unsafe { Device::from_raw(self.0.as_ptr()) }
@@ -165,6 +173,7 @@ impl core::ops::Deref for Held {
 }
 
 impl Drop for Held {
+    #[inline]
     fn drop(&mut self) {
         // SAFETY: The reference is ours.
         unsafe { bindings::scsi_device_put(self.0.as_ptr()) };

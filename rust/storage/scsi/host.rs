@@ -64,6 +64,7 @@ pub(super) struct HostPrivate<T: Operations> {
 }
 
 impl<T: Operations> HostPrivate<T> {
+    #[inline]
     fn new(data: Data<T>) -> impl PinInit<Self> {
         pin_init!(Self {
             hot: Arc::as_ptr(&data),
@@ -94,6 +95,7 @@ impl<T: Operations> HostPrivate<T> {
     /// # Safety
     ///
     /// `shost` must be a valid host of `T`.
+    #[inline]
     pub(super) unsafe fn cold(shost: *mut bindings::Scsi_Host) -> Option<Data<T>> {
         // SAFETY: By this function's safety requirements.
         unsafe { Self::of(shost) }.cold.lock().clone()
@@ -110,6 +112,7 @@ unsafe impl Send for HostRef {}
 unsafe impl Sync for HostRef {}
 
 impl Clone for HostRef {
+    #[inline]
     fn clone(&self) -> Self {
         // SAFETY: The host is valid.
         unsafe { bindings::scsi_host_get(self.0.as_ptr()) };
@@ -118,6 +121,7 @@ impl Clone for HostRef {
 }
 
 impl Drop for HostRef {
+    #[inline]
     fn drop(&mut self) {
         // SAFETY: The reference is ours.
         unsafe { bindings::scsi_host_put(self.0.as_ptr()) };
@@ -125,6 +129,7 @@ impl Drop for HostRef {
 }
 
 impl HostRef {
+    #[inline]
     fn as_raw(&self) -> *mut bindings::Scsi_Host {
         self.0.as_ptr()
     }
@@ -134,6 +139,7 @@ impl HostRef {
     /// Each device is shown as soon as it is found, so that its own driver can look at it while
     /// the next one is looked for. C counterpart: `scsi_scan_host()`, which shows all of them in
     /// the end.
+    #[inline]
     pub fn scan(&self) {
         // SAFETY: The host is valid; the number does not change once it is added.
         let targets = unsafe { (*self.as_raw()).max_id };
@@ -145,10 +151,12 @@ impl HostRef {
 
     /// The same, but it goes on by itself. Who loads the module waits for it, and so does who
     /// unloads it. May sleep.
+    #[inline]
     pub fn scan_in_background(&self) -> Result {
         /// # Safety
         ///
         /// `host` must be a box that is given away.
+        #[inline]
         unsafe extern "C" fn scan(host: *mut c_void, _cookie: u64) {
             // SAFETY: By this function's safety requirements.
             unsafe { KBox::<HostRef>::from_raw(host.cast()) }.scan();
@@ -169,6 +177,7 @@ impl HostRef {
 
     /// Looks for the logical units of a target that are not known yet: those that it reports, or
     /// else those that answer. May sleep. C counterpart: `scsi_scan_target()`.
+    #[inline]
     pub fn scan_target(&self, target: u32) {
         const WILD_CARD: u64 = u64::MAX;
 
@@ -185,18 +194,21 @@ impl HostRef {
     }
 
     /// Looks for one logical unit. May sleep. C counterpart: `scsi_add_device()`.
+    #[inline]
     pub fn add_device(&self, target: u32, lun: u64) -> Result {
         // SAFETY: The host is valid.
         to_result(unsafe { bindings::scsi_add_device(self.as_raw(), 0, target, lun) })
     }
 
     /// Finds a known logical unit. C counterpart: `scsi_device_lookup()`.
+    #[inline]
     pub fn device(&self, target: u32, lun: u64) -> Option<Held> {
         // SAFETY: The host is valid; the function takes a reference.
         unsafe { Held::from_raw(bindings::scsi_device_lookup(self.as_raw(), 0, target, lun)) }
     }
 
     /// All known logical units. C counterpart: `shost_for_each_device()`.
+    #[inline]
     pub fn devices(&self) -> Devices<'_> {
         Devices {
             host: self,
@@ -205,6 +217,7 @@ impl HostRef {
     }
 
     /// The host's number.
+    #[inline]
     pub fn number(&self) -> u32 {
         // SAFETY: The host is valid; the number does not change.
         unsafe { (*self.as_raw()).host_no }
@@ -219,6 +232,7 @@ pub struct Devices<'a> {
 
 impl Devices<'_> {
     /// The next one; the one before it is let go.
+    #[inline]
     pub fn advance(&mut self) -> Option<&super::Device> {
         // SAFETY: The host is valid; the function takes a reference to the next device and drops
         // that to `last`.
@@ -232,6 +246,7 @@ impl Devices<'_> {
 }
 
 impl Drop for Devices<'_> {
+    #[inline]
     fn drop(&mut self) {
         if !self.last.is_null() {
             // SAFETY: The reference is ours.
@@ -255,6 +270,7 @@ unsafe impl<T: Operations> Sync for Host<T> {}
 
 impl<T: Operations> Host<T> {
     /// Makes a host that nobody knows yet. May sleep.
+    #[inline]
     pub fn new(limits: &Limits, data: Arc<T::HostData>) -> Result<Self> {
         const {
             assert!(
@@ -283,6 +299,7 @@ impl<T: Operations> Host<T> {
         })
     }
 
+    #[inline]
     fn set_limits(shost: &mut bindings::Scsi_Host, limits: &Limits) {
         const MAPS_WITH_POLL: u32 = bindings::hctx_type_HCTX_TYPE_POLL + 1;
         const ALL_TYPES: u32 = bindings::scsi_host_prot_capabilities_SHOST_DIF_TYPE1_PROTECTION
@@ -311,6 +328,7 @@ impl<T: Operations> Host<T> {
     /// Shows the host to the system, as a child of `dev`. From here on it may get commands.
     ///
     /// May sleep. C counterpart: `scsi_add_host()`.
+    #[inline]
     pub fn add(&mut self, dev: &device::Device) -> Result {
         let dev: *const device::Device = dev;
         let dev: *mut bindings::device = dev.cast_mut().cast();
@@ -322,12 +340,14 @@ impl<T: Operations> Host<T> {
     }
 
     /// A reference to the host.
+    #[inline]
     pub fn host_ref(&self) -> &HostRef {
         &self.host
     }
 }
 
 impl<T: Operations> Drop for Host<T> {
+    #[inline]
     fn drop(&mut self) {
         let shost = self.host.as_raw();
 

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The way of a command to the device and back.
+//!
+//! The token of a request queue is the command itself; its frame for the device is allocated with
+//! it.
+
+use crate::{
+    host::{
+        count,
+        Hba,
+        ScsiHost, //
+    },
+    wire::{
+        self,
+        Address,
+        Order,
+        Protection,
+        ResponseHead,
+        Task, //
+    },
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        aref::ARef,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        ArcBorrow, //
+    },
+};
+use storage::{
+    scsi::{
+        cmnd::Direction,
+        Command,
+        CommandList,
+        HostByte,
+        Refused, //
+    },
+    virtio::{
+        self,
+        queue::{
+            Handler,
+            Queue, //
+        },
+        sg::Content,
+    },
+};
+
+/// A queue of commands.
+pub(crate) struct RequestQueue {
+    pub(crate) dev: ARef<virtio::Device>,
+    pub(crate) order: Order,
+    /// `VIRTIO_SCSI_F_T10_PI` was negotiated.
+    pub(crate) protection: bool,
+    /// Answers that the specification does not know.
+    unknown: Atomic<u32>,
+}
+
+impl RequestQueue {
+    pub(crate) fn new(dev: ARef<virtio::Device>, order: Order, protection: bool) -> Self {
+        Self {
+            dev,
+            order,
+            protection,
+            unknown: Atomic::new(0),
+        }
+    }
+
+    /// Writes the header; `false` if the command's device has no address.
+    #[inline]
+    fn prepare(&self, cmd: &mut Command<ScsiHost>) -> bool {
+        let dev = cmd.device();
+        let Some(address) = Address::new(dev.target(), dev.lun()) else {
+            return false;
+        };
+        let task = Task {
+            address,
+            tag: cmd.tag().into(),
+            priority: wire::priority(cmd.ioprio()),
+        };
+        let protection = self.protection.then(|| match cmd.direction() {
+            Direction::ToDevice => Protection {
+                out: cmd.protection_len(),
+                into: 0,
+            },
+            Direction::FromDevice => Protection {
+                out: 0,
+                into: cmd.protection_len(),
+            },
+            Direction::None => Protection::default(),
+        });
+        let size = if self.protection {
+            wire::REQUEST_PI_SIZE
+        } else {
+            wire::REQUEST_SIZE
+        };
+        let mut cdb = [0; wire::CDB_SIZE];
+        let len = cmd.cdb().len().min(cdb.len());
+        cdb[..len].copy_from_slice(&cmd.cdb()[..len]);
+
+        cmd.data()
+            .header_mut(size)
+            .set(self.order, &task, &cdb[..len], protection);
+        cmd.data().footer_mut().reset();
+        true
+    }
+
+    /// Judges the device's answer.
+    #[inline]
+    fn judge(&self, cmd: &mut Command<ScsiHost>) {
+        let Some(head) = cmd.data().footer_part::<ResponseHead>(0) else {
+            cmd.set_result(HostByte::ERROR, 0);
+            return;
+        };
+        let verdict = wire::judge(self.order, &head);
+
+        cmd.set_result(verdict.host, verdict.status);
+        if verdict.residual != 0 {
+            cmd.set_residual(verdict.residual);
+        }
+        if verdict.sense_len != 0 {
+            cmd.take_sense(wire::SENSE_OFFSET, verdict.sense_len);
+        }
+        if verdict.unknown {
+            self.warn_unknown(head.response);
+        }
+    }
+
+    #[cold]
+    fn warn_unknown(&self, response: u8) {
+        if let Some(n) = count(&self.unknown) {
+            dev_warn!(
+                self.dev,
+                "unknown response {:#x}; I/O error ({} times)\n",
+                response,
+                n
+            );
+        }
+    }
+}
+
+/// Gives a command to the device.
+pub(crate) fn queue_command(
+    hba: &Hba,
+    mut cmd: Command<ScsiHost>,
+    is_last: bool,
+) -> Result<(), Refused<ScsiHost>> {
+    let Some(queue) = hba.requests.get(cmd.queue()) else {
+        return Err(cmd.refuse());
+    };
+    if hba.held.load(Relaxed) {
+        return Err(cmd.refuse());
+    }
+    if !queue.handler().prepare(&mut cmd) {
+        end(cmd, HostByte::BAD_TARGET);
+        return Ok(());
+    }
+
+    let mut guard = queue.lock();
+    match guard.ring.add(cmd, Content::Data) {
+        Ok(()) => {
+            if is_last {
+                Queue::kick(guard);
+            }
+            Ok(())
+        }
+        Err((cmd, e)) => {
+            // Those before it may wait for the kick.
+            Queue::kick(guard);
+            hba.not_added(cmd, e)
+        }
+    }
+}
+
+/// Ends a command that the device never saw.
+#[cold]
+pub(crate) fn end(mut cmd: Command<ScsiHost>, host: HostByte) {
+    cmd.set_result(host, 0);
+    cmd.done();
+}
+
+/// Takes what the device has used, whether or not it interrupted; returns how much.
+pub(crate) fn drain(queue: &Queue<RequestQueue>) -> usize {
+    let mut list = CommandList::default();
+    let mut guard = queue.lock();
+
+    while let Some((cmd, _)) = guard.ring.pop() {
+        list.push(cmd);
+    }
+    drop(guard);
+    list.done(|cmd| queue.handler().judge(cmd))
+}
+
+impl Handler for RequestQueue {
+    type Token = Command<ScsiHost>;
+    type State = ();
+
+    fn used(queue: ArcBorrow<'_, Queue<Self>>) {
+        let mut list = CommandList::default();
+        let mut guard = queue.lock();
+
+        loop {
+            guard.ring.disable_callback();
+            while let Some((cmd, _)) = guard.ring.pop() {
+                list.push(cmd);
+            }
+            if guard.ring.enable_callback() {
+                break;
+            }
+        }
+        drop(guard);
+        list.done(|cmd| queue.handler().judge(cmd));
+    }
+
+    fn cancelled(_queue: &Queue<Self>, cmd: Command<ScsiHost>) {
+        // If the device is still there, the mid-layer tries again.
+        end(cmd, HostByte::RESET);
+    }
+}

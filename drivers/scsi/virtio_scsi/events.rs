@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Events: logical units come, go and change.
+//!
+//! The device writes events into buffers of ours. The interrupt only takes them; a work item gives
+//! each back before it does what the event says, which may sleep for long. What the device could
+//! not tell meanwhile it tells as "events missed": then everything is looked at.
+
+use crate::{
+    host::count,
+    wire::{
+        Address,
+        Event,
+        Happening,
+        Order,
+        EVENT_SIZE, //
+    },
+    WORKQUEUE,
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        aref::ARef,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        ArcBorrow,
+        SetOnce, //
+    },
+};
+use storage::{
+    scsi::{
+        device::Presence,
+        HostRef, //
+    },
+    virtio::{
+        self,
+        buffer::WritableBuffer,
+        queue::{
+            Handler,
+            Queue, //
+        },
+        sg::Content,
+    },
+};
+
+/// How many buffers the device has for events, as in the C driver.
+const EVENTS: usize = 8;
+
+/// The event queue.
+pub(crate) struct EventQueue {
+    dev: ARef<virtio::Device>,
+    order: Order,
+    /// Whose events they are; set before the device is ready.
+    host: SetOnce<HostRef>,
+    /// The host is being removed.
+    stopped: Atomic<bool>,
+    /// The device was reset: nobody knows what happened meanwhile.
+    sweep: Atomic<bool>,
+    unknown: Atomic<u32>,
+}
+
+/// What the queue's lock protects beside the ring: buffers that came back, in their order, and
+/// those that wait to be given to the device.
+#[derive(Default)]
+pub(crate) struct Buffers {
+    arrived: KVec<WritableBuffer>,
+    idle: KVec<WritableBuffer>,
+}
+
+impl Buffers {
+    /// Allocates the buffers.
+    pub(crate) fn new() -> Result<Self> {
+        let mut idle = KVec::with_capacity(EVENTS, GFP_KERNEL)?;
+
+        for _ in 0..EVENTS {
+            idle.push(WritableBuffer::new(EVENT_SIZE)?, GFP_KERNEL)?;
+        }
+        Ok(Self {
+            arrived: KVec::with_capacity(EVENTS, GFP_KERNEL)?,
+            idle,
+        })
+    }
+}
+
+impl EventQueue {
+    pub(crate) fn new(dev: ARef<virtio::Device>, order: Order) -> Self {
+        Self {
+            dev,
+            order,
+            host: SetOnce::new(),
+            stopped: Atomic::new(false),
+            sweep: Atomic::new(false),
+            unknown: Atomic::new(0),
+        }
+    }
+
+    /// Says whose events they are.
+    pub(crate) fn set_host(&self, host: HostRef) {
+        self.host.populate(host);
+    }
+
+    /// Events that come from now on are not handled.
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Relaxed);
+    }
+
+    fn handle(&self, host: &HostRef, event: Event) {
+        if event.missed {
+            self.look_at_all(host);
+        }
+        match event.what {
+            Happening::Nothing => {}
+            Happening::Added(Address { target, lun: 0 }) => host.scan_target(target.into()),
+            Happening::Added(Address { target, lun }) => {
+                // A unit that is not there, after all, is none of our business.
+                let _ = host.add_device(target.into(), lun.into());
+            }
+            Happening::Removed(address) => match self.device(host, address) {
+                Some(dev) => dev.remove(),
+                None => self.not_found(host, address),
+            },
+            Happening::Reset(_) => {}
+            // Parameters, mode parameters, or the capacity changed.
+            Happening::Changed(address, 0x2a, 0x00 | 0x01 | 0x09) => {
+                match self.device(host, address) {
+                    Some(dev) => dev.rescan(),
+                    None => self.not_found(host, address),
+                }
+            }
+            // The target's list of logical units changed.
+            Happening::Changed(address, 0x3f, 0x0e) => host.scan_target(address.target.into()),
+            Happening::Changed(..) => {}
+            Happening::Unknown(kind, reason) => {
+                if let Some(n) = count(&self.unknown) {
+                    dev_warn!(
+                        self.dev,
+                        "unknown event {:#x}, reason {:#x} ({} times)\n",
+                        kind,
+                        reason,
+                        n
+                    );
+                }
+            }
+        }
+    }
+
+    fn device(&self, host: &HostRef, address: Address) -> Option<storage::scsi::device::Held> {
+        host.device(address.target.into(), address.lun.into())
+    }
+
+    fn not_found(&self, host: &HostRef, address: Address) {
+        dev_info!(
+            self.dev,
+            "event of SCSI device {}:0:{}:{}, which is not known\n",
+            host.number(),
+            address.target,
+            address.lun
+        );
+    }
+
+    /// Removes the logical units that are gone, and looks for new ones.
+    fn look_at_all(&self, host: &HostRef) {
+        let mut devices = host.devices();
+
+        while let Some(dev) = devices.advance() {
+            if self.stopped.load(Relaxed) {
+                return;
+            }
+            if matches!(dev.probe(), Ok(Presence::Gone)) {
+                dev.remove();
+            }
+        }
+        drop(devices);
+        host.scan();
+    }
+}
+
+/// Gives all idle buffers to the device. Process context.
+pub(crate) fn refill(queue: &Queue<EventQueue>) {
+    let mut guard = queue.lock();
+
+    while let Some(buffer) = guard.state.idle.pop() {
+        if let Err((buffer, _)) = guard.ring.add(buffer, Content::None) {
+            let _ = guard.state.idle.push_within_capacity(buffer);
+            break;
+        }
+    }
+    Queue::kick(guard);
+}
+
+/// Has everything looked at soon, since events may have been lost.
+pub(crate) fn sweep(queue: ArcBorrow<'_, Queue<EventQueue>>) {
+    queue.handler().sweep.store(true, Relaxed);
+    Queue::defer(queue, &WORKQUEUE);
+}
+
+impl Handler for EventQueue {
+    type Token = WritableBuffer;
+    type State = Buffers;
+
+    fn used(queue: ArcBorrow<'_, Queue<Self>>) {
+        let mut guard = queue.lock();
+
+        loop {
+            guard.ring.disable_callback();
+            while let Some((buffer, _)) = guard.ring.pop() {
+                // There is room for all that were made.
+                let _ = guard.state.arrived.push_within_capacity(buffer);
+            }
+            if guard.ring.enable_callback() {
+                break;
+            }
+        }
+        drop(guard);
+        Queue::defer(queue, &WORKQUEUE);
+    }
+
+    fn deferred(queue: &Queue<Self>) {
+        let this = queue.handler();
+        let Some(host) = this.host.as_ref() else {
+            return;
+        };
+
+        loop {
+            if this.stopped.load(Relaxed) {
+                return;
+            }
+            if this.sweep.xchg(false, Relaxed) {
+                this.look_at_all(host);
+            }
+            // In an own statement: the lock is released at its end.
+            let arrived = queue.lock().state.arrived.remove(0);
+            let Ok(mut buffer) = arrived else { break };
+            let event = Event::parse(this.order, buffer.all());
+
+            buffer.clear();
+            let _ = queue.lock().state.idle.push_within_capacity(buffer);
+            refill(queue);
+            this.handle(host, event);
+        }
+    }
+
+    fn cancelled(queue: &Queue<Self>, mut buffer: WritableBuffer) {
+        buffer.clear();
+        let _ = queue.lock().state.idle.push_within_capacity(buffer);
+    }
+}

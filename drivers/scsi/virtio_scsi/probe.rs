@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Probe: from a virtio device to a SCSI host.
+
+use crate::{
+    commands::RequestQueue,
+    events::{
+        self,
+        EventQueue, //
+    },
+    host::{
+        BoundHost,
+        Hba,
+        ScsiHost, //
+    },
+    limits::{
+        Config,
+        Queues, //
+    },
+    params,
+    tmf::{
+        self,
+        ControlQueue, //
+    },
+    wire::{
+        Order,
+        CDB_SIZE,
+        SENSE_SIZE, //
+    },
+};
+use core::mem::offset_of;
+use kernel::{
+    device::Bound,
+    prelude::*,
+    str::CString,
+    sync::Arc, //
+};
+use storage::{
+    bindings::{
+        self,
+        virtio_scsi_config, //
+    },
+    cpu_map::num_possible_queues,
+    scsi::{
+        Host,
+        Limits, //
+    },
+    virtio::{
+        queue::Queue,
+        queues::Builder,
+        Device, //
+    },
+};
+
+/// The control queue and the event queue come first.
+pub(crate) const FIRST_REQUEST_QUEUE: u32 = 2;
+
+/// Makes the host of a device and shows it to the system.
+pub(crate) fn probe<'a>(dev: &'a Device<Bound>) -> impl PinInit<BoundHost, Error> + 'a {
+    pin_init::pin_init_scope(move || {
+        let (host, hba) = make(dev)?;
+        Ok(BoundHost::new(host, hba))
+    })
+}
+
+fn make(dev: &Device<Bound>) -> Result<(Host<ScsiHost>, Arc<Hba>)> {
+    if !dev.has_config() {
+        dev_err!(dev, "the transport gives no access to the configuration\n");
+        return Err(EINVAL);
+    }
+
+    let queues = count_queues(dev)?;
+    let hba = find_queues(dev, queues)?;
+    configure(dev)?;
+    let limits = read_limits(dev, &hba)?;
+
+    let mut host = Host::new(&limits, hba.clone())?;
+    hba.events.handler().set_host(host.host_ref().clone());
+    host.add(dev.as_ref())?;
+    dev.ready();
+    events::refill(&hba.events);
+    host.host_ref().scan_in_background()?;
+    Ok((host, hba))
+}
+
+/// How many request queues to use.
+fn count_queues(dev: &Device<Bound>) -> Result<Queues> {
+    let offered: u32 = dev.read_config(offset_of!(virtio_scsi_config, num_queues))?;
+    let queues = Queues::new(
+        num_possible_queues(offered.max(1)),
+        params::POLL_QUEUES.get(),
+    );
+
+    dev_info!(
+        dev,
+        "{}/0/{} default/read/poll queues\n",
+        queues.interrupting,
+        queues.polled
+    );
+    Ok(queues)
+}
+
+/// Makes the queues and finds their virtqueues.
+fn find_queues(dev: &Device<Bound>, queues: Queues) -> Result<Arc<Hba>> {
+    let order = Order {
+        little_endian: dev.is_little_endian(),
+    };
+    let protection = dev.has_feature(bindings::VIRTIO_SCSI_F_T10_PI);
+    let control = Arc::pin_init(
+        Queue::new(Ok(ControlQueue { order }), tmf::Idle::new()?),
+        GFP_KERNEL,
+    )?;
+    let events = Arc::pin_init(
+        Queue::new(
+            Ok(EventQueue::new(dev.into(), order)),
+            events::Buffers::new()?,
+        ),
+        GFP_KERNEL,
+    )?;
+    let mut requests = KVec::new();
+    let mut wanted = Builder::new();
+
+    wanted.leave_first(FIRST_REQUEST_QUEUE);
+    wanted.add(CString::try_from_fmt(fmt!("control"))?, control.clone())?;
+    wanted.add(CString::try_from_fmt(fmt!("event"))?, events.clone())?;
+    for i in 0..queues.all() {
+        let handler = RequestQueue::new(dev.into(), order, protection);
+        let queue = Arc::pin_init(Queue::new(Ok(handler), ()), GFP_KERNEL)?;
+
+        if i < queues.interrupting {
+            wanted.add(CString::try_from_fmt(fmt!("request"))?, queue.clone())?;
+        } else {
+            wanted.add_polled(CString::try_from_fmt(fmt!("request_poll"))?, queue.clone())?;
+        }
+        requests.push(queue, GFP_KERNEL)?;
+    }
+    dev.find_queues(wanted)?;
+    Ok(Arc::new(
+        Hba::new(dev.binding(), control, events, requests, queues),
+        GFP_KERNEL,
+    )?)
+}
+
+/// Tells the device the sizes of the driver's fields; to be done after each reset.
+pub(crate) fn configure(dev: &Device<Bound>) -> Result {
+    const CDB_AT: usize = offset_of!(virtio_scsi_config, cdb_size);
+    const SENSE_AT: usize = offset_of!(virtio_scsi_config, sense_size);
+
+    dev.write_config(CDB_AT, CDB_SIZE as u32)?;
+    dev.write_config(SENSE_AT, SENSE_SIZE as u32)?;
+    for (name, at, wanted) in [
+        ("cdb_size", CDB_AT, CDB_SIZE),
+        ("sense_size", SENSE_AT, SENSE_SIZE),
+    ] {
+        let found: u32 = dev.read_config(at)?;
+
+        if found as usize != wanted {
+            dev_err!(
+                dev,
+                "configuration refused: {} stays {}, though the driver wrote {}\n",
+                name,
+                found,
+                wanted
+            );
+            return Err(EINVAL);
+        }
+    }
+    Ok(())
+}
+
+/// Reads what the device says about itself, and checks it.
+fn read_limits(dev: &Device<Bound>, hba: &Hba) -> Result<Limits> {
+    let config = Config {
+        seg_max: dev.read_config(offset_of!(virtio_scsi_config, seg_max))?,
+        max_sectors: dev.read_config(offset_of!(virtio_scsi_config, max_sectors))?,
+        cmd_per_lun: dev.read_config(offset_of!(virtio_scsi_config, cmd_per_lun))?,
+        max_target: dev.read_config(offset_of!(virtio_scsi_config, max_target))?,
+        max_lun: dev.read_config(offset_of!(virtio_scsi_config, max_lun))?,
+        queues: hba.queues,
+        ring_size: hba
+            .requests
+            .iter()
+            .map(|queue| queue.lock().ring.size())
+            .min()
+            .unwrap_or(0),
+        protection: dev.has_feature(bindings::VIRTIO_SCSI_F_T10_PI),
+    };
+
+    config.limits().map_err(|refusal| {
+        dev_err!(dev, "{}\n", refusal);
+        EINVAL
+    })
+}
