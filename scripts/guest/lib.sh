@@ -27,11 +27,13 @@ expect_log()
 	host expect "$*"
 }
 
-# load_driver [PARAM=VALUE...] loads virtio_blk: ours, or the stock one if DRIVER=c.
+# load_driver [PARAM=VALUE...] loads $VSR_MODULE: ours, or the stock one if DRIVER=c.
 load_driver()
 {
+	# What insmod does not load by itself, and the drivers of the devices behind the host.
+	[[ $VSR_MODULE != virtio_scsi ]] || modprobe -a scsi_mod sd_mod sr_mod sg
 	if [[ $DRIVER == c ]]; then
-		modprobe virtio_blk "$@"
+		modprobe "$VSR_MODULE" "$@"
 	else
 		insmod "$VSR_KO" "$@"
 	fi
@@ -39,7 +41,7 @@ load_driver()
 
 unload_driver()
 {
-	rmmod virtio_blk
+	rmmod "$VSR_MODULE"
 }
 
 # wait_for SECONDS COMMAND... until the command succeeds.

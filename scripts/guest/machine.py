@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import accel, initrd, logcheck
-from .modules import Driver, build_id, module_tree, our_module
+from .modules import OUR_MODULES, Driver, build_id, module_tree, our_module
 from .paths import HERE, LOGS, SRC
 from .qmp import Qmp, QmpError
 
@@ -56,7 +56,7 @@ class Guest:
 
     `qemu` holds further QEMU arguments, `cmdline` further kernel arguments, `env` what
     the script finds in its environment, `handlers` the host's side of `host NAME ARGS`.
-    With `installed`, our module lies under updates/ for modprobe; with `udev`, the guest
+    `module` is the one that `load_driver` loads. With `installed`, our modules lie under updates/ for modprobe; with `udev`, the guest
     coldplugs its devices as a distribution does. `interactive` gives the terminal to a shell.
     """
 
@@ -71,6 +71,7 @@ class Guest:
         qemu: list[str] | None = None,
         cmdline: list[str] | None = None,
         driver: Driver | None = None,
+        module: str = "virtio_blk",
         env: dict[str, str] | None = None,
         handlers: dict[str, Handler] | None = None,
         installed: bool = False,
@@ -88,10 +89,11 @@ class Guest:
         self.memory = memory
         self.qemu = qemu or []
         self.driver = driver or Driver.from_env()
+        self.module = module
         self.cmdline = list(cmdline or [])
         if not udev:
             # Whatever asks for a driver by alias must not bring the C one first.
-            self.cmdline.append("modprobe.blacklist=virtio_blk")
+            self.cmdline.append("modprobe.blacklist=" + ",".join(OUR_MODULES))
         self.env = dict(env or {})
         self.handlers: dict[str, Handler] = {
             "qmp": _handle_qmp,
@@ -137,13 +139,15 @@ class Guest:
             "VSR_GUEST_LIB": str(HERE / "lib.sh"),
             "VSR_LOGLEVEL": str(self.loglevel),
             "VSR_CPUS": str(self.cpus),
+            "VSR_MODULE": self.module,
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         if self.driver is Driver.RS:
             # A copy: a build meanwhile must not change what this guest tests.
-            shutil.copy(our_module(), self.log)
-            env["VSR_KO"] = f"/run/vsr/{our_module().name}"
-            env["VSR_BUILD_ID"] = build_id(self.log / our_module().name)
+            module = our_module(self.module)
+            shutil.copy(module, self.log)
+            env["VSR_KO"] = f"/run/vsr/{module.name}"
+            env["VSR_BUILD_ID"] = build_id(self.log / module.name)
             if self.installed:
                 env["VSR_MODULE_TREE"] = str(module_tree())
         if self.udev:

@@ -13,6 +13,9 @@ from pathlib import Path
 from .paths import BUILD, CACHE, stock_kernel
 
 
+OUR_MODULES = ("virtio_blk", "virtio_scsi")
+
+
 class Driver(enum.Enum):
     """Ours (`rs`) or the kernel's own (`c`)."""
 
@@ -49,9 +52,10 @@ def build_id(module: Path) -> str:
 def module_tree() -> Path:
     """The stock modules with ours under updates/, where modprobe and udev prefer it."""
     release, _ = stock_kernel()
-    module = our_module()
+    modules = [our_module(name) for name in OUR_MODULES]
     stock = Path("/usr/lib/modules") / release
-    key = hashlib.sha256(f"{release} {build_id(module)}".encode()).hexdigest()[:12]
+    ids = " ".join(build_id(module) for module in modules)
+    key = hashlib.sha256(f"{release} {ids}".encode()).hexdigest()[:12]
     base = CACHE / "guest"
     base.mkdir(parents=True, exist_ok=True)
     with open(base / "modules.lock", "w", encoding="ascii") as lock:
@@ -67,7 +71,8 @@ def module_tree() -> Path:
             for entry in ("modules.order", "modules.builtin", "modules.builtin.modinfo"):
                 shutil.copy(stock / entry, tree)
             (tree / "kernel").symlink_to(stock / "kernel")
-            shutil.copy(module, tree / "updates")
+            for module in modules:
+                shutil.copy(module, tree / "updates")
             subprocess.run(["depmod", "-b", work, release], check=True)
             # In a guest the tree is mounted over the stock one, which a link would then miss.
             (tree / "kernel").unlink()

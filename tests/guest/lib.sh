@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
-# Functions for scenarios. $MODE is request, bio, or c (the kernel's own driver, as oracle).
+# Functions for scenarios. $MODE is request or bio (virtio_blk), scsi (virtio_scsi), or c (the kernel's own driver, as
+# oracle).
 # shellcheck source=scripts/guest/lib.sh
 . "$VSR_GUEST_LIB"
 
@@ -13,7 +14,7 @@ fail()
 skip()
 {
 	echo "$*"
-	[[ ! -d /sys/module/virtio_blk ]] || unload
+	[[ ! -d /sys/module/$VSR_MODULE ]] || unload
 	exit 4
 }
 
@@ -38,20 +39,24 @@ load()
 	c) DRIVER=c load_driver "$@" ;;
 	request) load_driver use_bio=0 "$@" ;;
 	bio) load_driver use_bio=1 "$@" ;;
+	scsi) load_driver "$@" ;;
 	*) fail "no such mode: $MODE" ;;
 	esac
-	# The bus probes when the module registers, disk after disk; all are there now.
+	# The bus probes when the module registers, disk after disk, and the load waits for what goes on in the background:
+	# all are there now.
 	prove_driver
 }
 
 prove_driver()
 {
-	local disk running
+	local disk running ours
 	if [[ $MODE == c ]]; then
-		[[ ! -e /sys/module/virtio_blk/parameters/use_bio ]] || fail "ours is loaded, not the C driver"
+		for ours in virtio_blk/parameters/use_bio virtio_scsi/parameters/virtscsi_timeouts; do
+			[[ ! -e /sys/module/$ours ]] || fail "ours is loaded, not the C driver"
+		done
 		return
 	fi
-	running=$(od -An -tx1 -v -j16 /sys/module/virtio_blk/notes/.note.gnu.build-id | tr -d ' \n')
+	running=$(od -An -tx1 -v -j16 "/sys/module/$VSR_MODULE/notes/.note.gnu.build-id" | tr -d ' \n')
 	same "build ID of the loaded module" "$running" "$VSR_BUILD_ID"
 	for disk in /sys/block/vd*; do
 		[[ -e $disk ]] || continue
@@ -61,22 +66,33 @@ prove_driver()
 
 unload()
 {
-	wait_for 20 rmmod virtio_blk || fail "rmmod: $(rmmod virtio_blk 2>&1)"
-	fails test -e /sys/module/virtio_blk
+	wait_for 20 rmmod "$VSR_MODULE" || fail "rmmod: $(rmmod "$VSR_MODULE" 2>&1)"
+	fails test -e "/sys/module/$VSR_MODULE"
 }
 
 # disk SERIAL prints the name (vda, ...) of the disk with that serial number.
 disk()
 {
 	local dir
-	for dir in /sys/block/vd*; do
-		if [[ $(<"$dir/serial") == "$1" ]]; then
+	for dir in /sys/block/vd* /sys/block/sd* /sys/block/sr*; do
+		[[ -e $dir ]] || continue
+		if [[ $(serial "$dir") == "$1" ]]; then
 			echo "${dir##*/}"
 			return
 		fi
 	done
 	echo "no disk with serial '$1'" >&2
 	return 1
+}
+
+# serial /sys/block/DISK
+serial()
+{
+	if [[ -e $1/serial ]]; then
+		cat "$1/serial"
+	else
+		tail -c +5 "$1/device/vpd_pg80" 2>/dev/null
+	fi
 }
 
 # virtio_device DISK prints its name on the virtio bus.
