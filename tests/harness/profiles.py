@@ -3,6 +3,7 @@
 
 import dataclasses
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -83,13 +84,7 @@ class Machine:
         self.device(name, name, options)
 
     def faulty(self, name: str, iotype: str, errno: int, sector: int | None = 2048) -> None:
-        path = self.file(name, 64 << 20)
-        self.blockdev(f"driver=file,filename={path},node-name={name}-file")
-        where = "" if sector is None else f",inject-error.0.sector={sector}"
-        self.blockdev(
-            f"driver=blkdebug,image={name}-file,node-name={name},inject-error.0.event=none,"
-            f"inject-error.0.iotype={iotype},inject-error.0.errno={errno},inject-error.0.once=off{where}"
-        )
+        self.faulty_node(name, iotype, errno, sector)
         self.device(name, name, "rerror=report,werror=report")
 
     def slow(self, name: str, iops: int, options: str = "") -> None:
@@ -103,10 +98,51 @@ class Machine:
     def allocated(self, guest: Guest, args: list[str]) -> str:
         """host allocated NAME: how many KiB the disk's file takes on the host."""
         # What QEMU has not written yet is not counted yet.
-        path = self.folder / f"{args[0]}.img"
+        path = next(self.folder.glob(f"{args[0]}.*"))
         with open(path, "rb") as file:
             os.fsync(file.fileno())
         return str(path.stat().st_blocks // 2)
+
+    def faulty_node(self, name: str, iotype: str, errno: int, sector: int | None = 2048) -> None:
+        path = self.file(name, 64 << 20)
+        self.blockdev(f"driver=file,filename={path},node-name={name}-file")
+        where = "" if sector is None else f",inject-error.0.sector={sector}"
+        self.blockdev(
+            f"driver=blkdebug,image={name}-file,node-name={name},inject-error.0.event=none,"
+            f"inject-error.0.iotype={iotype},inject-error.0.errno={errno},inject-error.0.once=off{where}"
+        )
+
+    def disk_file(self, name: str, size: int) -> None:
+        """A qcow2 image as a node, which shrinks when the guest discards."""
+        path = self.folder / f"{name}.qcow2"
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", path, str(size)], check=True)
+        self.blockdev(f"driver=file,filename={path},node-name={name}-file,discard=unmap")
+        self.blockdev(f"driver=qcow2,file={name}-file,node-name={name},discard=unmap")
+
+    def hba(self, name: str = "hba", options: str = "") -> None:
+        """A SCSI host; the logical units that follow are behind it."""
+        self._hba = name
+        self.qemu += [
+            "-device",
+            f"virtio-scsi-pci,id={name}" + (f",{options}" if options else ""),
+        ]
+
+    def unit(self, name: str, target: int, lun: int = 0, options: str = "", *, node: str = "",
+             kind: str = "scsi-hd") -> None:  # fmt: skip
+        """A logical unit on a node that is there already; `node` if it has another name."""
+        self.qemu += [
+            "-device",
+            f"{kind},bus={self._hba}.0,scsi-id={target},lun={lun},drive={node or name},id={name},serial={name}"
+            + (f",{options}" if options else ""),
+        ]
+
+    def lun(self, name: str, target: int, lun: int = 0, options: str = "", *, size: int = 64 << 20,
+            content: bytes = b"", kind: str = "scsi-hd") -> None:  # fmt: skip
+        """A logical unit on a sparse file."""
+        path = self.file(name, size, content)
+        readonly = "on" if kind == "scsi-cd" else "off"
+        self.blockdev(f"driver=file,filename={path},node-name={name},discard=unmap,read-only={readonly}")
+        self.unit(name, target, lun, options, kind=kind)
 
     def flushlog(self, guest: Guest, args: list[str]) -> str:
         """host flushlog mark|read NAME: forget, or tell, what reached the disk since the last time."""
@@ -131,6 +167,7 @@ class Profile:
     scenarios: tuple[str, ...]
     build: Callable[[Machine], None]
     modes: tuple[str, ...] = MODES
+    module: str = "virtio_blk"
     cpus: int = 2
     memory: str = "512M"
     deadline: float = 2400
@@ -290,4 +327,4 @@ PROFILES = [
 ]  # fmt: skip
 
 # Scenarios in which the C driver answers first, for ours to be compared with.
-ORACLE_FIRST = {"identity"}
+ORACLE_FIRST = {"identity", "scsi-identity"}

@@ -13,6 +13,7 @@ from pathlib import Path
 from guest import Driver, Guest, logcheck
 from guest.paths import CACHE
 
+from . import scsi
 from .profiles import ORACLE, ORACLE_FIRST, Machine, Profile, plug, unplug
 
 _KTAP = re.compile(r"(ok|not ok) (\S+)(?: # (SKIP )?(.*?))?? # time=([\d.]+)$")
@@ -46,7 +47,7 @@ def report(outcome: Outcome) -> None:
 def cases_of(profile: Profile, driver: Driver) -> list[str]:
     if driver is Driver.C:
         modes: tuple[str, ...] = ORACLE
-        if profile.modes != ("request", "bio") and "request" not in profile.modes:
+        if profile.modes == ("bio",):
             return []
     else:
         modes = profile.modes
@@ -116,6 +117,7 @@ def _boot(profile: Profile, driver: Driver, cases: list[str], boot: int) -> list
         memory=profile.memory,
         qemu=machine.qemu,
         driver=driver,
+        module=profile.module,
         env={"VSR_CASES": " ".join(cases)},
         handlers={
             "flushlog": machine.flushlog,
@@ -123,6 +125,7 @@ def _boot(profile: Profile, driver: Driver, cases: list[str], boot: int) -> list
             "allocated": machine.allocated,
             "plug": plug,
             "unplug": unplug,
+            **scsi.HANDLERS,
         },
         deadline=profile.deadline,
         on_line=on_line,

@@ -15,12 +15,18 @@ mod wire;
 #[path = "../../drivers/block/virtio_blk/zones.rs"]
 mod zones;
 
+mod scsi;
+
 #[cfg(test)]
 mod flush_test;
 #[cfg(test)]
 mod limits_test;
 #[cfg(test)]
 mod names_test;
+#[cfg(test)]
+mod scsi_limits_test;
+#[cfg(test)]
+mod scsi_wire_test;
 #[cfg(test)]
 mod wire_test;
 #[cfg(test)]

@@ -4,6 +4,10 @@
 
 pub use core::fmt;
 
+pub mod page {
+    pub const PAGE_SIZE: usize = 4096;
+}
+
 pub mod sync {
     pub mod atomic {
         use core::sync::atomic::{AtomicU64, Ordering::SeqCst};

@@ -61,6 +61,67 @@ pub mod bindings {
         pub nr_zones: u64,
         pub reserved: [u8; 56],
     }
+
+    pub const VIRTIO_SCSI_S_SIMPLE: u32 = 0;
+
+    pub const VIRTIO_SCSI_S_OK: u32 = 0;
+    pub const VIRTIO_SCSI_S_OVERRUN: u32 = 1;
+    pub const VIRTIO_SCSI_S_ABORTED: u32 = 2;
+    pub const VIRTIO_SCSI_S_BAD_TARGET: u32 = 3;
+    pub const VIRTIO_SCSI_S_RESET: u32 = 4;
+    pub const VIRTIO_SCSI_S_BUSY: u32 = 5;
+    pub const VIRTIO_SCSI_S_TRANSPORT_FAILURE: u32 = 6;
+    pub const VIRTIO_SCSI_S_TARGET_FAILURE: u32 = 7;
+    pub const VIRTIO_SCSI_S_NEXUS_FAILURE: u32 = 8;
+    pub const VIRTIO_SCSI_S_FAILURE: u32 = 9;
+    pub const VIRTIO_SCSI_S_FUNCTION_SUCCEEDED: u32 = 10;
+
+    pub const VIRTIO_SCSI_T_TMF: u32 = 0;
+    pub const VIRTIO_SCSI_T_TMF_ABORT_TASK: u32 = 0;
+    pub const VIRTIO_SCSI_T_TMF_I_T_NEXUS_RESET: u32 = 4;
+    pub const VIRTIO_SCSI_T_TMF_LOGICAL_UNIT_RESET: u32 = 5;
+
+    pub const VIRTIO_SCSI_T_EVENTS_MISSED: u32 = 0x8000_0000;
+    pub const VIRTIO_SCSI_T_NO_EVENT: u32 = 0;
+    pub const VIRTIO_SCSI_T_TRANSPORT_RESET: u32 = 1;
+    pub const VIRTIO_SCSI_T_PARAM_CHANGE: u32 = 3;
+
+    pub const VIRTIO_SCSI_EVT_RESET_HARD: u32 = 0;
+    pub const VIRTIO_SCSI_EVT_RESET_RESCAN: u32 = 1;
+    pub const VIRTIO_SCSI_EVT_RESET_REMOVED: u32 = 2;
+}
+
+pub mod scsi {
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub struct HostByte(pub &'static str);
+
+    impl HostByte {
+        pub const OK: Self = Self("OK");
+        pub const BUS_BUSY: Self = Self("BUS_BUSY");
+        pub const BAD_TARGET: Self = Self("BAD_TARGET");
+        pub const ABORT: Self = Self("ABORT");
+        pub const ERROR: Self = Self("ERROR");
+        pub const RESET: Self = Self("RESET");
+        pub const TRANSPORT_DISRUPTED: Self = Self("TRANSPORT_DISRUPTED");
+    }
+
+    pub mod status {
+        pub const RESERVATION_CONFLICT: u8 = 0x18;
+    }
+
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Limits {
+        pub nr_hw_queues: u32,
+        pub can_queue: u16,
+        pub cmd_per_lun: u16,
+        pub sg_tablesize: u16,
+        pub max_sectors: u32,
+        pub max_id: u32,
+        pub max_lun: u64,
+        pub max_cmd_len: u16,
+        pub polled: bool,
+        pub protection: bool,
+    }
 }
 
 pub mod block {
@@ -153,5 +214,12 @@ pub mod virtio {
 macro_rules! device_readable {
     ($(#[$attr:meta])* $vis:vis struct $name:ident { $($fields:tt)* }) => {
         $(#[$attr])* #[repr(C)] $vis struct $name { $($fields)* }
+    };
+}
+
+#[macro_export]
+macro_rules! device_writable {
+    ($(#[$attr:meta])* $vis:vis struct $name:ident { $($fields:tt)* }) => {
+        $(#[$attr])* #[derive(Clone, Copy)] #[repr(C)] $vis struct $name { $($fields)* }
     };
 }

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+# insmod, I/O, rmmod: 50 times; nothing is left over.
+# driver: manual
+# limit: 900
+free_kb()
+{
+	sync
+	echo 3 >/proc/sys/vm/drop_caches
+	awk '/^MemFree/ { print $2 }' /proc/meminfo
+}
+round()
+{
+	load
+	dd if=/dev/zero of="/dev/$(disk data)" bs=64k count=4 oflag=direct status=none
+	unload
+}
+for _ in $(seq 5); do
+	round
+done
+before=$(free_kb)
+for _ in $(seq 45); do
+	round
+done
+lost=$((before - $(free_kb)))
+echo "memory lost in 45 rounds: $lost kB"
+((lost < 16384)) || fail "45 rounds lost $lost kB of memory"

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Machine profiles of SCSI hosts, and what their scenarios ask the host for."""
+
+from guest import Guest
+
+from .profiles import Machine, Profile
+
+SCSI = ("scsi",)
+
+def stall(guest: Guest, args: list[str]) -> None:
+    """host stall on|off NAME: the disk answers nothing more; or does again."""
+    command, name = args
+    # 0 is no limit; with a byte a second, a command takes an hour.
+    rate = 1 if command == "on" else 0
+    guest.qmp.run("qom-set", path=f"/objects/{name}-limit", property="limits", value={"bps-total": rate})
+
+
+def lun(guest: Guest, args: list[str]) -> None:
+    """host lun add NAME TARGET LUN NODE | del NAME"""
+    command, name, *where = args
+    if command == "add":
+        target, number, node = where
+        guest.qmp.run("device_add", driver="scsi-hd", bus="hba.0", id=name, serial=name, drive=node,
+                      lun=int(number), **{"scsi-id": int(target)})  # fmt: skip
+    else:
+        guest.qmp.run("device_del", id=name)
+
+
+def plug_hba(guest: Guest, args: list[str]) -> None:
+    """host plug-hba: the host comes back, without its disks."""
+    options: dict[str, str | int] = dict(item.split("=") for item in HBA_DEVICE.split(",")[1:])
+    guest.qmp.run("device_add", driver="virtio-scsi-pci", **{**options, "num_queues": 2})
+
+
+HANDLERS = {"stall": stall, "lun": lun, "plug-hba": plug_hba}
+
+
+def _scsi(machine: Machine) -> None:
+    machine.hba("hba", "num_queues=2")
+    machine.lun("data", 0, size=512 << 20)
+    machine.lun("data4k", 1, 3, "logical_block_size=4096,physical_block_size=4096", size=256 << 20)
+    machine.lun("high", 255, 300)
+    machine.lun("cd", 7, 0, kind="scsi-cd", content=b"disc" * 512, size=1 << 20)
+    machine.disk_file("qcow", 256 << 20)
+    machine.unit("thin", 8, 0, "discard_granularity=65536", node="qcow")
+    for iotype, target in (("read", 20), ("write", 21), ("flush", 22)):
+        machine.faulty_node(f"bad-{iotype}", iotype, 5, None if iotype == "flush" else 2048)
+        machine.unit(f"bad-{iotype}", target, 0, "rerror=report,werror=report")
+    machine.faulty_node("no-space", "write", 28)
+    machine.unit("no-space", 23, 0, "rerror=report,werror=report")
+
+
+def _scsi_hotplug(machine: Machine) -> None:
+    machine.qemu += ["-device", HBA_DEVICE]
+    machine._hba = "hba"
+    machine.lun("data", 0)
+    machine.lun("data4k", 1, 3, "logical_block_size=4096,physical_block_size=4096")
+    machine.lun("resize", 2)
+    for name in ("plug0", "plug1", "plug2"):
+        path = machine.file(name, 16 << 20)
+        machine.blockdev(f"driver=file,filename={path},node-name={name}")
+
+
+HBA_DEVICE = "virtio-scsi-pci,id=hba,num_queues=2,addr=0x10"
+
+
+def _scsi_stall(machine: Machine) -> None:
+    machine.hba("hba", "num_queues=2")
+    machine.lun("data", 0)
+    machine.qemu += ["-object", "throttle-group,id=stall-limit"]
+    path = machine.file("stall", 64 << 20)
+    machine.blockdev(f"driver=file,filename={path},node-name=stall-file")
+    machine.blockdev("driver=throttle,throttle-group=stall-limit,file=stall-file,node-name=stall")
+    machine.unit("stall", 1)
+    machine.blockdev("driver=null-co,size=67108864,read-zeroes=on,latency-ns=5000000000,node-name=late")
+    machine.unit("late", 2)
+    machine.blockdev("driver=null-co,size=1048576,read-zeroes=on,node-name=data-new")
+
+
+def _scsi_iothread(machine: Machine) -> None:
+    machine.qemu += ["-object", "iothread,id=io0"]
+    machine.hba("hba", "num_queues=2,iothread=io0,packed=on")
+    machine.lun("data", 0, size=512 << 20)
+    machine.lun("data4k", 1, 3, "logical_block_size=4096,physical_block_size=4096", size=256 << 20)
+
+
+def _scsi_platform(machine: Machine) -> None:
+    """A host behind an IOMMU, which PCI Express can reset."""
+    machine.qemu += ["-device", "intel-iommu"]
+    # Only what is behind a port is a PCI Express device, and has a reset of its own.
+    machine.qemu += ["-device", "pcie-root-port,id=express,slot=1,chassis=1"]
+    machine.hba("hba", "iommu_platform=on,num_queues=2,bus=express")
+    machine.lun("data", 0)
+    machine.blockdev("driver=null-co,size=1048576,read-zeroes=on,node-name=data-new")
+
+
+def _scsi_many(machine: Machine) -> None:
+    machine.hba("hba", "num_queues=2")
+    for target in range(250):
+        for lun in range(4):
+            name = f"d{target}-{lun}"
+            machine.blockdev(f"driver=null-co,size={64 << 20},read-zeroes=on,node-name={name}")
+            machine.unit(name, target, lun)
+
+
+PROFILES = [
+    Profile(
+        "scsi",
+        ("scsi-identity", "fio-direct", "fio-buffered", "mmap", "filesystems", "scsi-luns",
+         "scsi-tools", "scsi-errors", "scsi-poll"),
+        _scsi, SCSI, "virtio_scsi",
+    ),
+    Profile(
+        "scsi-hotplug", ("scsi-plug", "scsi-resize", "scsi-unplug", "scsi-reload"),
+        _scsi_hotplug, SCSI, "virtio_scsi",
+    ),
+    Profile("scsi-stall", ("scsi-stall", "scsi-abort", "scsi-stalled-unbind"), _scsi_stall, SCSI, "virtio_scsi"),
+    Profile("scsi-iothread", ("fio-direct", "filesystems"), _scsi_iothread, SCSI, "virtio_scsi"),
+    Profile(
+        "scsi-platform", ("scsi-reset",), _scsi_platform, SCSI, "virtio_scsi",
+        options={"machine": "q35", "cmdline": ["intel_iommu=on", "iommu.strict=1"]},
+    ),
+    Profile("scsi-many", ("scsi-many",), _scsi_many, SCSI, "virtio_scsi", memory="3G"),
+]  # fmt: skip
