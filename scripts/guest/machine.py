@@ -58,6 +58,7 @@ class Guest:
     the script finds in its environment, `handlers` the host's side of `host NAME ARGS`.
     `module` is the one that `load_driver` loads. With `installed`, our modules lie under updates/ for modprobe; with `udev`, the guest
     coldplugs its devices as a distribution does. `interactive` gives the terminal to a shell.
+    With `shared_memory`, other processes can map the guest's memory, as vhost-user needs it.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Guest:
         installed: bool = False,
         udev: bool = False,
         interactive: bool = False,
+        shared_memory: bool = False,
         deadline: float = 300,
         loglevel: int = 7,
         expected_log: list[str] | None = None,
@@ -104,6 +106,7 @@ class Guest:
         self.installed = installed
         self.udev = udev
         self.interactive = interactive
+        self.shared_memory = shared_memory
         self.deadline = deadline
         self.loglevel = loglevel
         self.expected_log = list(expected_log or [])
@@ -205,6 +208,11 @@ class Guest:
             command += [
                 "-chardev", "file,id=vsr-out,path=/proc/self/fd/1",
                 "-device", "virtserialport,bus=vsr-serial.0,chardev=vsr-out,name=vsr.out",
+            ]  # fmt: skip
+        if self.shared_memory:
+            command += [
+                "-object", f"memory-backend-memfd,id=vsr-memory,size={self.memory},share=on",
+                "-machine", "memory-backend=vsr-memory",
             ]  # fmt: skip
         return command + self.qemu
 

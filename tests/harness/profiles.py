@@ -9,6 +9,7 @@ from pathlib import Path
 
 from guest import Guest, Qmp
 
+from . import device
 from .writelog import WriteLog
 
 MODES = ("request", "bio")
@@ -22,6 +23,7 @@ class Machine:
         self.folder = folder
         self.qemu: list[str] = []
         self.logs: dict[str, WriteLog] = {}
+        self.devices: dict[str, device.Device] = {}
         self._slot, self._function = 8, 0
 
     def file(self, name: str, size: int, content: bytes = b"") -> Path:
@@ -34,14 +36,7 @@ class Machine:
     def blockdev(self, options: str) -> None:
         self.qemu += ["-blockdev", options]
 
-    def device(self, name: str, node: str, options: str = "", serial: str = "", bus: str = "") -> None:
-        if bus:
-            more = f",{options}" if options else ""
-            self.qemu += [
-                "-device",
-                f"virtio-blk-pci,drive={node},id={name},serial={serial or name},bus={bus}{more}",
-            ]
-            return
+    def _pci(self, device: str, options: str) -> None:
         # Eight disks share a PCI slot, as functions.
         address = f"{self._slot:x}.{self._function}"
         if self._function == 7:
@@ -50,9 +45,16 @@ class Machine:
             self._function += 1
         self.qemu += [
             "-device",
-            f"virtio-blk-pci,drive={node},id={name},serial={serial or name},addr=0x{address},multifunction=on"
-            + (f",{options}" if options else ""),
+            f"{device},addr=0x{address},multifunction=on" + (f",{options}" if options else ""),
         ]
+
+    def device(self, name: str, node: str, options: str = "", serial: str = "", bus: str = "") -> None:
+        device = f"virtio-blk-pci,drive={node},id={name},serial={serial or name}"
+        if bus:
+            more = f",{options}" if options else ""
+            self.qemu += ["-device", f"{device},bus={bus}{more}"]
+            return
+        self._pci(device, options)
 
     def disk(self, name: str, options: str = "", *, size: int = 256 << 20, content: bytes = b"",
              readonly: bool = False, serial: str = "", bus: str = "") -> None:  # fmt: skip
@@ -82,6 +84,20 @@ class Machine:
         path = self.file(name, size)
         self.blockdev(f"driver=file,filename={path},node-name={name},discard=unmap")
         self.device(name, name, options)
+
+    def vhost_user(self, name: str, options: str = "", **settings: object) -> None:
+        """A disk served by tests/device; `settings` are those of its settings.rs."""
+        served = self.devices[name] = device.Device(self.folder, name, settings)
+        self.qemu += ["-chardev", f"socket,id={name},path={served.socket},reconnect-ms=100"]
+        queues = settings.get("queues", 1)
+        self._pci(f"vhost-user-blk-pci,chardev={name},id={name},num-queues={queues}", options)
+
+    def close(self) -> None:
+        for served in self.devices.values():
+            served.stop()
+
+    def blkdev(self, guest: Guest, args: list[str]) -> str:
+        return device.blkdev(self.devices, guest, args)
 
     def faulty(self, name: str, iotype: str, errno: int, sector: int | None = 2048) -> None:
         self.faulty_node(name, iotype, errno, sector)
@@ -172,6 +188,10 @@ class Profile:
     memory: str = "512M"
     deadline: float = 2400
     options: dict[str, object] = dataclasses.field(default_factory=dict)
+    blkdev: bool = False  # its scenarios run tests/device in the guest
+
+    def env(self) -> dict[str, str]:
+        return {"VSR_BLKDEV": str(device.binary())} if self.blkdev else {}
 
 
 def _io(machine: Machine) -> None:
@@ -274,6 +294,25 @@ def _bounce(machine: Machine) -> None:
 def _shutdown(machine: Machine) -> None:
     machine.logged("down", "num-queues=2")
 
+def _device(machine: Machine) -> None:
+    path = machine.file("same-qemu", 64 << 20)
+    machine.blockdev(f"driver=file,filename={path},node-name=same-qemu,discard=unmap")
+    machine.device("same-qemu", "same-qemu", "num-queues=2")
+    machine.vhost_user(
+        "same-ours",
+        "queue-size=1024",
+        queues=2,
+        ring=1024,
+        features=["geometry", "topology", "config_wce", "discard", "write_zeroes"],
+        config={
+            "seg_max": 254,
+            "discard_sector_alignment": 1,
+            "max_discard_seg": 1,
+            "max_discard_sectors": (1 << 22) - 1,
+            "max_write_zeroes_sectors": (1 << 22) - 1,
+        },
+    )
+
 
 def _many(machine: Machine) -> None:
     for number in range(40):
@@ -313,6 +352,7 @@ PROFILES = [
     Profile("hotplug", ("resize", "unplug", "unbind", "reload", "params"), _hotplug),
     Profile("queues", ("mq", "poll", "cpu-offline"), _queues),
     Profile("rings", ("rings", "small-rings"), _rings),
+    Profile("device", ("device-same",), _device, options={"shared_memory": True}),
     Profile("many", ("many",), _many),
     Profile("swap", ("swap",), _swap, memory="256M"),
     Profile(

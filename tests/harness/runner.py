@@ -91,7 +91,16 @@ def _boot(profile: Profile, driver: Driver, cases: list[str], boot: int) -> list
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     machine = Machine(folder)
-    profile.build(machine)
+    try:
+        profile.build(machine)
+        return _run(profile, driver, cases, name, machine)
+    finally:
+        machine.close()
+
+
+def _run(
+    profile: Profile, driver: Driver, cases: list[str], name: str, machine: Machine
+) -> list[Outcome]:
     outcomes: list[Outcome] = []
 
     def on_line(line: str) -> None:
@@ -118,11 +127,12 @@ def _boot(profile: Profile, driver: Driver, cases: list[str], boot: int) -> list
         qemu=machine.qemu,
         driver=driver,
         module=profile.module,
-        env={"VSR_CASES": " ".join(cases)},
+        env={"VSR_CASES": " ".join(cases), **profile.env()},
         handlers={
             "flushlog": machine.flushlog,
             "flushes": machine.flushes,
             "allocated": machine.allocated,
+            "blkdev": machine.blkdev,
             "plug": plug,
             "unplug": unplug,
             **scsi.HANDLERS,
@@ -158,7 +168,7 @@ def _boot(profile: Profile, driver: Driver, cases: list[str], boot: int) -> list
     if any(not outcome.passed for outcome in outcomes):
         say(f"       logs: {result.log}")
     else:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(machine.folder, ignore_errors=True)
     return outcomes
 
 

@@ -1,0 +1,598 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The engine: takes requests off the rings, has them done, and answers in the order, at the time
+//! and with the faults that the test wants. It knows nothing of the two front ends.
+
+use crate::{
+    disk::{
+        Disk,
+        Request, //
+    },
+    faults::{
+        Effect,
+        FalseId,
+        FalseStatus,
+        Faults, //
+    },
+    settings::{
+        self,
+        Order,
+        Settings, //
+    },
+    wire::{
+        Header,
+        Op,
+        Status, //
+    },
+    zones,
+};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{
+        Read,
+        Write, //
+    },
+    sync::{
+        atomic::Ordering,
+        Arc,
+        Condvar,
+        Mutex,
+        MutexGuard, //
+    },
+    time::{
+        Duration,
+        Instant, //
+    },
+};
+use vhost_user_backend::{
+    VringMutex,
+    VringT, //
+};
+use virtio_queue::{
+    DescriptorChain,
+    QueueOwnedT,
+    QueueT, //
+};
+use vm_memory::{
+    Address,
+    Bytes,
+    GuestAddress,
+    GuestAddressSpace,
+    GuestMemoryAtomic,
+    GuestMemoryLoadGuard,
+    GuestMemoryMmap, //
+};
+
+pub type Memory = GuestMemoryAtomic<GuestMemoryMmap>;
+pub type Vring = VringMutex<Memory>;
+type Guard = GuestMemoryLoadGuard<GuestMemoryMmap>;
+
+/// A running ring: its queue, the memory that it lies in, and its interrupt.
+#[derive(Clone)]
+pub struct Ring {
+    pub vring: Vring,
+    pub memory: Memory,
+    pub interrupt: Arc<dyn Fn() + Send + Sync>,
+}
+
+/// What a front end does beside rings.
+pub trait Front: Send + Sync {
+    /// The configuration space has these bytes at this offset now; the driver should be told.
+    fn config_changed(&self, offset: usize, bytes: &[u8]) -> Result<(), String>;
+
+    /// Ends the connection.
+    fn disconnect(&self) -> Result<(), String>;
+}
+
+/// An answer that the driver has not seen yet.
+struct Answer {
+    due: Instant,
+    queue: u16,
+    id: u16,
+    used: u32,
+    effect: Effect,
+}
+
+struct State {
+    disk: Disk,
+    config: Vec<u8>,
+    faults: Faults,
+    order: Order,
+    latency: Duration,
+    random: u64,
+    /// Nothing is taken off the rings.
+    silent: bool,
+    rings: BTreeMap<u16, Ring>,
+    pending: Vec<Answer>,
+    /// Dropped, until they are released.
+    held: Vec<Answer>,
+    seen: u64,
+    log: Option<File>,
+    front: Option<Arc<dyn Front>>,
+}
+
+pub struct Engine {
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+/// In the orders that are none, how long answers are gathered at least.
+const WINDOW: Duration = Duration::from_millis(2);
+
+impl Engine {
+    pub fn new(settings: &Settings) -> Result<Arc<Self>, String> {
+        let mut faults = Faults::default();
+
+        for text in &settings.faults {
+            faults.add(text)?;
+        }
+        let log = match &settings.log {
+            Some(path) => Some(File::create(path).map_err(|e| format!("{}: {e}", path.display()))?),
+            None => None,
+        };
+        let engine = Arc::new(Self {
+            state: Mutex::new(State {
+                disk: Disk::new(settings)?,
+                config: settings.config_space()?,
+                faults,
+                order: settings.order,
+                latency: Duration::from_millis(settings.latency_ms),
+                random: settings.seed | 1,
+                silent: false,
+                rings: BTreeMap::new(),
+                pending: Vec::new(),
+                held: Vec::new(),
+                seen: 0,
+                log,
+                front: None,
+            }),
+            wake: Condvar::new(),
+        });
+        let late = engine.clone();
+        std::thread::spawn(move || late.deliver_late());
+        Ok(engine)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic in one thread leaves nothing to trust.
+        self.state.lock().expect("another thread panicked")
+    }
+
+    pub fn set_front(&self, front: Arc<dyn Front>) {
+        self.lock().front = Some(front);
+    }
+
+    /// The bytes of the configuration space; zeroes after its end.
+    pub fn read_config(&self, offset: usize, size: usize) -> Vec<u8> {
+        let state = self.lock();
+
+        (offset..offset + size)
+            .map(|at| state.config.get(at).copied().unwrap_or(0))
+            .collect()
+    }
+
+    /// The driver writes to the configuration space.
+    pub fn write_config(&self, offset: usize, bytes: &[u8]) {
+        let mut state = self.lock();
+
+        if let Some(to) = state.config.get_mut(offset..offset + bytes.len()) {
+            to.copy_from_slice(bytes);
+        }
+        state.note(&format!("# config offset={offset} bytes={bytes:?}"));
+    }
+
+    /// A ring runs now; what is in it already will be kicked.
+    pub fn attach(&self, queue: u16, ring: Ring) {
+        self.lock().rings.insert(queue, ring);
+    }
+
+    /// A ring stops: its answers that are not dropped go out first.
+    pub fn settle(&self, queue: u16) {
+        let mut state = self.lock();
+
+        for answer in &mut state.pending {
+            if answer.queue == queue {
+                answer.due = Instant::now();
+            }
+        }
+        state.deliver();
+        state.detach(queue);
+    }
+
+    /// All rings are gone, with all answers.
+    pub fn detach_all(&self) {
+        let mut state = self.lock();
+
+        state.rings.clear();
+        state.pending.clear();
+        state.held.clear();
+    }
+
+    /// The driver added something to a ring.
+    pub fn kick(&self, queue: u16) {
+        self.lock().kick(queue);
+        self.wake.notify_one();
+    }
+
+    /// Delivers what is due later, for ever.
+    fn deliver_late(&self) {
+        let mut state = self.lock();
+
+        loop {
+            state.deliver();
+            let next = state.pending.iter().map(|answer| answer.due).min();
+            let wait = next.map_or(Duration::from_secs(3600), |due| {
+                due.saturating_duration_since(Instant::now())
+            });
+            (state, _) = self
+                .wake
+                .wait_timeout(state, wait)
+                .expect("another thread panicked");
+        }
+    }
+
+    /// Does what a test asks for; see `control.rs`.
+    pub fn command(&self, verb: &str, words: &str) -> Result<String, String> {
+        let reply = self.lock().command(verb, words)?;
+
+        self.wake.notify_one();
+        Ok(reply)
+    }
+}
+
+impl State {
+    fn note(&mut self, line: &str) {
+        if let Some(log) = &mut self.log {
+            // Unbuffered, so that a test can look at any time.
+            if let Err(e) = log.write_all(format!("{line}\n").as_bytes()) {
+                eprintln!("blkdev: the log: {e}");
+            }
+        }
+    }
+
+    fn detach(&mut self, queue: u16) {
+        self.rings.remove(&queue);
+        self.pending.retain(|answer| answer.queue != queue);
+        self.held.retain(|answer| answer.queue != queue);
+    }
+
+    fn kick(&mut self, queue: u16) {
+        let Some(ring) = self.rings.get(&queue).cloned() else {
+            return;
+        };
+        if self.silent {
+            return;
+        }
+        let memory = ring.memory.memory();
+        loop {
+            let _ = ring.vring.disable_notification();
+            loop {
+                let chain = ring
+                    .vring
+                    .get_mut()
+                    .get_queue_mut()
+                    .iter(memory.clone())
+                    .ok()
+                    .and_then(|mut chains| chains.next());
+                let Some(chain) = chain else { break };
+                self.serve(queue, &memory, chain);
+            }
+            if !ring.vring.enable_notification().unwrap_or(false) {
+                break;
+            }
+        }
+        self.deliver();
+    }
+
+    /// Does one request, and plans its answer.
+    fn serve(&mut self, queue: u16, memory: &Guard, chain: DescriptorChain<Guard>) {
+        let id = chain.head_index();
+        let (used, effect) = match self.execute(queue, memory, chain) {
+            Ok(done) => done,
+            Err(why) => {
+                self.note(&format!("# bad request: {why}"));
+                (0, Effect::default())
+            }
+        };
+        let now = Instant::now();
+        let window = self.latency.max(WINDOW);
+        let due = match self.order {
+            Order::Fifo => now + self.latency,
+            Order::Reversed => self.pending.last().map_or(now + window, |other| other.due),
+            Order::Random => now + window.mul_f64(self.random()),
+        };
+        let answer = Answer {
+            due,
+            queue,
+            id,
+            used,
+            effect,
+        };
+
+        if answer.effect.drop {
+            self.held.push(answer);
+        } else {
+            self.pending.push(answer);
+        }
+    }
+
+    /// Reads the request, does it, writes data and status; returns the used length.
+    fn execute(
+        &mut self,
+        queue: u16,
+        memory: &Guard,
+        chain: DescriptorChain<Guard>,
+    ) -> Result<(u32, Effect), String> {
+        let (writable, readable): (Vec<_>, Vec<_>) =
+            chain.clone().partition(|buffer| buffer.is_write_only());
+        let lengths = |buffers: &[virtio_queue::desc::split::Descriptor]| {
+            buffers
+                .iter()
+                .map(|buffer| buffer.len())
+                .collect::<Vec<_>>()
+        };
+        let broken = |e| format!("{e:?}");
+        let mut reader = chain.clone().reader(memory).map_err(broken)?;
+        let mut input = vec![0; reader.available_bytes()];
+        reader.read_exact(&mut input).map_err(|e| e.to_string())?;
+        if input.len() < Header::SIZE {
+            return Err(format!("a header of {} bytes", input.len()));
+        }
+        let header = Header::parse(&input);
+        let op = Op::from_code(header.kind);
+
+        let mut writer = chain.writer(memory).map_err(broken)?;
+        let room = writer.available_bytes();
+        let data = room
+            .checked_sub(op.footer())
+            .ok_or(format!("{op:?} with room for {room} bytes of an answer"))?;
+        let mut footer = writer.split_at(data).map_err(broken)?;
+        let mut output = vec![0; data];
+        let mut request = Request {
+            header,
+            op,
+            input: &input[Header::SIZE..],
+            output: &mut output,
+            note: String::new(),
+            appended: 0,
+        };
+
+        let (sector, sectors) = Disk::extent(&request);
+        let effect = self.faults.take(op, queue, sector, sectors);
+        let status = match effect.status {
+            Some(FalseStatus::Value(value)) if value != Status::Ok as u8 => None,
+            _ => Some(self.disk.execute(&mut request)),
+        };
+        let (note, appended) = (request.note, request.appended);
+
+        if status == Some(Status::Ok) {
+            writer.write_all(&output).map_err(|e| e.to_string())?;
+        }
+        if op == Op::Append {
+            footer
+                .write_all(&appended.to_le_bytes())
+                .map_err(|e| e.to_string())?;
+        }
+        let byte = match (effect.status, status) {
+            (Some(FalseStatus::None), _) => None,
+            (Some(FalseStatus::Value(value)), _) => Some(value),
+            (None, status) => status.map(|status| status as u8),
+        };
+        if let Some(byte) = byte {
+            footer.write_all(&[byte]).map_err(|e| e.to_string())?;
+        }
+        let used = effect.used.unwrap_or(room as u32);
+
+        self.seen += 1;
+        let mut segments = trim(lengths(&readable), Header::SIZE as u32);
+        let mut answer = lengths(&writable);
+        answer.reverse();
+        answer = trim(answer, op.footer() as u32);
+        answer.reverse();
+        segments.extend(answer);
+        let fault = if effect == Effect::default() {
+            String::new()
+        } else {
+            format!(" fault={effect:?}")
+        };
+        self.note(&format!(
+            "n={} q={queue} op={} type={} sector={} bytes={} segs={} ioprio={}{note} status={} used={used}{fault}",
+            self.seen,
+            op.name(),
+            header.kind,
+            header.sector,
+            segments.iter().sum::<u32>(),
+            segments
+                .iter()
+                .map(u32::to_string)
+                .collect::<Vec<_>>()
+                .join(","),
+            header.ioprio,
+            byte.map_or("none".into(), |byte| byte.to_string()),
+        ));
+        Ok((used, effect))
+    }
+
+    /// Hands due answers to the driver, with one interrupt for each ring.
+    fn deliver(&mut self) {
+        let now = Instant::now();
+        let all = std::mem::take(&mut self.pending);
+        let (mut due, later): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|answer| answer.due <= now);
+
+        self.pending = later;
+        match self.order {
+            Order::Fifo => (),
+            Order::Reversed => due.reverse(),
+            Order::Random => due.sort_by_key(|answer| answer.due),
+        }
+        let mut interrupts: BTreeMap<u16, bool> = BTreeMap::new();
+        for answer in &due {
+            let Some(ring) = self.rings.get(&answer.queue) else {
+                continue;
+            };
+            let forced = (0..=u8::from(answer.effect.double)).any(|_| put(ring, answer));
+            if !answer.effect.noirq {
+                *interrupts.entry(answer.queue).or_default() |= forced;
+            }
+        }
+        for (queue, forced) in interrupts {
+            if let Some(ring) = self.rings.get(&queue) {
+                if ring.vring.needs_notification().unwrap_or(true) || forced {
+                    (ring.interrupt)();
+                }
+            }
+        }
+    }
+
+    /// From 0 up to 1 (xorshift: repeatable, and good enough to mix an order).
+    fn random(&mut self) -> f64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        (self.random >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    fn front(&self) -> Result<Arc<dyn Front>, String> {
+        self.front.clone().ok_or("no front end yet".into())
+    }
+
+    fn command(&mut self, verb: &str, words: &str) -> Result<String, String> {
+        let number = || crate::faults::parse_number(words);
+        let two = || {
+            words
+                .split_once(' ')
+                .ok_or(format!("{verb} takes two words"))
+        };
+
+        match verb {
+            "fault" => self.faults.add(words)?,
+            "clear" => self.faults.clear(),
+            "release" => {
+                let mut held = std::mem::take(&mut self.held);
+                held.iter_mut()
+                    .for_each(|answer| answer.due = Instant::now());
+                self.pending.extend(held);
+                self.deliver();
+                self.rings.values().for_each(|ring| (ring.interrupt)());
+            }
+            "silence" => self.silent = true,
+            "resume" => {
+                self.silent = false;
+                for queue in self.rings.keys().copied().collect::<Vec<_>>() {
+                    self.kick(queue);
+                }
+            }
+            "latency" => self.latency = Duration::from_millis(number()?),
+            "order" => {
+                self.order = serde_json::from_value(words.into()).map_err(|e| e.to_string())?
+            }
+            "capacity" => {
+                self.disk.resize(number()?)?;
+                self.set_config("capacity", number()?)?;
+            }
+            "config" => {
+                let (field, value) = two()?;
+                self.set_config(field, crate::faults::parse_number(value)?)?;
+            }
+            "zone" => {
+                let (sector, state) = two()?;
+                let state = match state {
+                    "read-only" => zones::State::ReadOnly,
+                    "offline" => zones::State::Offline,
+                    _ => return Err(format!("a zone is not made {state}")),
+                };
+                let zones = self.disk.zones.as_mut().ok_or("no zones")?;
+                zones
+                    .force(crate::faults::parse_number(sector)?, state)
+                    .map_err(|_| "no such zone")?;
+            }
+            "mark" => self.note(&format!("# {words}")),
+            "state" => {
+                return Ok(format!(
+                    "seen={} pending={} dropped={} rings={}",
+                    self.seen,
+                    self.pending.len(),
+                    self.held.len(),
+                    self.rings.len()
+                ))
+            }
+            "disconnect" => {
+                self.rings.clear();
+                self.pending.clear();
+                self.held.clear();
+                self.front()?.disconnect()?;
+            }
+            _ => return Err(format!("no command {verb}")),
+        }
+        Ok(String::new())
+    }
+
+    fn set_config(&mut self, field: &str, value: u64) -> Result<(), String> {
+        let (offset, size) = settings::place(field)?;
+        let bytes = &value.to_le_bytes()[..size];
+        let to = self.config.get_mut(offset..offset + size);
+
+        to.ok_or("the configuration space ends before")?
+            .copy_from_slice(bytes);
+        self.front()?.config_changed(offset, bytes)
+    }
+}
+
+/// Takes `bytes` off the beginning of a list of lengths.
+fn trim(lengths: Vec<u32>, mut bytes: u32) -> Vec<u32> {
+    let mut rest = Vec::new();
+
+    for length in lengths {
+        let gone = length.min(bytes);
+        bytes -= gone;
+        if length > gone {
+            rest.push(length - gone);
+        }
+    }
+    rest
+}
+
+/// Puts one answer into the used ring; true if only we know that an interrupt is due.
+fn put(ring: &Ring, answer: &Answer) -> bool {
+    let memory = ring.memory.memory();
+    let mut vring = ring.vring.get_mut();
+    let queue = vring.get_queue_mut();
+    let id = match answer.effect.id {
+        None => answer.id.into(),
+        Some(FalseId::Value(id)) => id,
+        Some(FalseId::Other) => u32::from((answer.id + 1) % queue.size()),
+    };
+
+    match u16::try_from(id) {
+        Ok(id) if id < queue.size() => {
+            let result = queue.add_used(&*memory, id, answer.used);
+            if let Err(e) = result {
+                eprintln!("blkdev: the used ring: {e}");
+            }
+            false
+        }
+        // An id that the crate refuses, as it should.
+        _ => {
+            let base = GuestAddress(queue.used_ring());
+            let next = queue.next_used();
+            let element = base.unchecked_add(4 + 8 * u64::from(next % queue.size()));
+            let done = memory
+                .write_obj([id.to_le(), answer.used.to_le()], element)
+                .and_then(|()| {
+                    let index = next.wrapping_add(1);
+                    queue.set_next_used(index);
+                    memory.store(index.to_le(), base.unchecked_add(2), Ordering::Release)
+                });
+            if let Err(e) = done {
+                eprintln!("blkdev: the used ring: {e}");
+            }
+            true
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "engine_test.rs"]
+mod tests;

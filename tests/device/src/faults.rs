@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Faults: which requests get a wrong answer, and which one.
+//!
+//! A fault is written as words: `op=write sector=2048 count=2 status=1`.
+//!
+//! Which requests: `op=NAME`, `sector=N` (one of the request's), `queue=N`, `skip=N` (not the first N),
+//! `count=N` (so many, 1 if not said, 0 for all that follow).
+//!
+//! What happens to them:
+//! - `status=N` writes this status and leaves the data alone; `status=none` writes none;
+//! - `used=N` tells this used length;
+//! - `id=N` tells this id in the used ring, `id=other` one that is not the request's;
+//! - `double` completes it twice;
+//! - `drop` does not complete it until `release`;
+//! - `noirq` completes it without an interrupt.
+
+use crate::wire::Op;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FalseStatus {
+    Value(u8),
+    None,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FalseId {
+    Value(u32),
+    Other,
+}
+
+/// What goes wrong with one request.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Effect {
+    pub status: Option<FalseStatus>,
+    pub used: Option<u32>,
+    pub id: Option<FalseId>,
+    pub double: bool,
+    pub drop: bool,
+    pub noirq: bool,
+}
+
+#[derive(Clone, Default, Debug)]
+struct Fault {
+    op: Option<Op>,
+    sector: Option<u64>,
+    queue: Option<u16>,
+    skip: u64,
+    /// `None`: for ever.
+    left: Option<u64>,
+    effect: Effect,
+}
+
+/// A number in decimal or, after 0x, hexadecimal.
+pub fn parse_number(text: &str) -> Result<u64, String> {
+    let number = match text.strip_prefix("0x") {
+        Some(hex) => u64::from_str_radix(hex, 16),
+        None => text.parse(),
+    };
+    number.map_err(|_| format!("{text} is no number"))
+}
+
+fn narrow<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
+    parse_number(text)?
+        .try_into()
+        .map_err(|_| format!("{text} is too large"))
+}
+
+impl Fault {
+    fn parse(text: &str) -> Result<Self, String> {
+        let mut fault = Self {
+            left: Some(1),
+            ..Self::default()
+        };
+
+        for word in text.split_whitespace() {
+            let (key, value) = word.split_once('=').unwrap_or((word, ""));
+            let effect = &mut fault.effect;
+            match (key, value) {
+                ("op", name) => {
+                    fault.op = Some(Op::from_name(name).ok_or(format!("no op is named {name}"))?)
+                }
+                ("sector", n) => fault.sector = Some(parse_number(n)?),
+                ("queue", n) => fault.queue = Some(narrow(n)?),
+                ("skip", n) => fault.skip = parse_number(n)?,
+                ("count", n) => fault.left = Some(parse_number(n)?).filter(|n| *n != 0),
+                ("status", "none") => effect.status = Some(FalseStatus::None),
+                ("status", n) => effect.status = Some(FalseStatus::Value(narrow(n)?)),
+                ("used", n) => effect.used = Some(narrow(n)?),
+                ("id", "other") => effect.id = Some(FalseId::Other),
+                ("id", n) => effect.id = Some(FalseId::Value(narrow(n)?)),
+                ("double", "") => effect.double = true,
+                ("drop", "") => effect.drop = true,
+                ("noirq", "") => effect.noirq = true,
+                _ => return Err(format!("a fault has no word {word}")),
+            }
+        }
+        if fault.effect == Effect::default() {
+            return Err("the fault does nothing".into());
+        }
+        Ok(fault)
+    }
+
+    fn matches(&self, op: Op, queue: u16, sector: u64, sectors: u64) -> bool {
+        self.op.is_none_or(|wanted| wanted == op)
+            && self.queue.is_none_or(|wanted| wanted == queue)
+            && self
+                .sector
+                .is_none_or(|wanted| (sector..sector + sectors.max(1)).contains(&wanted))
+    }
+}
+
+/// The faults in force; the first one that matches a request has it.
+#[derive(Default)]
+pub struct Faults(Vec<Fault>);
+
+impl Faults {
+    pub fn add(&mut self, text: &str) -> Result<(), String> {
+        self.0.push(Fault::parse(text)?);
+        Ok(())
+    }
+
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// What goes wrong with this request.
+    pub fn take(&mut self, op: Op, queue: u16, sector: u64, sectors: u64) -> Effect {
+        for fault in &mut self.0 {
+            if fault.left == Some(0) || !fault.matches(op, queue, sector, sectors) {
+                continue;
+            }
+            if fault.skip > 0 {
+                fault.skip -= 1;
+                continue;
+            }
+            fault.left = fault.left.map(|left| left - 1);
+            return fault.effect.clone();
+        }
+        Effect::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_hits_what_it_names() {
+        let mut faults = Faults::default();
+
+        faults
+            .add("op=write sector=0x10 skip=1 count=2 status=1")
+            .unwrap();
+        assert_eq!(faults.take(Op::Read, 0, 16, 1), Effect::default());
+        assert_eq!(faults.take(Op::Write, 0, 17, 1), Effect::default());
+        assert_eq!(faults.take(Op::Write, 0, 8, 8), Effect::default());
+        // Skipped, twice wrong, done.
+        let hits: Vec<bool> = (0..4)
+            .map(|_| faults.take(Op::Write, 0, 8, 16) != Effect::default())
+            .collect();
+        assert_eq!(hits, [false, true, true, false]);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        let mut faults = Faults::default();
+
+        for text in [
+            "",
+            "op=write",
+            "op=wrte drop",
+            "status=256",
+            "drop=1",
+            "used=x",
+        ] {
+            assert!(faults.add(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn count_0_is_for_ever() {
+        let mut faults = Faults::default();
+
+        faults
+            .add("count=0 drop noirq used=0 id=other status=none")
+            .unwrap();
+        for _ in 0..9 {
+            let effect = faults.take(Op::Flush, 3, 0, 0);
+            assert!(effect.drop && effect.noirq);
+            assert_eq!(effect.id, Some(FalseId::Other));
+        }
+        faults.clear();
+        assert_eq!(faults.take(Op::Flush, 3, 0, 0), Effect::default());
+    }
+}

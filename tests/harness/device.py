@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The device of our own (tests/device): builds it, runs it on the host, speaks to it."""
+
+import ctypes
+import fcntl
+import functools
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+from guest import Guest
+from guest.paths import BUILD, SRC
+
+TARGET = BUILD / "device"
+
+
+@functools.cache
+def binary() -> Path:
+    """The program, built if need be; guests find it under the same path."""
+    TARGET.mkdir(parents=True, exist_ok=True)
+    with open(TARGET / ".lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = subprocess.run(
+            ["cargo", "build", "--quiet", "--locked", "--target-dir", TARGET,
+             "--manifest-path", SRC / "tests/device/Cargo.toml"],
+            stdin=subprocess.DEVNULL, check=False,
+        )  # fmt: skip
+    if done.returncode != 0:
+        raise SystemExit("tests/run: tests/device does not build")
+    return TARGET / "debug/blkdev"
+
+
+def _die_with_parent() -> None:
+    PR_SET_PDEATHSIG = 1
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class Device:
+    """One device that serves QEMU by vhost-user."""
+
+    def __init__(self, folder: Path, name: str, settings: dict[str, object]) -> None:
+        self.socket = folder / f"{name}.sock"
+        self._control = folder / f"{name}.control"
+        self.log = folder / f"{name}.log"
+        text = json.dumps(
+            {"serial": name, "log": str(self.log), "control": str(self._control), **settings}
+        )
+        with open(folder / f"{name}.messages", "wb") as messages:
+            self._process = subprocess.Popen(
+                [binary(), "vhost-user", self.socket, text],
+                stdin=subprocess.DEVNULL, stdout=messages, stderr=messages,
+                preexec_fn=_die_with_parent,
+            )  # fmt: skip
+        end = time.monotonic() + 30
+        while not (self.socket.exists() and self._control.exists()):
+            if self._process.poll() is not None or time.monotonic() > end:
+                self.stop()
+                raise SystemExit(f"tests/run: {name}: {Path(messages.name).read_text().strip()}")
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def command(self, line: str) -> str:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(30)
+            sock.connect(str(self._control))
+            sock.sendall(line.encode() + b"\n")
+            answer = sock.makefile(encoding="ascii").readline().strip()
+        if not answer.startswith("ok"):
+            raise RuntimeError(f"{line}: {answer or 'the device has ended'}")
+        return answer[2:].strip()
+
+
+def blkdev(devices: dict[str, Device], guest: Guest, args: list[str]) -> str:
+    """host blkdev NAME COMMAND...: see tests/device/src/control.rs, and `log`."""
+    name, *command = args
+    device = devices[name]
+    if command == ["log"]:
+        shutil.copy(device.log, guest.log / f"{name}.log")
+        return f"/run/vsr/{name}.log"
+    return device.command(" ".join(command))
