@@ -352,7 +352,13 @@ PROFILES = [
     Profile("hotplug", ("resize", "unplug", "unbind", "reload", "params"), _hotplug),
     Profile("queues", ("mq", "poll", "cpu-offline"), _queues),
     Profile("rings", ("rings", "small-rings"), _rings),
-    Profile("device", ("device-same",), _device, options={"shared_memory": True}),
+    Profile(
+        "device",
+        ("device-same", "device-ops", "device-zoned"),
+        _device,
+        blkdev=True,
+        options={"shared_memory": True},
+    ),
     Profile("many", ("many",), _many),
     Profile("swap", ("swap",), _swap, memory="256M"),
     Profile(

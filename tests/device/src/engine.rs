@@ -268,14 +268,14 @@ impl State {
         loop {
             let _ = ring.vring.disable_notification();
             loop {
-                let chain = ring
-                    .vring
-                    .get_mut()
-                    .get_queue_mut()
-                    .iter(memory.clone())
-                    .ok()
-                    .and_then(|mut chains| chains.next());
-                let Some(chain) = chain else { break };
+                let next = match ring.vring.get_mut().get_queue_mut().iter(memory.clone()) {
+                    Ok(mut chains) => chains.next(),
+                    Err(e) => {
+                        eprintln!("blkdev: ring {queue}: {e}");
+                        None
+                    }
+                };
+                let Some(chain) = next else { break };
                 self.serve(queue, &memory, chain);
             }
             if !ring.vring.enable_notification().unwrap_or(false) {

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+# tests/device in the guest: what the driver sends for each operation, as the device logs it.
+# shellcheck source=tests/guest/blkdev.sh
+. "$VSR_SRC/tests/guest/blkdev.sh"
+blkdev_start ops '"queues": 2, "features": ["discard", "write_zeroes", "secure_erase", "lifetime", "size_max"],
+	"config": {"size_max": 8192, "max_discard_sectors": 64, "max_secure_erase_sectors": 128}'
+wait_for 10 disk ops >/dev/null || fail "no disk"
+d=$(disk ops)
+logged ops ' op=get_id .* bytes=20 .* status=0 used=21$'
+verify "$d" --direct=1 --ioengine=io_uring --iodepth=16 --bsrange=512-64k --size=1m
+verify "$d" --direct=0 --ioengine=psync --bs=4k --size=256k --numjobs=2 --offset_increment=1m --end_fsync=1
+logged ops ' op=flush .* status=0 used=1$'
+logged ops ' q=1 '
+# No segment is larger than size_max.
+awk '/ op=(read|write) / { split($7, s, /[=,]/); for (i = 2; i in s; i++) if (s[i] > 8192) { print; bad = 1 } }
+	END { exit bad }' /tmp/ops.log || fail "a segment is larger than size_max"
+if (($(read_attr "$d" discard_max_bytes) > 0)); then
+	same discard_max_bytes "$(read_attr "$d" discard_max_bytes)" $((64 * 512))
+	blkdev ops mark discard
+	blkdiscard --offset 1m --length 96k "/dev/$d" || fail discard
+	logged ops ' op=discard .* ranges=2048\+64:0,2112\+64:0,2176\+64:0 status=0 used=1$|ranges=2048\+64:0 status=0'
+	cmp --bytes=$((96 << 10)) "/dev/$d" /dev/zero $((1 << 20)) 0 || fail "discarded data is there"
+	blkdiscard --zeroout --offset 2m --length 64k "/dev/$d" || fail "write zeroes"
+	logged ops ' op=write_zeroes .* ranges=4096\+128:[01] status=0 used=1$'
+	# The kernel's own driver takes bit 0 of the type for the direction: its ranges are there for the device to write.
+	if [[ $MODE != c ]]; then
+		blkdiscard --secure --offset 3m --length 64k "/dev/$d" || fail "secure erase"
+		logged ops ' op=secure_erase .* ranges=6144\+128:0 status=0 used=1$'
+	fi
+fi
+not_logged ops ' status=[1-9n]'
+blkdev_stop ops
