@@ -6,11 +6,13 @@
 blkdev_start()
 {
 	modprobe -a vduse virtio_vdpa
+	# An older device's would look as if this one were ready.
+	rm -f "/tmp/$1.control"
 	"$VSR_BLKDEV" vduse "{\"serial\": \"$1\", \"control\": \"/tmp/$1.control\", \"log\": \"/tmp/$1.log\"${2:+, $2}}" \
 		>"/tmp/$1.messages" 2>&1 &
 	wait_for 30 test -S "/tmp/$1.control" || fail "no device $1: $(<"/tmp/$1.messages")"
 	# The driver probes now, if it is loaded.
-	vdpa dev add name "$1" mgmtdev vduse || fail "vdpa dev add $1"
+	vdpa dev add name "$1" mgmtdev vduse || fail "vdpa dev add $1 (${2:-})"
 }
 
 # blkdev NAME COMMAND...

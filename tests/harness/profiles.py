@@ -85,12 +85,13 @@ class Machine:
         self.blockdev(f"driver=file,filename={path},node-name={name},discard=unmap")
         self.device(name, name, options)
 
-    def vhost_user(self, name: str, options: str = "", **settings: object) -> None:
+    def vhost_user(self, name: str, *, queues: int = 2, **settings: object) -> None:
         """A disk served by tests/device; `settings` are those of its settings.rs."""
-        served = self.devices[name] = device.Device(self.folder, name, settings)
+        served = device.Device(self.folder, name, {"queues": queues, **settings})
+        self.devices[name] = served
         self.qemu += ["-chardev", f"socket,id={name},path={served.socket},reconnect-ms=100"]
-        queues = settings.get("queues", 1)
-        self._pci(f"vhost-user-blk-pci,chardev={name},id={name},num-queues={queues}", options)
+        # QEMU, not the device, says how many rings there are.
+        self._pci(f"vhost-user-blk-pci,chardev={name},id={name}", f"num-queues={queues}")
 
     def close(self) -> None:
         for served in self.devices.values():
@@ -294,15 +295,11 @@ def _bounce(machine: Machine) -> None:
 def _shutdown(machine: Machine) -> None:
     machine.logged("down", "num-queues=2")
 
+
 def _device(machine: Machine) -> None:
-    path = machine.file("same-qemu", 64 << 20)
-    machine.blockdev(f"driver=file,filename={path},node-name=same-qemu,discard=unmap")
-    machine.device("same-qemu", "same-qemu", "num-queues=2")
+    machine.thin("same-qemu", "num-queues=2", size=64 << 20)
     machine.vhost_user(
         "same-ours",
-        "queue-size=1024",
-        queues=2,
-        ring=1024,
         features=["geometry", "topology", "config_wce", "discard", "write_zeroes"],
         config={
             "seg_max": 254,
@@ -312,6 +309,9 @@ def _device(machine: Machine) -> None:
             "max_write_zeroes_sectors": (1 << 22) - 1,
         },
     )
+    for order in ("random", "reversed"):
+        machine.vhost_user(order, order=order, latency_ms=4)
+    machine.vhost_user("reconnect", latency_ms=1)
 
 
 def _many(machine: Machine) -> None:
@@ -354,7 +354,8 @@ PROFILES = [
     Profile("rings", ("rings", "small-rings"), _rings),
     Profile(
         "device",
-        ("device-same", "device-ops", "device-zoned"),
+        ("device-same", "device-order", "device-reconnect", "device-ops", "device-zoned",
+         "device-config", "device-answers", "device-lost"),
         _device,
         blkdev=True,
         options={"shared_memory": True},

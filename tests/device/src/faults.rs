@@ -8,7 +8,8 @@
 //! `count=N` (so many, 1 if not said, 0 for all that follow).
 //!
 //! What happens to them:
-//! - `status=N` writes this status and leaves the data alone; `status=none` writes none;
+//! - `status=N` writes this status and leaves the data alone; `status=none` writes none (by VDUSE the
+//!   driver then finds what the kernel's bounce buffer held before);
 //! - `used=N` tells this used length;
 //! - `id=N` tells this id in the used ring, `id=other` one that is not the request's;
 //! - `double` completes it twice;

@@ -35,7 +35,7 @@ pub struct Settings {
     pub file: Option<PathBuf>,
     /// Virtqueues that there are, whatever `num_queues` says.
     pub queues: u16,
-    /// Entries of each virtqueue. With vhost-user QEMU has the say, and this is the most.
+    /// Entries of each virtqueue (VDUSE only).
     pub ring: u16,
     /// Features beside the usual ones: names, or numbers of bits.
     pub features: Vec<serde_json::Value>,

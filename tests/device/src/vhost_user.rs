@@ -3,7 +3,7 @@
 //! The front end for QEMU's vhost-user-blk-pci.
 //!
 //! QEMU masks the features to those that it knows, so there is no secure erase here, no lifetime, no
-//! zones; and it alone says how many queues there are. For those see `vduse.rs`.
+//! zones; and it alone says how many queues there are, and how large. For those see `vduse.rs`.
 
 use crate::{
     engine::{
@@ -64,8 +64,9 @@ impl VhostUserBackend for Backend {
         self.settings.queues.into()
     }
 
+    // QEMU's most, and what it takes, whatever its queue-size says.
     fn max_queue_size(&self) -> usize {
-        self.settings.ring.into()
+        1024
     }
 
     fn features(&self) -> u64 {

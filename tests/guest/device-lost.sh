@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+# A lost completion, a lost interrupt, a device that takes nothing any more: removal gives up after 30 s, and ends.
+# limit: 200
+[[ $MODE != c ]] || skip "the C driver waits for ever"
+names="random reversed reconnect"
+declare -A disks virtio readers
+# Asks all disks for their serial numbers, so not later: an interrupt for one request serves all.
+for name in $names; do
+	disks[$name]=$(disk "$name") || fail "no disk $name"
+	virtio[$name]=$(virtio_device "${disks[$name]}")
+done
+# lose NAME COMMAND...: a read that this command makes wait.
+lose()
+{
+	local name=$1
+	shift
+	host blkdev "$name" "$@" || fail "$*"
+	dd if="/dev/${disks[$name]}" of=/dev/null bs=4k count=1 skip=5 iflag=direct status=none &
+	readers[$name]=$!
+}
+lose random fault op=read drop count=0
+lose reversed fault op=read noirq count=0
+lose reconnect silence
+sleep 2
+for name in $names; do
+	! not_running "${readers[$name]}" || fail "the reader of $name did not wait"
+done
+# A late answer is as good as any.
+host blkdev random clear
+host blkdev random release
+wait_for 10 not_running "${readers[random]}" || fail "the released read does not end"
+wait "${readers[random]}" || fail "the released read failed"
+lose random fault op=read drop count=0
+sleep 1
+begin=$SECONDS
+removals=()
+for name in $names; do
+	echo "${virtio[$name]}" >/sys/bus/virtio/drivers/virtio_blk/unbind &
+	removals+=($!)
+done
+for pid in "${removals[@]}" "${readers[@]}"; do
+	wait_for 100 not_running "$pid" || fail "something waits still, $((SECONDS - begin)) s after the removal"
+done
+echo "the removal took $((SECONDS - begin)) s"
+# A device that was given up is as good as new after the next probe.
+for name in $names; do
+	host blkdev "$name" clear
+	host blkdev "$name" resume
+	echo "${virtio[$name]}" >/sys/bus/virtio/drivers/virtio_blk/bind
+	wait_for 10 disk "$name" >/dev/null || fail "no disk $name after the next probe"
+	verify "$(disk "$name")" --direct=1 --ioengine=io_uring --iodepth=8 --bs=4k --size=64k
+done
