@@ -129,7 +129,7 @@ impl Bio {
     }
 
     /// Says on which queue the bio's end is to be polled, see
-    /// [`Operations::poll_bio`](super::gen_disk::Operations::poll_bio).
+    /// [`Operations::poll_bio`].
     #[inline]
     pub fn set_cookie(&mut self, cookie: u32) {
         // SAFETY: The bio is valid by the type invariant; pollers read it at any time.
