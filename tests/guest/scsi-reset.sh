@@ -7,15 +7,15 @@ function=$(readlink -f "/sys/block/$d/device/../../../..")
 [[ -w $function/reset ]] || fail "$function cannot be reset: $(cat "$function/reset_method" 2>&1)"
 for direct in 1 0; do
 	fio --name=load --filename="/dev/$d" --rw=randwrite --bsrange=4k-64k --direct=$direct --ioengine=io_uring --iodepth=16 \
-		--size=8m --numjobs=2 --offset_increment=16m --allow_file_create=0 --loops=3 --verify=crc32c --verify_fatal=1 \
+		--size=16m --numjobs=2 --offset_increment=16m --allow_file_create=0 --loops=3 --verify=crc32c --verify_fatal=1 \
 		--do_verify=1 --end_fsync=1 --output=/tmp/load.log >/tmp/load.err 2>&1 &
 	load=$!
 	for round in 1 2 3; do
-		sleep 0.$((RANDOM % 10))
+		sleep 0.$((RANDOM % 4))
 		kill -0 $load 2>/dev/null || break
 		echo 1 >"$function/reset"
 	done
-	((round > 1)) || fail "no reset came while fio ran"
+	((round > 1)) || fail "no reset came while fio ran: $(cat /tmp/load.err /tmp/load.log)"
 	wait_for 120 not_running $load || fail "fio hangs after a reset"
 	wait $load || fail "I/O failed in a reset: $(cat /tmp/load.err /tmp/load.log)"
 done
