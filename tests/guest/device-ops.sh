@@ -12,6 +12,14 @@ verify "$d" --direct=1 --ioengine=io_uring --iodepth=16 --bsrange=512-64k --size
 verify "$d" --direct=0 --ioengine=psync --bs=4k --size=256k --numjobs=2 --offset_increment=1m --end_fsync=1
 logged ops ' op=flush .* status=0 used=1$'
 logged ops ' q=1 '
+# The priority of who asks: class 1 (real-time), level 3.
+ionice -c 1 -n 3 dd if=/dev/zero of="/dev/$d" bs=4k count=1 seek=1000 oflag=direct conv=notrunc status=none
+logged ops ' op=write .* sector=8000 .* ioprio=8195 '
+# A serial number that cannot be read is empty, not an error.
+blkdev ops fault op=get_id status=1
+same "a serial number that fails" "$(cat "/sys/block/$d/serial")" ""
+blkdev ops clear
+same "the serial number" "$(cat "/sys/block/$d/serial")" ops
 # No segment is larger than size_max.
 awk '/ op=(read|write) / { split($7, s, /[=,]/); for (i = 2; i in s; i++) if (s[i] > 8192) { print; bad = 1 } }
 	END { exit bad }' /tmp/ops.log || fail "a segment is larger than size_max"
@@ -29,5 +37,5 @@ if (($(read_attr "$d" discard_max_bytes) > 0)); then
 		logged ops ' op=secure_erase .* ranges=6144\+128:0 status=0 used=1$'
 	fi
 fi
-not_logged ops ' status=[1-9n]'
+not_logged ops ' op=(read|write|flush|discard|write_zeroes|secure_erase) .* status=[1-9n]'
 blkdev_stop ops
