@@ -13,11 +13,11 @@ import subprocess
 import time
 from pathlib import Path
 
-from guest import Driver, accel, logcheck
+from guest import Driver, accel
 from guest.paths import CACHE, LOGS, SRC
 
 from .profiles import MODES
-from .runner import Outcome, report, say
+from .runner import Outcome, conclude, console_verdict
 
 PROFILE = "in-tree"
 # QEMU's machine, the ending of its devices' names, and what the kernel must be told. The microvm has no clock but the
@@ -104,18 +104,9 @@ def _boot(mode: str, scenario: str, kernel: Path, image: Path, console: Path) ->
     return "" if done.returncode == 0 else f"QEMU: {done.stderr.strip()[-200:]}"
 
 
-def _verdict(lines: list[str]) -> str:
-    """What the console tells was wrong; a case that it does not tell of has failed too."""
-    expected = sum(line.startswith(("is ", "ok ")) for line in INIT.read_text().splitlines())
-    told = [line.split("vsr ", 1)[1] for line in lines if line.startswith("vsr ")]
-    bad = [line for line in told if line.startswith("not ok")]
-    bad += logcheck.problems(lines, [])
-    if bad:
-        return bad[0] + (f" (and {len(bad) - 1} more)" if bad[1:] else "")
-    if "done" not in told:
-        return f"the guest's init did not end; the last line is: {lines[-1] if lines else 'none'}"
-    good = sum(line.startswith("ok ") for line in told)
-    return "" if good == expected else f"{good} cases instead of {expected}"
+def _count() -> int:
+    """How many cases init has."""
+    return sum(line.startswith(("is ", "ok ")) for line in INIT.read_text().splitlines())
 
 
 def _image_verdict(image: Path, payload: bytes) -> str:
@@ -145,15 +136,8 @@ def run(case: str) -> list[Outcome]:
             image, payload = _root_image(folder, kernel)
             why = _boot(mode, scenario, kernel, image, console)
             lines = console.read_text(errors="replace").splitlines() if console.exists() else []
-            why = why or _verdict(lines) or _image_verdict(image, payload)
+            why = why or console_verdict(lines, _count()) or _image_verdict(image, payload)
         except (RuntimeError, OSError, subprocess.SubprocessError) as err:
             why, lines = str(err), []
         outcome = Outcome(PROFILE, case, not why, why, time.monotonic() - begin)
-        report(outcome)
-        if why:
-            for line in lines[-15:]:
-                say(f"       | {line}")
-            say(f"       logs: {log}")
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
-    return [outcome]
+        return conclude(outcome, lines, log, folder)

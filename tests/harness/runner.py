@@ -172,8 +172,36 @@ def _run(
     return outcomes
 
 
+def console_verdict(lines: list[str], count: int) -> str:
+    """What a guest's console tells was wrong, if its init prints `vsr ok` or `vsr not ok` for each
+    of `count` cases, and `vsr done`."""
+    told = [line.split("vsr ", 1)[1] for line in lines if line.startswith("vsr ")]
+    bad = [line for line in told if line.startswith("not ok")]
+    bad += logcheck.problems(lines, [])
+    if bad:
+        return bad[0] + (f" (and {len(bad) - 1} more)" if bad[1:] else "")
+    if "done" not in told:
+        return f"the guest's init did not end; the last line is: {lines[-1] if lines else 'none'}"
+    good = sum(line.startswith("ok ") for line in told)
+    return "" if good == count else f"{good} cases instead of {count}"
+
+
+def conclude(outcome: Outcome, lines: list[str], log: Path, folder: Path) -> list[Outcome]:
+    """Report a case that was a boot of its own; keep its disks only if it failed."""
+    report(outcome)
+    if outcome.passed:
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        for line in lines[-15:]:
+            say(f"       | {line}")
+        say(f"       logs: {log}")
+    return [outcome]
+
+
 def fatal(text: str) -> None:
     sys.exit(f"tests/run: {text}")
 
 
-__all__ = ["Outcome", "Path", "cases_of", "fatal", "report", "run_profile", "say"]
+__all__ = [
+    "Outcome", "Path", "cases_of", "conclude", "console_verdict", "fatal", "report", "run_profile", "say",
+]  # fmt: skip
