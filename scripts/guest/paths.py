@@ -9,6 +9,8 @@ CACHE = Path(os.environ.get("VSR_CACHE_DIR", "/cache"))
 BUILD = CACHE / "build"
 KERNEL_TREE = CACHE / "kernel"
 LOGS = CACHE / "logs"
+# Of this clone: another one that tests at the same time has its own.
+DISKS = BUILD / "disks"
 HERE = Path(__file__).resolve().parent
 
 

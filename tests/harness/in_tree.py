@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from guest import Driver, accel
-from guest.paths import CACHE, LOGS, SRC
+from guest.paths import DISKS, LOGS, SRC
 
 from .profiles import MODES
 from .runner import Outcome, conclude, console_verdict
@@ -125,7 +125,7 @@ def run(case: str) -> list[Outcome]:
     console = log / "console.log"
     with open(f"{log}.lock", "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        folder = CACHE / "disks" / log.name
+        folder = DISKS / log.name
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         console.unlink(missing_ok=True)

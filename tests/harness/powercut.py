@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from guest import Driver, Guest
-from guest.paths import CACHE
+from guest.paths import DISKS
 
 from .profiles import MODES, ORACLE, Machine
 from .runner import Outcome, report, say
@@ -32,7 +32,7 @@ class _Cuts:
     def __init__(self, mode: str, driver: Driver, seed: int) -> None:
         self.mode, self.driver = mode, driver
         self.chooser = random.Random(seed)
-        self.folder = CACHE / "disks" / f"{driver.value}-powercut-{mode}"
+        self.folder = DISKS / f"{driver.value}-powercut-{mode}"
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         self.images = {fs: self.folder / f"{fs}.state" for fs in FILESYSTEMS}

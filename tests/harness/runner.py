@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from guest import Driver, Guest, logcheck
-from guest.paths import CACHE
+from guest.paths import DISKS
 
 from . import scsi
 from .profiles import ORACLE, ORACLE_FIRST, Machine, Profile, plug, unplug
@@ -87,7 +87,7 @@ def run_profile(profile: Profile, driver: Driver, wanted: set[str]) -> list[Outc
 
 def _boot(profile: Profile, driver: Driver, cases: list[str], boot: int) -> list[Outcome]:
     name = f"{driver.value}-{profile.name}" + (f"-{boot + 1}" if boot else "")
-    folder = CACHE / "disks" / name
+    folder = DISKS / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     machine = Machine(folder)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from guest import Driver, Qmp, accel, initrd
 from guest.modules import our_module
-from guest.paths import CACHE, LOGS, SRC, stock_kernel
+from guest.paths import DISKS, LOGS, SRC, stock_kernel
 from virtme import cpiowriter, mkinitramfs
 
 from .profiles import MODES, ORACLE
@@ -145,7 +145,7 @@ def _wake(process: subprocess.Popen[bytes], console: Path, qmp: Qmp) -> None:
 def run(mode: str, driver: Driver) -> list[Outcome]:
     begin = time.monotonic()
     name = f"{driver.value}-suspend-{mode}"
-    log, folder = LOGS / name, CACHE / "disks" / name
+    log, folder = LOGS / name, DISKS / name
     for place in (log, folder):
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
