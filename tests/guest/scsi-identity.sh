@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
-# Addresses, names, limits of the host and of the disks: as the C driver has them.
+# Addresses, limits of the host and of the disks: as the C driver has them. Not the letters: sd probes side by side.
 lsscsi
 same "the address of data" "$(basename "$(readlink -f "/sys/block/$(disk data)/device")" | cut -d: -f2-)" 0:0:0
 same "the address of data4k" "$(basename "$(readlink -f "/sys/block/$(disk data4k)/device")" | cut -d: -f2-)" 0:1:3
@@ -25,9 +25,9 @@ for name in data data4k high thin; do
 	for attr in queue_depth type vendor model rev scsi_level timeout eh_timeout; do
 		echo "$name $attr $(<"/sys/block/$d/device/$attr")"
 	done
-	echo "$name size $(<"/sys/block/$d/size") name $d"
+	echo "$name size $(<"/sys/block/$d/size")"
 done >>"/tmp/host.$MODE"
-lsscsi | sed 's/^\[[0-9]*:/[H:/' >>"/tmp/host.$MODE"
+lsscsi | sed -E 's/^\[[0-9]*:/[H:/; s|/dev/.*||' >>"/tmp/host.$MODE"
 if [[ -e /tmp/host.c ]]; then
 	diff /tmp/host.c "/tmp/host.$MODE" || fail "something differs from the C driver's (left)"
 fi
