@@ -6,6 +6,9 @@ has_size()
 {
 	[[ $(blockdev --getsize64 "/dev/$d") == "$1" ]]
 }
+# What an earlier case's hotplug left to be told is told now.
+dd if="/dev/$d" of=/dev/null bs=4k count=1 iflag=direct status=none
+dmesg -C
 fio --name=load --filename="/dev/$d" --rw=randrw --bs=4k --direct=1 --ioengine=io_uring --iodepth=4 \
 	--size=32m --allow_file_create=0 --time_based --runtime=15 --output=/tmp/load.log &
 load=$!
