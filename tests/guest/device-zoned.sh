@@ -49,4 +49,20 @@ expect_log 'I/O error, dev vd|critical .* error, dev vd'
 blkzone open --offset 8192 --length 16384 "/dev/$d"
 fails write 3072 1
 logged zoned ' op=write .* status=5 '
+
+# False reports, each of one field; who asked has an error, the next report is right. The C driver checks three of them.
+if [[ $MODE != c ]]; then
+	for field in 8:4096 8:0x2000000002000 0:0 0:8193 16:0xffffffffffff 24:0x00ff 24:0x0902; do
+		dmesg -C
+		blkdev zoned fault "op=report data=$((64 + ${field%:*})):${field#*:}"
+		fails blkzone report --offset 8192 --count 1 "/dev/$d" >/dev/null
+		dmesg | grep -q 'zone at sector 8192: bad report' || fail "a false report, $field: $(dmesg)"
+		blkzone report "/dev/$d" >/dev/null || fail "after a false report"
+	done
+	# More zones than there is room for are not looked at; none at all is an error.
+	blkdev zoned fault "op=report data=0:0xffffffffffffffff"
+	same "zones" "$(blkzone report --count 2 "/dev/$d" | wc -l)" 2
+	blkdev zoned fault "op=report data=0:0"
+	fails blkzone report --count 2 "/dev/$d"
+fi
 blkdev_stop zoned

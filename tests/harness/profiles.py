@@ -354,7 +354,7 @@ PROFILES = [
     Profile("rings", ("rings", "small-rings"), _rings),
     Profile(
         "device",
-        ("device-same", "device-order", "device-reconnect", "device-ops", "device-zoned",
+        ("device-same", "device-order", "device-reconnect", "device-ops", "device-zoned", "device-append",
          "device-config", "device-answers", "device-lost"),
         _device,
         blkdev=True,

@@ -53,8 +53,6 @@ pub struct Request<'a> {
     pub output: &'a mut [u8],
     /// For the log: what only this operation has.
     pub note: String,
-    /// Where a zone append put the data.
-    pub appended: u64,
 }
 
 impl Request<'_> {
@@ -269,8 +267,12 @@ impl Disk {
         let sectors = self.check(request.header.sector, request.input.len())?;
 
         self.writable()?;
-        let at = self.zones()?.append(request.header.sector, sectors)?;
-        request.appended = at;
+        // The answer begins with the sector, as QEMU has it; the C driver leaves a gap before the status.
+        let answer = request.output.first_chunk_mut();
+        let answer = answer.ok_or(Status::ZoneInvalidCommand)?;
+        let zones = self.zones.as_mut().ok_or(Status::Unsupported)?;
+        let at = zones.append(request.header.sector, sectors)?;
+        *answer = at.to_le_bytes();
         let _ = write!(request.note, " at={at}");
         done(self.file.write_all_at(request.input, at * 512))
     }

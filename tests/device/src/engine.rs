@@ -345,7 +345,7 @@ impl State {
         let mut writer = chain.writer(memory).map_err(broken)?;
         let room = writer.available_bytes();
         let data = room
-            .checked_sub(op.footer())
+            .checked_sub(1)
             .ok_or(format!("{op:?} with room for {room} bytes of an answer"))?;
         let mut footer = writer.split_at(data).map_err(broken)?;
         let mut output = vec![0; data];
@@ -355,7 +355,6 @@ impl State {
             input: &input[Header::SIZE..],
             output: &mut output,
             note: String::new(),
-            appended: 0,
         };
 
         let (sector, sectors) = Disk::extent(&request);
@@ -364,15 +363,16 @@ impl State {
             Some(FalseStatus::Value(value)) if value != Status::Ok as u8 => None,
             _ => Some(self.disk.execute(&mut request)),
         };
-        let (note, appended) = (request.note, request.appended);
+        let note = request.note;
 
+        if let Some((offset, number)) = effect.data {
+            output
+                .get_mut(offset..offset + 8)
+                .ok_or(format!("a fault at {offset} of {data} bytes"))?
+                .copy_from_slice(&number.to_le_bytes());
+        }
         if status == Some(Status::Ok) {
             writer.write_all(&output).map_err(|e| e.to_string())?;
-        }
-        if op == Op::Append {
-            footer
-                .write_all(&appended.to_le_bytes())
-                .map_err(|e| e.to_string())?;
         }
         let byte = match (effect.status, status) {
             (Some(FalseStatus::None), _) => None,
@@ -388,7 +388,7 @@ impl State {
         let mut segments = trim(lengths(&readable), Header::SIZE as u32);
         let mut answer = lengths(&writable);
         answer.reverse();
-        answer = trim(answer, op.footer() as u32);
+        answer = trim(answer, 1);
         answer.reverse();
         segments.extend(answer);
         let fault = if effect == Effect::default() {

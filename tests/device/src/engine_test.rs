@@ -66,7 +66,6 @@ impl Driver {
     fn add(&mut self, op: Op, sector: u64, input: &[u8], output: usize) -> u16 {
         let id = self.requests % (SIZE / 3) * 3;
         let at = BUFFERS + STEP * u64::from(id);
-        let footer = op.footer();
         let mut header = op.code().to_le_bytes().to_vec();
 
         header.extend([0; 4]);
@@ -75,12 +74,12 @@ impl Driver {
         self.memory.write_slice(&header, GuestAddress(at)).unwrap();
         // What the device does not write stays so.
         self.memory
-            .write_slice(&vec![0xee; output + footer], GuestAddress(at + 0x8000))
+            .write_slice(&vec![0xee; output + 1], GuestAddress(at + 0x8000))
             .unwrap();
         let descriptors = [
             (at, 16, NEXT),
             (at + 16, input.len(), NEXT),
-            (at + 0x8000, output + footer, WRITE),
+            (at + 0x8000, output + 1, WRITE),
         ];
         let mut index = id;
         for (n, (address, length, flags)) in descriptors.into_iter().enumerate() {
@@ -139,7 +138,7 @@ impl Driver {
 
         self.engine.kick(0);
         assert_eq!(self.used().len(), before + 1);
-        let mut answer = self.answer(id, output + op.footer());
+        let mut answer = self.answer(id, output + 1);
         let status = answer.pop().unwrap();
         (answer, status)
     }
@@ -226,9 +225,8 @@ fn zones_over_the_ring() {
 
     assert_eq!(driver.send(Op::Write, 8, &[1; 512], 0).1, 4);
     assert_eq!(driver.send(Op::Write, 0, &[1; 512], 0).1, 0);
-    let (at, status) = driver.send(Op::Append, 0, &[2; 1024], 0);
+    let (at, status) = driver.send(Op::Append, 0, &[2; 1024], 8);
     assert_eq!((wire::number(&at), status), (1, 0));
-    // The footer is the sector and the status.
     assert_eq!(driver.answer(6, 9), [1, 0, 0, 0, 0, 0, 0, 0, 0]);
     assert_eq!(driver.used()[2].1, 9);
     assert_eq!(driver.send(Op::Read, 2, &[], 512).0, [2; 512]);

@@ -10,6 +10,8 @@
 //! What happens to them:
 //! - `status=N` writes this status and leaves the data alone; `status=none` writes none (by VDUSE the
 //!   driver then finds what the kernel's bounce buffer held before);
+//! - `data=OFFSET:N` puts the 64-bit number N (little endian) at OFFSET of the data of the answer,
+//!   which of a zone append is the sector that it went to;
 //! - `used=N` tells this used length;
 //! - `id=N` tells this id in the used ring, `id=other` one that is not the request's;
 //! - `double` completes it twice;
@@ -34,6 +36,8 @@ pub enum FalseId {
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Effect {
     pub status: Option<FalseStatus>,
+    /// Where, and what.
+    pub data: Option<(usize, u64)>,
     pub used: Option<u32>,
     pub id: Option<FalseId>,
     pub double: bool,
@@ -87,6 +91,12 @@ impl Fault {
                 ("count", n) => fault.left = Some(parse_number(n)?).filter(|n| *n != 0),
                 ("status", "none") => effect.status = Some(FalseStatus::None),
                 ("status", n) => effect.status = Some(FalseStatus::Value(narrow(n)?)),
+                ("data", text) => {
+                    let (offset, n) = text
+                        .split_once(':')
+                        .ok_or(format!("data={text} has no colon"))?;
+                    effect.data = Some((narrow(offset)?, parse_number(n)?));
+                }
                 ("used", n) => effect.used = Some(narrow(n)?),
                 ("id", "other") => effect.id = Some(FalseId::Other),
                 ("id", n) => effect.id = Some(FalseId::Value(narrow(n)?)),
@@ -174,6 +184,8 @@ mod tests {
             "status=256",
             "drop=1",
             "used=x",
+            "data=8",
+            "data=8:x",
         ] {
             assert!(faults.add(text).is_err(), "{text}");
         }

@@ -147,14 +147,6 @@ impl Op {
             Self::Read | Self::Write | Self::GetId | Self::Unknown(_) => None,
         }
     }
-
-    /// How many bytes at the end of the writable part are the answer's footer.
-    pub fn footer(self) -> usize {
-        match self {
-            Self::Append => 9,
-            _ => 1,
-        }
-    }
 }
 
 /// The header of a request (`struct virtio_blk_outhdr`).
