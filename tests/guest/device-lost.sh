@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
-# A lost completion, a lost interrupt, a device that takes nothing any more: removal gives up after 30 s, and ends.
-# limit: 200
+# A lost completion, a lost interrupt, a device that takes nothing any more: the disk in use finds what is done, says what is
+# late, and waits; its removal gives up after 30 s, and ends.
+# limit: 300
 [[ $MODE != c ]] || skip "the C driver waits for ever"
 names="random reversed reconnect"
 declare -A disks virtio readers
@@ -26,6 +27,17 @@ sleep 2
 for name in $names; do
 	! not_running "${readers[$name]}" || fail "the reader of $name did not wait"
 done
+# The lost interrupt is found, sooner or later; what is done is done.
+host blkdev reversed clear
+wait_for 100 not_running "${readers[reversed]}" || fail "the lost interrupt was not found: $(dmesg)"
+wait "${readers[reversed]}" || fail "the read whose interrupt got lost failed"
+dmesg | grep "${virtio[reversed]}: found late I/O done, without an interrupt" || fail "no word of the lost interrupt: $(dmesg)"
+expect_late()
+{
+	dmesg | grep -q "${virtio[$1]}: I/O is in flight for longer than its timeout"
+}
+wait_for 40 expect_late random || fail "no word of the lost completion: $(dmesg)"
+lose reversed fault op=read noirq count=0
 # A late answer is as good as any.
 host blkdev random clear
 host blkdev random release

@@ -15,6 +15,7 @@ use crate::{
         Step, //
     },
     recovery::Recovery,
+    watch::Seen,
     wire::{
         self,
         Command,
@@ -30,6 +31,7 @@ use kernel::{
     new_condvar,
     prelude::*,
     sync::{
+        atomic::Atomic,
         Arc,
         ArcBorrow,
         CondVar, //
@@ -40,6 +42,7 @@ use kernel::{
         Instant,
         Monotonic, //
     },
+    workqueue::DelayedWork,
 };
 use storage::{
     block::{
@@ -70,6 +73,7 @@ use storage::{
 const PAUSE: Delta = Delta::from_millis(1);
 
 /// The path of a disk's bios: a queue for each CPU, as far as the device has them.
+#[pin_data]
 pub(crate) struct BioPath {
     /// Those that interrupt, then those that are polled.
     pub(crate) queues: KVec<Arc<Queue<BioQueue>>>,
@@ -78,6 +82,10 @@ pub(crate) struct BioPath {
     pub(crate) poll_map: Option<CpuMap>,
     /// The disk has zones that must be written in order.
     pub(crate) zoned: bool,
+    /// See `watch.rs`.
+    pub(crate) watched: Atomic<bool>,
+    #[pin]
+    pub(crate) watch: DelayedWork<BioPath>,
 }
 
 /// A queue of bios.
@@ -85,7 +93,7 @@ pub(crate) struct BioPath {
 pub(crate) struct BioQueue {
     little_endian: bool,
     strict: bool,
-    recovery: Arc<Recovery>,
+    pub(crate) recovery: Arc<Recovery>,
     zones: Arc<ZoneMap>,
     /// Submitters who wait for the line to become shorter.
     #[pin]
@@ -122,6 +130,8 @@ pub(crate) struct State {
     sleepers: bool,
     /// Nothing is to be added: the device is going to sleep.
     held: bool,
+    /// What the watch saw here.
+    pub(crate) seen: Seen,
 }
 
 impl BioQueue {
@@ -385,7 +395,7 @@ impl BioQueue {
 
     /// Ends what the device has done on a queue that does not interrupt, and moves on what waits.
     /// Returns how many steps of bios it found. Process context.
-    fn poll(queue: &Arc<Queue<Self>>) -> usize {
+    pub(crate) fn poll(queue: &Arc<Queue<Self>>) -> usize {
         let this = queue.handler();
         let mut done = BioList::new();
         let mut guard = queue.lock();
@@ -500,7 +510,7 @@ impl BioPath {
 
     /// Gives bios to this CPU's queue, or to those that they are polled on: one lock and one kick
     /// for those in a row that go to the same. Unless `atomic`, sleeps while the line is too long.
-    pub(crate) fn submit_list(&self, mut bios: BioList, atomic: bool) {
+    pub(crate) fn submit_list(self: &Arc<Self>, mut bios: BioList, atomic: bool) {
         let here = self.map.current();
 
         while let Some(bio) = bios.pop() {
@@ -524,9 +534,16 @@ impl BioPath {
                 next = bios.pop_if(|bio| self.queue_of(bio, here) == index);
             }
             let long = guard.state.line.len() > guard.state.long;
+            let begin_watch = guard.state.seen == Seen::Idle && self.is_watched();
+            if begin_watch {
+                guard.state.seen = Seen::Busy;
+            }
 
             if this.settle(guard, done) {
                 Queue::defer(queue.as_arc_borrow(), &WORKQUEUE);
+            }
+            if begin_watch {
+                self.watch_later();
             }
 
             // Our bios are in the line already and will be served in their turn. Once is enough:

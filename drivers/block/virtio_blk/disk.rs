@@ -357,6 +357,18 @@ impl BoundDisk {
         );
     }
 
+    /// Makes the disk known: from here on it is used.
+    pub(crate) fn add(&self, dev: &Device<Bound>) -> Result {
+        let Path::Bio(path) = &self.shared.path else {
+            return self.gen_disk.add(Some(dev.as_ref()));
+        };
+
+        path.begin_watch();
+        self.gen_disk
+            .add(Some(dev.as_ref()))
+            .inspect_err(|_| path.end_watch())
+    }
+
     /// Removes the disk, and waits until nothing is in flight. A device that is gone, or does not
     /// answer, does not hold that up for ever: what is in flight then fails.
     pub(crate) fn remove(self: &Arc<Self>, dev: &Device<Bound>) {
@@ -374,6 +386,7 @@ impl BoundDisk {
             Path::Bio(path) => self.watched(|| {
                 self.gen_disk.remove();
                 wait_until(path, BioPath::is_idle);
+                path.end_watch();
             }),
         }
     }

@@ -39,11 +39,15 @@ use core::mem::offset_of;
 use kernel::{
     device::Bound,
     module::this_module,
+    new_delayed_work,
     page::PAGE_SIZE,
     prelude::*,
     str::CString,
     sync::{
-        atomic::Relaxed,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         Arc, //
     },
 };
@@ -167,13 +171,15 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
                 0 => None,
                 poll => Some(CpuMap::new(counts.default, poll)?),
             };
-            let path = Arc::new(
-                BioPath {
+            let path = Arc::pin_init(
+                pin_init!(BioPath {
                     queues,
                     map,
                     poll_map,
                     zoned: limits.zones.is_some(),
-                },
+                    watched: Atomic::new(false),
+                    watch <- new_delayed_work!("virtio_blk::watch"),
+                }),
                 GFP_KERNEL,
             )?;
             let shared = new_shared(Path::Bio(path), &limits)?;
@@ -193,7 +199,7 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
     if zones.zone_sectors > 0 {
         disk.gen_disk.revalidate_zones()?;
     }
-    disk.gen_disk.add(Some(dev.as_ref()))?;
+    disk.add(dev)?;
     Ok(disk)
 }
 

@@ -20,6 +20,7 @@ mod params;
 mod probe;
 mod recovery;
 mod request_path;
+mod watch;
 mod wire;
 mod zones;
 
