@@ -44,7 +44,7 @@ help:
 
 #: make               build the modules for the stock kernel (the first time it makes its own toolchain: 7 minutes)
 #: make KDIR=DIR      build them for the kernel build tree DIR, with this machine's tools
-#: make vm            a shell in a guest that has the modules and a scratch disk
+#: make vm            a shell in a guest that has the modules and a scratch disk of each
 #: make demo          boot, verify a file system's files in each mode, show a table
 #: make test          all tests in guests; make test-full: more rounds, and the driver built into a kernel of its own
 #: make bench         compare C, request mode and bio mode
