@@ -22,7 +22,7 @@ SYSROOT_PACKAGES="
 
 # Raise a number to throw away what an older recipe made.
 SYSROOT_RECIPE=1
-KERNEL_RECIPE=1
+KERNEL_RECIPE=2
 
 project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 
