@@ -42,7 +42,9 @@ def _die_with_parent() -> None:
 class Device:
     """One device that serves QEMU by vhost-user."""
 
-    def __init__(self, folder: Path, name: str, settings: dict[str, object]) -> None:
+    def __init__(
+        self, folder: Path, name: str, settings: dict[str, object], kind: str = "vhost-user"
+    ) -> None:
         self.socket = folder / f"{name}.sock"
         self._control = folder / f"{name}.control"
         self.log = folder / f"{name}.log"
@@ -51,7 +53,7 @@ class Device:
         )
         with open(folder / f"{name}.messages", "wb") as messages:
             self._process = subprocess.Popen(
-                [binary(), "vhost-user", self.socket, text],
+                [binary(), kind, self.socket, text],
                 stdin=subprocess.DEVNULL, stdout=messages, stderr=messages,
                 preexec_fn=_die_with_parent,
             )  # fmt: skip

@@ -93,6 +93,16 @@ class Machine:
         # QEMU, not the device, says how many rings there are.
         self._pci(f"vhost-user-blk-pci,chardev={name},id={name}", f"num-queues={queues}")
 
+    def vhost_user_scsi(self, name: str, units: list[dict[str, object]], *, queues: int = 2,
+                        t10_pi: bool = False, **settings: object) -> None:  # fmt: skip
+        """A SCSI host served by tests/device; `units` and `settings` are those of its scsi/settings.rs."""
+        settings = {"queues": queues, "units": units, "t10_pi": t10_pi, **settings}
+        served = device.Device(self.folder, name, settings, "vhost-user-scsi")
+        self.devices[name] = served
+        self.qemu += ["-chardev", f"socket,id={name},path={served.socket},reconnect-ms=100"]
+        options = f"num_queues={queues},t10_pi={'on' if t10_pi else 'off'}"
+        self._pci(f"vhost-user-scsi-pci,chardev={name},id={name}", options)
+
     def close(self) -> None:
         for served in self.devices.values():
             served.stop()

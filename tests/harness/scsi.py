@@ -103,6 +103,18 @@ def _scsi_many(machine: Machine) -> None:
             machine.unit(name, target, lun)
 
 
+def _scsi_device(machine: Machine) -> None:
+    """Hosts of our own; see tests/device/src/scsi/settings.rs."""
+    machine.vhost_user_scsi(
+        "own",
+        [
+            {"target": 0, "serial": "own"},
+            {"target": 1, "lun": 3, "serial": "own4k", "block": 4096, "blocks": 16384},
+            {"target": 255, "lun": 300, "serial": "high", "blocks": 2048},
+        ],
+    )
+
+
 PROFILES = [
     Profile(
         "scsi",
@@ -119,6 +131,9 @@ PROFILES = [
     Profile(
         "scsi-platform", ("scsi-reset",), _scsi_platform, SCSI, "virtio_scsi",
         options={"machine": "q35", "cmdline": ["intel_iommu=on", "iommu.strict=1"]},
+    ),
+    Profile(
+        "scsi-device", ("scsi-device",), _scsi_device, SCSI, "virtio_scsi", options={"shared_memory": True},
     ),
     Profile("scsi-many", ("scsi-many",), _scsi_many, SCSI, "virtio_scsi", memory="3G"),
 ]  # fmt: skip

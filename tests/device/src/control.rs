@@ -10,6 +10,8 @@
 //!   interrupt the driver (VDUSE only)
 //! - `zone SECTOR read-only|offline`
 //! - `disconnect`: end the connection to QEMU; it comes back if it was told to (vhost-user only)
+//! - a SCSI host: `add T:L SERIAL BLOCKS`, `remove T:L`, `resize T:L BLOCKS` a logical unit, each with
+//!   an event unless `silently` follows; `event WORDS`: any event, see `scsi.rs`
 //! - `mark TEXT`: write it to the log; `state`: numbers
 //! - `quit`
 

@@ -1,38 +1,35 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The engine: takes requests off the rings, has them done, and answers in the order, at the time
-//! and with the faults that the test wants. It knows nothing of the two front ends.
+//! and with the faults that the test wants. It knows nothing of the two front ends, nor what the
+//! requests mean (`model.rs`).
 
 use crate::{
-    disk::{
-        Disk,
-        Request, //
-    },
     faults::{
-        Effect,
-        FalseId,
-        FalseStatus,
-        Faults, //
+        Delivery,
+        FalseId, //
     },
-    settings::{
-        self,
-        Order,
-        Settings, //
+    model::{
+        Ends,
+        Exchange,
+        Key,
+        Message,
+        Model,
+        Served, //
     },
-    wire::{
-        Header,
-        Op,
-        Status, //
-    },
-    zones,
+    settings::Order, //
 };
 use std::{
-    collections::BTreeMap,
+    collections::{
+        BTreeMap,
+        VecDeque, //
+    },
     fs::File,
     io::{
         Read,
         Write, //
     },
+    path::PathBuf,
     sync::{
         atomic::Ordering,
         Arc,
@@ -76,6 +73,19 @@ pub struct Ring {
     pub interrupt: Arc<dyn Fn() + Send + Sync>,
 }
 
+/// Where a field of the configuration space lies: offset and bytes.
+type Place = fn(&str) -> Result<(usize, usize), String>;
+
+/// What the engine has to know of the device's settings.
+pub struct Options {
+    pub config: Vec<u8>,
+    pub place: Place,
+    pub order: Order,
+    pub latency_ms: u64,
+    pub seed: u64,
+    pub log: Option<PathBuf>,
+}
+
 /// What a front end does beside rings.
 pub trait Front: Send + Sync {
     /// The configuration space has these bytes at this offset now; the driver should be told.
@@ -91,13 +101,16 @@ struct Answer {
     queue: u16,
     id: u16,
     used: u32,
-    effect: Effect,
+    delivery: Delivery,
+    key: Option<Key>,
+    /// Where the answer begins in memory.
+    at: Option<GuestAddress>,
 }
 
 struct State {
-    disk: Disk,
+    model: Box<dyn Model>,
+    place: Place,
     config: Vec<u8>,
-    faults: Faults,
     order: Order,
     latency: Duration,
     random: u64,
@@ -107,6 +120,8 @@ struct State {
     pending: Vec<Answer>,
     /// Dropped, until they are released.
     held: Vec<Answer>,
+    /// Those that the driver had no buffer for yet.
+    messages: VecDeque<Message>,
     seen: u64,
     log: Option<File>,
     front: Option<Arc<dyn Front>>,
@@ -121,28 +136,24 @@ pub struct Engine {
 const WINDOW: Duration = Duration::from_millis(2);
 
 impl Engine {
-    pub fn new(settings: &Settings) -> Result<Arc<Self>, String> {
-        let mut faults = Faults::default();
-
-        for text in &settings.faults {
-            faults.add(text)?;
-        }
-        let log = match &settings.log {
+    pub fn new(model: Box<dyn Model>, options: Options) -> Result<Arc<Self>, String> {
+        let log = match &options.log {
             Some(path) => Some(File::create(path).map_err(|e| format!("{}: {e}", path.display()))?),
             None => None,
         };
         let engine = Arc::new(Self {
             state: Mutex::new(State {
-                disk: Disk::new(settings)?,
-                config: settings.config_space()?,
-                faults,
-                order: settings.order,
-                latency: Duration::from_millis(settings.latency_ms),
-                random: settings.seed | 1,
+                model,
+                place: options.place,
+                config: options.config,
+                order: options.order,
+                latency: Duration::from_millis(options.latency_ms),
+                random: options.seed | 1,
                 silent: false,
                 rings: BTreeMap::new(),
                 pending: Vec::new(),
                 held: Vec::new(),
+                messages: VecDeque::new(),
                 seen: 0,
                 log,
                 front: None,
@@ -182,6 +193,11 @@ impl Engine {
         state.note(&format!("# config offset={offset} bytes={bytes:?}"));
     }
 
+    /// The driver has accepted these features.
+    pub fn accepted(&self, features: u64) {
+        self.lock().model.accepted(features);
+    }
+
     /// A ring runs now; what is in it already will be kicked.
     pub fn attach(&self, queue: u16, ring: Ring) {
         self.lock().rings.insert(queue, ring);
@@ -198,6 +214,7 @@ impl Engine {
         }
         state.deliver();
         state.detach(queue);
+        state.note(&format!("# ring {queue} stops"));
     }
 
     /// All rings are gone, with all answers.
@@ -264,6 +281,11 @@ impl State {
         if self.silent {
             return;
         }
+        if self.model.is_inbox(queue) {
+            self.send();
+            self.deliver();
+            return;
+        }
         let memory = ring.memory.memory();
         loop {
             let _ = ring.vring.disable_notification();
@@ -288,13 +310,24 @@ impl State {
     /// Does one request, and plans its answer.
     fn serve(&mut self, queue: u16, memory: &Guard, chain: DescriptorChain<Guard>) {
         let id = chain.head_index();
-        let (used, effect) = match self.execute(queue, memory, chain) {
-            Ok(done) => done,
+        let at = chain
+            .clone()
+            .find(|buffer| buffer.is_write_only())
+            .map(|buffer| buffer.addr());
+        let served = match self.exchange(queue, memory, chain) {
+            Ok(served) => {
+                self.seen += 1;
+                self.note(&format!("n={} q={queue} {}", self.seen, served.note));
+                served
+            }
             Err(why) => {
                 self.note(&format!("# bad request: {why}"));
-                (0, Effect::default())
+                Served::default()
             }
         };
+        if let Some(ends) = &served.ends {
+            self.end(ends);
+        }
         let now = Instant::now();
         let window = self.latency.max(WINDOW);
         let due = match self.order {
@@ -306,24 +339,26 @@ impl State {
             due,
             queue,
             id,
-            used,
-            effect,
+            used: served.used,
+            delivery: served.delivery,
+            key: served.key,
+            at,
         };
 
-        if answer.effect.drop {
+        if answer.delivery.drop {
             self.held.push(answer);
         } else {
             self.pending.push(answer);
         }
     }
 
-    /// Reads the request, does it, writes data and status; returns the used length.
-    fn execute(
+    /// Reads the request and has it done.
+    fn exchange(
         &mut self,
         queue: u16,
         memory: &Guard,
         chain: DescriptorChain<Guard>,
-    ) -> Result<(u32, Effect), String> {
+    ) -> Result<Served, String> {
         let (writable, readable): (Vec<_>, Vec<_>) =
             chain.clone().partition(|buffer| buffer.is_write_only());
         let lengths = |buffers: &[virtio_queue::desc::split::Descriptor]| {
@@ -336,82 +371,78 @@ impl State {
         let mut reader = chain.clone().reader(memory).map_err(broken)?;
         let mut input = vec![0; reader.available_bytes()];
         reader.read_exact(&mut input).map_err(|e| e.to_string())?;
-        if input.len() < Header::SIZE {
-            return Err(format!("a header of {} bytes", input.len()));
-        }
-        let header = Header::parse(&input);
-        let op = Op::from_code(header.kind);
+        let output = chain.writer(memory).map_err(broken)?;
+        let room = output.available_bytes();
 
-        let mut writer = chain.writer(memory).map_err(broken)?;
-        let room = writer.available_bytes();
-        let data = room
-            .checked_sub(1)
-            .ok_or(format!("{op:?} with room for {room} bytes of an answer"))?;
-        let mut footer = writer.split_at(data).map_err(broken)?;
-        let mut output = vec![0; data];
-        let mut request = Request {
-            header,
-            op,
-            input: &input[Header::SIZE..],
-            output: &mut output,
-            note: String::new(),
-        };
+        self.model.serve(Exchange {
+            queue,
+            input,
+            output,
+            room,
+            readable: lengths(&readable),
+            writable: lengths(&writable),
+        })
+    }
 
-        let (sector, sectors) = Disk::extent(&request);
-        let effect = self.faults.take(op, queue, sector, sectors);
-        let status = match effect.status {
-            Some(FalseStatus::Value(value)) if value != Status::Ok as u8 => None,
-            _ => Some(self.disk.execute(&mut request)),
-        };
-        let note = request.note;
+    /// Ends requests that wait: those that were dropped get another answer, the others theirs.
+    fn end(&mut self, ends: &Ends) {
+        let all = std::mem::take(&mut self.held);
+        let (mut ended, held): (Vec<_>, Vec<_>) = all
+            .into_iter()
+            .partition(|answer| answer.key.as_ref().is_some_and(&ends.which));
 
-        if let Some((offset, number)) = effect.data {
-            output
-                .get_mut(offset..offset + 8)
-                .ok_or(format!("a fault at {offset} of {data} bytes"))?
-                .copy_from_slice(&number.to_le_bytes());
+        self.held = held;
+        for answer in &mut self.pending {
+            if answer.key.as_ref().is_some_and(&ends.which) {
+                answer.due = Instant::now();
+            }
         }
-        if status == Some(Status::Ok) {
-            writer.write_all(&output).map_err(|e| e.to_string())?;
+        for answer in &mut ended {
+            answer.due = Instant::now();
+            if let (Some(ring), Some(at)) = (self.rings.get(&answer.queue), answer.at) {
+                if let Err(e) = ring.memory.memory().write_slice(&ends.answer, at) {
+                    eprintln!("blkdev: an answer: {e}");
+                }
+            }
         }
-        let byte = match (effect.status, status) {
-            (Some(FalseStatus::None), _) => None,
-            (Some(FalseStatus::Value(value)), _) => Some(value),
-            (None, status) => status.map(|status| status as u8),
-        };
-        if let Some(byte) = byte {
-            footer.write_all(&[byte]).map_err(|e| e.to_string())?;
-        }
-        let used = effect.used.unwrap_or(room as u32);
+        self.pending.append(&mut ended);
+    }
 
-        self.seen += 1;
-        let mut segments = trim(lengths(&readable), Header::SIZE as u32);
-        let mut answer = lengths(&writable);
-        answer.reverse();
-        answer = trim(answer, 1);
-        answer.reverse();
-        segments.extend(answer);
-        let fault = if effect == Effect::default() {
-            String::new()
-        } else {
-            format!(" fault={effect:?}")
-        };
-        self.note(&format!(
-            "n={} q={queue} op={} type={} sector={} bytes={} segs={} ioprio={}{note} status={} used={used}{fault}",
-            self.seen,
-            op.name(),
-            header.kind,
-            header.sector,
-            segments.iter().sum::<u32>(),
-            segments
-                .iter()
-                .map(u32::to_string)
-                .collect::<Vec<_>>()
-                .join(","),
-            header.ioprio,
-            byte.map_or("none".into(), |byte| byte.to_string()),
-        ));
-        Ok((used, effect))
+    /// Puts messages into the buffers that the driver gave for them.
+    fn send(&mut self) {
+        while let Some(message) = self.messages.front().cloned() {
+            let Some(ring) = self.rings.get(&message.queue).cloned() else {
+                return;
+            };
+            let memory = ring.memory.memory();
+            let next = match ring.vring.get_mut().get_queue_mut().iter(memory.clone()) {
+                Ok(mut chains) => chains.next(),
+                Err(_) => None,
+            };
+            let Some(chain) = next else { return };
+            let id = chain.head_index();
+            let bytes = &message.bytes;
+            let written = chain
+                .writer(&memory)
+                .map_err(|e| format!("{e:?}"))
+                .and_then(|mut to| to.write_all(bytes).map_err(|e| e.to_string()));
+            let outcome = written.map_or_else(|e| e, |()| "sent".into());
+
+            self.note(&format!(
+                "message q={} bytes={bytes:02x?} {outcome}",
+                message.queue
+            ));
+            self.pending.push(Answer {
+                due: Instant::now(),
+                queue: message.queue,
+                id,
+                used: message.delivery.used.unwrap_or(bytes.len() as u32),
+                delivery: message.delivery,
+                key: None,
+                at: None,
+            });
+            self.messages.pop_front();
+        }
     }
 
     /// Hands due answers to the driver, with one interrupt for each ring.
@@ -432,8 +463,8 @@ impl State {
             let Some(ring) = self.rings.get(&answer.queue) else {
                 continue;
             };
-            let forced = (0..=u8::from(answer.effect.double)).any(|_| put(ring, answer));
-            if !answer.effect.noirq {
+            let forced = (0..=u8::from(answer.delivery.double)).any(|_| put(ring, answer));
+            if !answer.delivery.noirq {
                 *interrupts.entry(answer.queue).or_default() |= forced;
             }
         }
@@ -467,8 +498,6 @@ impl State {
         };
 
         match verb {
-            "fault" => self.faults.add(words)?,
-            "clear" => self.faults.clear(),
             "release" => {
                 let mut held = std::mem::take(&mut self.held);
                 held.iter_mut()
@@ -488,25 +517,9 @@ impl State {
             "order" => {
                 self.order = serde_json::from_value(words.into()).map_err(|e| e.to_string())?
             }
-            "capacity" => {
-                self.disk.resize(number()?)?;
-                self.set_config("capacity", number()?)?;
-            }
             "config" => {
                 let (field, value) = two()?;
                 self.set_config(field, crate::faults::parse_number(value)?)?;
-            }
-            "zone" => {
-                let (sector, state) = two()?;
-                let state = match state {
-                    "read-only" => zones::State::ReadOnly,
-                    "offline" => zones::State::Offline,
-                    _ => return Err(format!("a zone is not made {state}")),
-                };
-                let zones = self.disk.zones.as_mut().ok_or("no zones")?;
-                zones
-                    .force(crate::faults::parse_number(sector)?, state)
-                    .map_err(|_| "no such zone")?;
             }
             "mark" => self.note(&format!("# {words}")),
             "state" => {
@@ -524,13 +537,23 @@ impl State {
                 self.held.clear();
                 self.front()?.disconnect()?;
             }
-            _ => return Err(format!("no command {verb}")),
+            _ => {
+                let reply = self.model.command(verb, words);
+                let reply = reply.ok_or(format!("no command {verb}"))??;
+
+                for (field, value) in reply.config {
+                    self.set_config(field, value)?;
+                }
+                self.messages.extend(reply.messages);
+                self.send();
+                self.deliver();
+            }
         }
         Ok(String::new())
     }
 
     fn set_config(&mut self, field: &str, value: u64) -> Result<(), String> {
-        let (offset, size) = settings::place(field)?;
+        let (offset, size) = (self.place)(field)?;
         let bytes = &value.to_le_bytes()[..size];
         let to = self.config.get_mut(offset..offset + size);
 
@@ -540,26 +563,12 @@ impl State {
     }
 }
 
-/// Takes `bytes` off the beginning of a list of lengths.
-fn trim(lengths: Vec<u32>, mut bytes: u32) -> Vec<u32> {
-    let mut rest = Vec::new();
-
-    for length in lengths {
-        let gone = length.min(bytes);
-        bytes -= gone;
-        if length > gone {
-            rest.push(length - gone);
-        }
-    }
-    rest
-}
-
 /// Puts one answer into the used ring; true if only we know that an interrupt is due.
 fn put(ring: &Ring, answer: &Answer) -> bool {
     let memory = ring.memory.memory();
     let mut vring = ring.vring.get_mut();
     let queue = vring.get_queue_mut();
-    let id = match answer.effect.id {
+    let id = match answer.delivery.id {
         None => answer.id.into(),
         Some(FalseId::Value(id)) => id,
         Some(FalseId::Other) => u32::from((answer.id + 1) % queue.size()),

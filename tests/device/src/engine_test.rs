@@ -3,9 +3,14 @@
 //! The test plays the driver: it fills a ring in memory of its own and looks at the answers.
 
 use super::*;
-use crate::wire::{
-    self,
-    ZoneDescriptor, //
+use crate::{
+    block,
+    settings::Settings,
+    wire::{
+        self,
+        Op,
+        ZoneDescriptor, //
+    },
 };
 use std::sync::atomic::AtomicUsize;
 use virtio_queue::desc::{
@@ -34,7 +39,7 @@ struct Driver {
 impl Driver {
     fn new(settings: &str) -> Self {
         let settings = Settings::parse(settings).unwrap();
-        let engine = Engine::new(&settings).unwrap();
+        let engine = block::engine(&settings).unwrap();
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x200000)]).unwrap();
         let atomic = Memory::new(memory.clone());
         let vring = Vring::new(atomic.clone(), SIZE).unwrap();

@@ -32,17 +32,39 @@ pub enum FalseId {
     Other,
 }
 
+/// What goes wrong with the way of an answer through the ring, whatever the kind of device.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Delivery {
+    pub used: Option<u32>,
+    pub id: Option<FalseId>,
+    pub double: bool,
+    pub drop: bool,
+    pub noirq: bool,
+}
+
+impl Delivery {
+    /// Takes a word of a fault; false if it is none of these.
+    pub fn word(&mut self, key: &str, value: &str) -> Result<bool, String> {
+        match (key, value) {
+            ("used", n) => self.used = Some(narrow(n)?),
+            ("id", "other") => self.id = Some(FalseId::Other),
+            ("id", n) => self.id = Some(FalseId::Value(narrow(n)?)),
+            ("double", "") => self.double = true,
+            ("drop", "") => self.drop = true,
+            ("noirq", "") => self.noirq = true,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+}
+
 /// What goes wrong with one request.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Effect {
     pub status: Option<FalseStatus>,
     /// Where, and what.
     pub data: Option<(usize, u64)>,
-    pub used: Option<u32>,
-    pub id: Option<FalseId>,
-    pub double: bool,
-    pub drop: bool,
-    pub noirq: bool,
+    pub delivery: Delivery,
 }
 
 #[derive(Clone, Default, Debug)]
@@ -65,7 +87,8 @@ pub fn parse_number(text: &str) -> Result<u64, String> {
     number.map_err(|_| format!("{text} is no number"))
 }
 
-fn narrow<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
+/// The same, for a field that is smaller.
+pub fn narrow<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
     parse_number(text)?
         .try_into()
         .map_err(|_| format!("{text} is too large"))
@@ -97,12 +120,7 @@ impl Fault {
                         .ok_or(format!("data={text} has no colon"))?;
                     effect.data = Some((narrow(offset)?, parse_number(n)?));
                 }
-                ("used", n) => effect.used = Some(narrow(n)?),
-                ("id", "other") => effect.id = Some(FalseId::Other),
-                ("id", n) => effect.id = Some(FalseId::Value(narrow(n)?)),
-                ("double", "") => effect.double = true,
-                ("drop", "") => effect.drop = true,
-                ("noirq", "") => effect.noirq = true,
+                _ if effect.delivery.word(key, value)? => (),
                 _ => return Err(format!("a fault has no word {word}")),
             }
         }
@@ -200,8 +218,8 @@ mod tests {
             .unwrap();
         for _ in 0..9 {
             let effect = faults.take(Op::Flush, 3, 0, 0);
-            assert!(effect.drop && effect.noirq);
-            assert_eq!(effect.id, Some(FalseId::Other));
+            assert!(effect.delivery.drop && effect.delivery.noirq);
+            assert_eq!(effect.delivery.id, Some(FalseId::Other));
         }
         faults.clear();
         assert_eq!(faults.take(Op::Flush, 3, 0, 0), Effect::default());

@@ -1,20 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A virtio-blk device for tests; Documentation/testing.md says what for.
+//! A virtio-blk and a virtio-scsi device for tests; Documentation/testing.md says what for.
 //!
 //!     blkdev vhost-user SOCKET SETTINGS   serve QEMU
+//!     blkdev vhost-user-scsi SOCKET SETTINGS   the same, as a SCSI host
 //!     blkdev vduse SETTINGS               serve the kernel of the guest in which this runs
 //!     blkdev destroy NAME                 remove a VDUSE device whose server has ended
 //!     blkdev control SOCKET COMMAND...    speak to a running device, see control.rs
 //!
-//! SETTINGS are JSON, see settings.rs.
+//! SETTINGS are JSON, see settings.rs and scsi/settings.rs.
 
 #![deny(unsafe_code)]
 
+mod block;
 mod control;
 mod disk;
 mod engine;
 mod faults;
+mod model;
+mod scsi;
 mod settings;
 mod vduse;
 mod vhost_user;
@@ -30,7 +34,7 @@ use std::{
 
 fn start(text: &str) -> Result<(Settings, Arc<Engine>), String> {
     let settings = Settings::parse(text)?;
-    let engine = Engine::new(&settings)?;
+    let engine = block::engine(&settings)?;
 
     Ok((settings, engine))
 }
@@ -42,7 +46,15 @@ fn run(arguments: &[&str]) -> Result<(), String> {
             if let Some(path) = &settings.control {
                 control::listen(&engine, path)?;
             }
-            vhost_user::run(&engine, &settings, socket)
+            vhost_user::run(&engine, settings.queues, settings.features()?, socket)
+        }
+        ["vhost-user-scsi", socket, text] => {
+            let settings = scsi::Settings::parse(text)?;
+            let engine = scsi::engine(&settings)?;
+            if let Some(path) = &settings.control {
+                control::listen(&engine, path)?;
+            }
+            vhost_user::run(&engine, settings.all_queues(), settings.features(), socket)
         }
         ["vduse", text] => {
             let (settings, engine) = start(text)?;
@@ -50,7 +62,7 @@ fn run(arguments: &[&str]) -> Result<(), String> {
         }
         ["destroy", name] => vduse::destroy(name),
         ["control", socket, command @ ..] => control::send(socket, &command.join(" ")),
-        _ => Err("usage: blkdev vhost-user SOCKET SETTINGS | vduse SETTINGS | destroy NAME | control SOCKET COMMAND...".into()),
+        _ => Err("usage: blkdev vhost-user[-scsi] SOCKET SETTINGS | vduse SETTINGS | destroy NAME | control SOCKET COMMAND...".into()),
     }
 }
 

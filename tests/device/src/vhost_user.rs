@@ -1,19 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The front end for QEMU's vhost-user-blk-pci.
+//! The front end for QEMU's vhost-user-blk-pci and vhost-user-scsi-pci.
 //!
 //! QEMU masks the features to those that it knows, so there is no secure erase here, no lifetime, no
 //! zones; and it alone says how many queues there are, and how large. For those see `vduse.rs`.
 
-use crate::{
-    engine::{
-        Engine,
-        Front,
-        Memory,
-        Ring,
-        Vring, //
-    },
-    settings::Settings,
+use crate::engine::{
+    Engine,
+    Front,
+    Memory,
+    Ring,
+    Vring, //
 };
 use std::{
     io,
@@ -52,7 +49,8 @@ use vmm_sys_util::{
 /// What one connection needs.
 struct Backend {
     engine: Arc<Engine>,
-    settings: Settings,
+    queues: u16,
+    features: u64,
     memory: Memory,
 }
 
@@ -61,7 +59,7 @@ impl VhostUserBackend for Backend {
     type Vring = Vring;
 
     fn num_queues(&self) -> usize {
-        self.settings.queues.into()
+        self.queues.into()
     }
 
     // QEMU's most, and what it takes, whatever its queue-size says.
@@ -70,8 +68,11 @@ impl VhostUserBackend for Backend {
     }
 
     fn features(&self) -> u64 {
-        // Parsed once already.
-        self.settings.features().unwrap_or(0) | VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits()
+        self.features | VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits()
+    }
+
+    fn acked_features(&self, features: u64) {
+        self.engine.accepted(features);
     }
 
     fn protocol_features(&self) -> VhostUserProtocolFeatures {
@@ -149,7 +150,7 @@ impl Front for Connection {
 }
 
 /// Serves one connection after the other, for ever.
-pub fn run(engine: &Arc<Engine>, settings: &Settings, socket: &str) -> Result<(), String> {
+pub fn run(engine: &Arc<Engine>, queues: u16, features: u64, socket: &str) -> Result<(), String> {
     let connection = Arc::new(Connection(Mutex::new(None)));
     let mut listener = Listener::new(socket, true).map_err(|e| format!("{socket}: {e}"))?;
 
@@ -158,7 +159,8 @@ pub fn run(engine: &Arc<Engine>, settings: &Settings, socket: &str) -> Result<()
         let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
         let backend = Arc::new(Backend {
             engine: engine.clone(),
-            settings: settings.clone(),
+            queues,
+            features,
             memory: memory.clone(),
         });
         // A daemon belongs to one connection: its state says who owns the device.

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+# The host of our own (tests/device): its units are found, hold their data, come, go and grow by its events.
+# limit: 300
+lsscsi
+address()
+{
+	basename "$(readlink -f "/sys/block/$(disk "$1")/device")" | cut -d: -f2-
+}
+gone()
+{
+	! disk "$1" >/dev/null 2>&1
+}
+# logged REGEX: the device saw it.
+logged()
+{
+	grep -qE "$1" "$(host blkdev own log)" || fail "the device saw nothing like '$1'"
+}
+same "the address of own" "$(address own)" 0:0:0
+same "the address of own4k" "$(address own4k)" 0:1:3
+# Logical unit 300 in flat addressing.
+same "the address of high" "$(address high)" 0:255:16684
+d=$(disk own)
+same "write cache" "$(read_attr "$d" write_cache)" "write back"
+same "the block size of own4k" "$(read_attr "$(disk own4k)" logical_block_size)" 4096
+for page in sn di bl bdc lbpv; do
+	sg_vpd -p $page "/dev/$d" >/dev/null || fail "sg_vpd -p $page"
+done
+same "units of target 1" "$(sg_luns -q "/dev/$(disk own4k)")" 0003000000000000
+fails sg_raw "/dev/$d" ff 00 00 00 00 00 2>/tmp/sense
+grep -q 'Illegal Request' /tmp/sense || fail "no sense data: $(cat /tmp/sense)"
+verify "$d" --direct=1 --ioengine=io_uring --iodepth=32 --bsrange=512-128k --bs_unaligned=0 --numjobs=2 --size=4m \
+	--offset_increment=8m
+verify "$(disk own4k)" --direct=1 --ioengine=io_uring --iodepth=16 --bsrange=4k-64k --size=4m
+verify "$(disk high)" --direct=1 --ioengine=libaio --iodepth=4 --bs=4k --size=256k
+blkdiscard --length 1M "/dev/$d"
+cmp -n $((1 << 20)) "/dev/$d" /dev/zero || fail "what was discarded is not zero"
+logged 'op=unmap .*unit=0:0 .*status=0x0'
+dd if=/dev/zero of="/dev/$d" bs=4k count=1 conv=notrunc,fsync status=none
+logged 'op=sync .*unit=0:0 .*status=0x0'
+sg_reset --no-esc --device "/dev/$d" || fail "sg_reset --device"
+logged 'op=unit-reset unit=0:0 .*response=10'
+# The C driver has no reset of a target.
+if [[ $MODE != c ]]; then
+	sg_reset --no-esc --target "/dev/$d" || fail "sg_reset --target"
+	logged 'op=nexus-reset unit=0:0 .*response=10'
+fi
+
+# Events: a unit comes, grows, goes.
+host blkdev own add 9:300 plugged 2048
+wait_for 20 disk plugged >/dev/null || fail "the unit did not come: $(lsscsi)"
+p=$(disk plugged)
+same "the address of plugged" "$(address plugged)" 0:9:16684
+verify "$p" --direct=1 --ioengine=libaio --iodepth=4 --bs=4k --size=256k
+grown()
+{
+	[[ $(<"/sys/block/$p/size") == 4096 ]]
+}
+host blkdev own resize 9:300 4096
+wait_for 20 grown || fail "its size is $(<"/sys/block/$p/size")"
+host blkdev own remove 9:300
+wait_for 20 gone plugged || fail "the unit did not go: $(lsscsi)"
+disk own >/dev/null || fail "another unit went, too"
