@@ -37,7 +37,7 @@ pub struct Limits {
     pub can_queue: u16,
     /// Commands in flight to a device.
     pub cmd_per_lun: u16,
-    /// Entries of the scatterlist of a command.
+    /// Entries of the scatterlist of a command, and of that of its protection information.
     pub sg_tablesize: u16,
     /// Sectors that a command moves.
     pub max_sectors: u32,
@@ -321,6 +321,9 @@ impl<T: Operations> Host<T> {
         shost.max_cmd_len = limits.max_cmd_len;
         if limits.protection {
             shost.prot_capabilities = ALL_TYPES;
+            // Else the mid-layer takes 65,535: protection that user space brings has as many
+            // segments as its pages, however few the data has.
+            shost.sg_prot_tablesize = limits.sg_tablesize;
             shost.prot_guard_type = bindings::scsi_host_guard_type_SHOST_DIX_GUARD_CRC as u8;
         }
     }
