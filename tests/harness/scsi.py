@@ -113,6 +113,15 @@ def _scsi_device(machine: Machine) -> None:
             {"target": 255, "lun": 300, "serial": "high", "blocks": 2048},
         ],
     )
+    machine.vhost_user_scsi(
+        "pi",
+        [
+            {"target": 0, "serial": "pi", "protected": True},
+            {"target": 1, "serial": "pi4k", "protected": True, "block": 4096, "blocks": 16384},
+            {"target": 2, "serial": "plain"},
+        ],
+        t10_pi=True,
+    )
 
 
 PROFILES = [
@@ -133,7 +142,7 @@ PROFILES = [
         options={"machine": "q35", "cmdline": ["intel_iommu=on", "iommu.strict=1"]},
     ),
     Profile(
-        "scsi-device", ("scsi-device",), _scsi_device, SCSI, "virtio_scsi", options={"shared_memory": True},
+        "scsi-device", ("scsi-device", "scsi-pi"), _scsi_device, SCSI, "virtio_scsi", options={"shared_memory": True},
     ),
     Profile("scsi-many", ("scsi-many",), _scsi_many, SCSI, "virtio_scsi", memory="3G"),
 ]  # fmt: skip
