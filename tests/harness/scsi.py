@@ -142,7 +142,7 @@ PROFILES = [
         options={"machine": "q35", "cmdline": ["intel_iommu=on", "iommu.strict=1"]},
     ),
     Profile(
-        "scsi-device", ("scsi-device", "scsi-pi"), _scsi_device, SCSI, "virtio_scsi", options={"shared_memory": True},
+        "scsi-device", ("scsi-device", "scsi-pi", "scsi-answers", "scsi-ladder"), _scsi_device, SCSI, "virtio_scsi", options={"shared_memory": True},
     ),
     Profile("scsi-many", ("scsi-many",), _scsi_many, SCSI, "virtio_scsi", memory="3G"),
 ]  # fmt: skip

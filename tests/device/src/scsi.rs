@@ -157,6 +157,7 @@ impl Host {
         let mut response = Response::default();
         let mut done = Done::default();
         match result {
+            Ok(_) if effect.is_refusal() => (),
             Ok(good) => {
                 done = good;
                 let asked = data_room.max(data.len());

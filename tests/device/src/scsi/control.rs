@@ -75,7 +75,7 @@ pub fn serve(
     let address = Address::from_wire(lun);
     let name = NAMES.get(subtype).copied().unwrap_or("unknown");
     let effect = faults.take(name, address, 0, 0);
-    let refused = effect.is_refusal() || effect.delivery.drop;
+    let refused = effect.is_refusal() || effect.lie || effect.delivery.drop;
 
     let (mut code, mut ends) = (wire::S_FUNCTION_SUCCEEDED, None);
     match address {

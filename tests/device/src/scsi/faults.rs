@@ -10,6 +10,7 @@
 //! - `response=N`, `status=N`: this instead of doing it, if it is not 0;
 //! - `sense=KEY,ASC,ASCQ`: a check condition instead of doing it;
 //! - `sense_len=N`, `resid=N`: these numbers, whatever is true;
+//! - `lie`: a task management function is said to be done, and is not;
 //! - `guard`: the first guard that is read is another one;
 //! - what `../faults.rs` has of `used`, `id`, `double`, `drop`, `noirq`.
 
@@ -33,6 +34,7 @@ pub struct Effect {
     pub sense_len: Option<u32>,
     pub residual: Option<u32>,
     pub guard: bool,
+    pub lie: bool,
     pub delivery: Delivery,
 }
 
@@ -102,6 +104,7 @@ impl Fault {
                 ("sense_len", n) => effect.sense_len = Some(narrow(n)?),
                 ("resid", n) => effect.residual = Some(narrow(n)?),
                 ("guard", "") => effect.guard = true,
+                ("lie", "") => effect.lie = true,
                 _ if effect.delivery.word(key, value)? => (),
                 _ => return Err(format!("a fault has no word {word}")),
             }

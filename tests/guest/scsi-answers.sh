@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+# Answers and events that a device should not give: every response code as the C driver takes it, false lengths, ids
+# and events. What follows works.
+# limit: 500
+expect_log 'I/O error, dev sd|Buffer I/O error|id 0 is not a head!|id [0-9]+ out of range|Synchronize Cache'
+d=$(disk own)
+fault()
+{
+	host blkdev own fault "$1"
+}
+# told FAULT RESULT [CDB BYTES]: what user space gets to know; by default of a read of a block.
+told()
+{
+	fault "$1"
+	same "$1" "$(python3 "$VSR_SRC/tests/guest/sgio.py" "$d" "${3:-28000000004000000100}" "${4:-512}")" "$2"
+}
+good='status=0x0 host=0x0 resid=0 sense=0'
+failed()
+{
+	echo "status=0x0 host=$1 resid=0 sense=0"
+}
+is_here()
+{
+	disk "$1" >/dev/null 2>&1
+}
+gone()
+{
+	! is_here "$1"
+}
+
+read="op=read lba=64"
+told "$read response=0 resid=0" "$good"
+told "$read response=1" "$(failed 0x7)"   # OVERRUN: DID_ERROR
+told "$read response=2" "$(failed 0x5)"   # ABORTED: DID_ABORT
+told "$read response=3" "$(failed 0x4)"   # BAD_TARGET: DID_BAD_TARGET
+told "$read response=4" "$(failed 0x8)"   # RESET: DID_RESET
+told "$read response=5" "$(failed 0x2)"   # BUSY: DID_BUS_BUSY
+told "$read response=6" "$(failed 0xe)"   # TRANSPORT_FAILURE: DID_TRANSPORT_DISRUPTED
+told "$read response=7" "$(failed 0x4)"   # TARGET_FAILURE: DID_BAD_TARGET
+told "$read response=8" 'status=0x18 host=0x0 resid=0 sense=0'   # NEXUS_FAILURE: a reservation conflict
+told "$read response=9" "$(failed 0x7)"   # FAILURE: DID_ERROR
+told "$read response=200" "$(failed 0x7)" # what nobody knows
+# Residuals: true; larger than the transfer; of a command without data.
+told "op=inquiry resid=100" 'status=0x0 host=0x0 resid=100 sense=0' 12000000fc00 252
+told "$read resid=4294967295" 'status=0x0 host=0x0 resid=512 sense=0'
+told "op=ready resid=7" "$good" 000000000000 0
+# Sense data: as it should be; longer than there is room for, without a warning (the C driver warns).
+told "$read sense=3,0x11,0" 'status=0x2 host=0x0 resid=0 sense=18'
+if [[ $MODE != c ]]; then
+	told "$read sense=3,0x11,0 sense_len=4096" 'status=0x2 host=0x0 resid=0 sense=18'
+	told "$read sense=3,0x11,0 sense_len=4294967295" 'status=0x2 host=0x0 resid=0 sense=18'
+fi
+# The used length is nobody's business: nothing is done by it.
+for used in 0 1 107 4294967295; do
+	told "$read used=$used" "$good"
+done
+# sd tries again what may work then, and gives up what cannot.
+for code in 1 4 5 6 9; do
+	fault "$read response=$code"
+	dd if="/dev/$d" of=/dev/null bs=512 skip=64 count=1 iflag=direct status=none || fail "no second try after $code"
+done
+for code in 2 3 7; do
+	fault "$read response=$code"
+	fails dd if="/dev/$d" of=/dev/null bs=512 skip=64 count=1 iflag=direct status=none
+done
+host blkdev own clear
+verify "$d" --direct=1 --ioengine=io_uring --iodepth=16 --bs=4k --size=512k
+[[ $MODE != c ]] || return 0
+
+# Events that mean nothing, or nobody: unknown kinds and reasons, other formats of an address, units that are not there,
+# lengths that are wrong.
+for words in "type=9" "type=1 reason=99 unit=0:0" "type=0x7fffffff reason=0xffffffff unit=0xffffffffffffffff" \
+	"type=1 reason=1 unit=0x0200000000000000" "type=1 reason=2 unit=0x0100c00000000000" "type=1 reason=1 unit=200:5" \
+	"type=1 reason=2 unit=200:5" "type=1 reason=1 unit=77:0" "type=3 reason=0x092a unit=0:77" \
+	"type=3 reason=0xffff unit=0:0" "type=2 reason=1 unit=0:0" "type=1 reason=0 unit=0:0" "type=0" \
+	"type=9 used=0" "type=9 used=3" "type=9 used=4294967295"; do
+	host blkdev own event "$words count=3"
+done
+dmesg | grep -q 'unknown event 0x9' || fail "no message of an unknown event"
+# Handled in their order: when this one is, the others were.
+host blkdev own add 9:0 after 2048
+wait_for 30 is_here after || fail "an event after the wrong ones was not handled: $(lsscsi)"
+for name in own own4k high; do
+	is_here $name || fail "$name went: $(lsscsi)"
+done
+# Missed: everything is looked at.
+host blkdev own remove 9:0 silently
+host blkdev own add 9:1 missed 2048 silently
+host blkdev own add 10:300 missed2 2048 silently
+host blkdev own event type=0x80000000
+wait_for 60 gone after || fail "a unit that went unnoticed is there: $(lsscsi)"
+for name in missed missed2; do
+	wait_for 60 is_here $name || fail "a unit that came unnoticed was not found: $(lsscsi)"
+done
+# A flood, and what comes last in it is not lost. Then the driver goes under another.
+host blkdev own event "type=1 reason=1 unit=9:1 count=500"
+host blkdev own add 11:0 last 2048
+wait_for 120 is_here last || fail "an event after a flood was lost"
+host blkdev own event "type=1 reason=1 unit=0:0 count=100000"
+sleep 0.5
+unload
+load
+is_here own || fail "not found after it was loaded again"
+d=$(disk own)
+
+# An id that is not in flight: the ring works no more, until the host is reset.
+echo 1 >/sys/module/virtio_scsi/parameters/virtscsi_timeouts
+for words in id=other id=70000 double; do
+	echo 3 >"/sys/block/$d/device/timeout"
+	dmesg -C
+	fault "op=read lba=64 $words"
+	timeout 100 dd if="/dev/$d" of=/dev/null bs=512 skip=64 count=1 iflag=direct status=none || true
+	# The ring of another CPU may be the one that still works.
+	for _ in 1 2; do
+		timeout 100 dd if="/dev/$d" of=/dev/null bs=512 skip=64 count=1 iflag=direct status=none || true
+	done
+	is_here own || fail "$words: the unit went"
+	verify "$d" --direct=1 --ioengine=io_uring --iodepth=16 --bs=4k --size=256k --numjobs=2 --offset_increment=1m
+done

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+# A command that the device never answers: error handling goes up as many rungs as the device refuses, and not one
+# more; in the end the write is done, whatever the device refused. An interrupt that got lost harms nobody.
+# limit: 500
+[[ $MODE != c ]] || skip "the C driver waits for ever"
+expect_log 'I/O error, dev sd'
+d=$(disk own)
+echo 2 >"/sys/block/$d/device/timeout"
+echo 2 >"/sys/block/$d/device/eh_timeout"
+echo 1 >/sys/module/virtio_scsi/parameters/virtscsi_timeouts
+echo 2 >/sys/module/virtio_scsi/parameters/virtscsi_tmf_timeout
+dd if=/dev/urandom of=/tmp/data bs=4k count=1 status=none
+# climb NAME FAULT...: a write without an answer while these faults are in force.
+climb()
+{
+	local name=$1 words
+	shift
+	dmesg -C
+	host blkdev own mark "$name"
+	host blkdev own fault "op=write lba=64 drop"
+	for words; do
+		host blkdev own fault "$words"
+	done
+	# Another unit works meanwhile.
+	fio --name=load --filename="/dev/$(disk own4k)" --rw=randwrite --verify=crc32c --do_verify=1 --direct=1 \
+		--ioengine=io_uring --iodepth=8 --bs=4k --size=2m --allow_file_create=0 --output=/tmp/load.log &
+	dd if=/dev/zero of="/dev/$d" bs=4k seek=8 count=1 oflag=direct conv=notrunc status=none
+	timeout 120 dd if=/tmp/data of="/dev/$d" bs=4k seek=8 count=1 oflag=direct conv=notrunc status=none ||
+		fail "$name: the write failed: $(dmesg)"
+	cmp -n 4096 /tmp/data <(dd if="/dev/$d" bs=4k skip=8 count=1 iflag=direct status=none) || fail "$name: other data"
+	wait $! || fail "$name: I/O to another unit failed: $(cat /tmp/load.log)"
+	same "$name: the state of the unit" "$(<"/sys/block/$d/device/state")" running
+	host blkdev own clear
+	sed "1,/^# $name\$/d" "$(host blkdev own log)" >/tmp/seen
+}
+# saw NAME FUNCTION...: exactly these functions, in this order, however often each.
+saw()
+{
+	local name=$1
+	shift
+	same "$name: what the device saw" \
+		"$(sed -nE 's/.* op=(abort|unit-reset|nexus-reset) .*/\1/p; s/^# ring 0 stops/restart/p' /tmp/seen | uniq | xargs)" "$*"
+}
+climb abort
+saw abort abort
+climb unit "op=abort response=11 count=0"
+saw unit abort unit-reset
+climb nexus "op=abort response=11 count=0" "op=unit-reset response=11 count=0"
+saw nexus abort unit-reset nexus-reset
+climb host "op=tmf response=11 count=0"
+saw host abort unit-reset nexus-reset restart
+# Functions without an answer: each costs its time limit, and the last rung gives them back.
+climb silent "op=tmf drop count=0"
+saw silent abort unit-reset nexus-reset restart
+# Their buffers are there again.
+for i in 1 2 3; do
+	climb "silent$i" "op=tmf drop count=0"
+	saw "silent$i" abort unit-reset nexus-reset restart
+done
+# A device that says that it did it, and did not.
+climb liar "op=abort lie" "op=unit-reset lie" "op=nexus-reset lie count=0"
+saw liar abort unit-reset nexus-reset restart
+# An answer whose interrupt got lost: of a function, and of a command.
+climb lost-function "op=abort noirq"
+saw lost-function abort
+dmesg -C
+host blkdev own mark lost
+host blkdev own fault "op=read lba=64 noirq"
+begin=$SECONDS
+cmp -n 4096 /tmp/data <(timeout 60 dd if="/dev/$d" bs=4k skip=8 count=1 iflag=direct status=none) || fail "a lost interrupt"
+((SECONDS - begin >= 1)) || fail "the interrupt was not lost"
+dmesg | grep -q 'done without an interrupt' || fail "no message: $(dmesg)"
+if dmesg | grep 'aborting it'; then
+	fail "a lost interrupt was punished"
+fi
+# Events work after all that.
+host blkdev own add 12:0 new 2048
+wait_for 20 disk new >/dev/null || fail "a unit that came was not seen"
+host blkdev own remove 12:0

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-2.0
+"""sgio.py DISK CDB [BYTES]: sends a command that reads BYTES through the SG_IO ioctl, and prints all that user space
+gets to know of its end: status, host byte, bytes not moved, sense data."""
+
+import ctypes
+import fcntl
+import os
+import sys
+
+SG_IO = 0x2285
+FROM_DEV, NONE = -3, -1
+
+
+class Header(ctypes.Structure):
+    _fields_ = [
+        ("interface_id", ctypes.c_int), ("dxfer_direction", ctypes.c_int), ("cmd_len", ctypes.c_ubyte),
+        ("mx_sb_len", ctypes.c_ubyte), ("iovec_count", ctypes.c_ushort), ("dxfer_len", ctypes.c_uint),
+        ("dxferp", ctypes.c_void_p), ("cmdp", ctypes.c_void_p), ("sbp", ctypes.c_void_p),
+        ("timeout", ctypes.c_uint), ("flags", ctypes.c_uint), ("pack_id", ctypes.c_int),
+        ("usr_ptr", ctypes.c_void_p), ("status", ctypes.c_ubyte), ("masked_status", ctypes.c_ubyte),
+        ("msg_status", ctypes.c_ubyte), ("sb_len_wr", ctypes.c_ubyte), ("host_status", ctypes.c_ushort),
+        ("driver_status", ctypes.c_ushort), ("resid", ctypes.c_int), ("duration", ctypes.c_uint),
+        ("info", ctypes.c_uint),
+    ]  # fmt: skip
+
+
+cdb = bytes.fromhex(sys.argv[2])
+size = int(sys.argv[3]) if len(sys.argv) > 3 else 0
+command = ctypes.create_string_buffer(cdb, len(cdb))
+data = ctypes.create_string_buffer(max(size, 1))
+sense = ctypes.create_string_buffer(255)
+header = Header(
+    interface_id=ord("S"), dxfer_direction=FROM_DEV if size else NONE, cmd_len=len(cdb), mx_sb_len=255,
+    dxfer_len=size, dxferp=ctypes.addressof(data), cmdp=ctypes.addressof(command), sbp=ctypes.addressof(sense),
+    timeout=60000,
+)  # fmt: skip
+fd = os.open(f"/dev/{sys.argv[1]}", os.O_RDWR)
+fcntl.ioctl(fd, SG_IO, header)
+print(f"status={header.status:#x} host={header.host_status:#x} resid={header.resid} sense={header.sb_len_wr}")
