@@ -295,10 +295,15 @@ fn limits(dev: &Device<Bound>, config: &Config, ring_size: usize) -> Result<Limi
         max_dma_size: dev.max_dma_size(),
     };
 
-    config.limits(transport).map_err(|refusal| {
+    let limits = config.limits(transport).map_err(|refusal| {
         dev_err!(dev, "{}\n", refusal);
         EINVAL
-    })
+    })?;
+    if limits.zones.is_some() && !cfg!(CONFIG_BLK_DEV_ZONED) {
+        dev_err!(dev, "this kernel has no zoned disks (CONFIG_BLK_DEV_ZONED)\n");
+        return Err(EOPNOTSUPP);
+    }
+    Ok(limits)
 }
 
 /// Reads what the device says about itself.

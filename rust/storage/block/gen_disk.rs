@@ -427,6 +427,9 @@ impl<T: Operations> GenDisk<T> {
     ///
     /// C counterpart: `blk_revalidate_disk_zones()`.
     pub fn revalidate_zones(&self) -> Result {
+        if !cfg!(CONFIG_BLK_DEV_ZONED) {
+            return Err(EOPNOTSUPP);
+        }
         // SAFETY: The disk is valid and zoned, or else the call fails.
         to_result(unsafe { bindings::blk_revalidate_disk_zones(self.as_raw()) })
     }

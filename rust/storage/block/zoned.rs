@@ -88,6 +88,10 @@ impl ZoneReport<'_> {
     ///
     /// May sleep. C counterpart: `disk_report_zone()`.
     pub fn add(&mut self, zone: Zone) -> Result {
+        // Such a kernel has nobody to ask for a report, nor the function for it.
+        if !cfg!(CONFIG_BLK_DEV_ZONED) {
+            return Err(EOPNOTSUPP);
+        }
         let kind = match zone.kind {
             ZoneType::Conventional => bindings::blk_zone_type_BLK_ZONE_TYPE_CONVENTIONAL,
             ZoneType::SequentialRequired => bindings::blk_zone_type_BLK_ZONE_TYPE_SEQWRITE_REQ,
