@@ -170,7 +170,7 @@ pub(crate) fn queue_command(
         Err((cmd, e)) => {
             // Those before it may wait for the kick.
             Queue::kick(guard);
-            hba.not_added(cmd, e)
+            hba.not_added(queue, cmd, e)
         }
     }
 }
@@ -194,9 +194,18 @@ pub(crate) fn drain(queue: &Queue<RequestQueue>) -> usize {
     list.done(|cmd| queue.handler().judge(cmd))
 }
 
+/// Finishes the commands that waited for a reset of the host.
+pub(crate) fn end_stranded(queue: &Queue<RequestQueue>) {
+    // In an own statement: the lock is released at its end.
+    let stranded = core::mem::take(&mut queue.lock().state);
+
+    stranded.done(|cmd| cmd.set_result(HostByte::RESET, 0));
+}
+
 impl Handler for RequestQueue {
     type Token = Command<ScsiHost>;
-    type State = ();
+    /// Commands that a broken ring did not take.
+    type State = CommandList<ScsiHost>;
 
     fn used(queue: ArcBorrow<'_, Queue<Self>>) {
         let mut list = CommandList::default();

@@ -28,6 +28,10 @@ use kernel::{
         ArcBorrow,
         SetOnce, //
     },
+    time::{
+        delay::fsleep,
+        Delta, //
+    },
 };
 use storage::{
     scsi::{
@@ -47,6 +51,9 @@ use storage::{
 
 /// How many buffers the device has for events, as in the C driver.
 const EVENTS: usize = 8;
+
+/// The time between two events.
+const PAUSE: Delta = Delta::from_millis(2);
 
 /// The event queue.
 pub(crate) struct EventQueue {
@@ -239,6 +246,8 @@ impl Handler for EventQueue {
             let _ = queue.lock().state.idle.push_within_capacity(buffer);
             refill(queue);
             this.handle(host, event);
+            // A scan keeps the module. Under a flood of events it must be possible to unload it.
+            fsleep(PAUSE);
         }
     }
 

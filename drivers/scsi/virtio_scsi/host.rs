@@ -80,6 +80,8 @@ pub(crate) struct Hba {
     /// How often there were late commands, and interrupts that were lost.
     late: Atomic<u32>,
     lost: Atomic<u32>,
+    /// How many commands found a broken ring.
+    stranded: Atomic<u32>,
 }
 
 impl Hba {
@@ -101,6 +103,7 @@ impl Hba {
             asleep: Atomic::new(false),
             late: Atomic::new(0),
             lost: Atomic::new(0),
+            stranded: Atomic::new(0),
         }
     }
 
@@ -116,6 +119,7 @@ impl Hba {
     #[cold]
     pub(crate) fn not_added(
         &self,
+        queue: &Queue<RequestQueue>,
         cmd: Command<ScsiHost>,
         e: Error,
     ) -> Result<(), Refused<ScsiHost>> {
@@ -126,8 +130,20 @@ impl Hba {
             return Err(cmd.refuse());
         } else if e == ENODEV {
             HostByte::NO_CONNECT
+        } else if e == EIO && self.can_recover() {
+            // This ring is broken, by what the device wrote there. Only a reset mends it, which
+            // error handling comes to when the command's time is over, as for those in the ring.
+            if let Some(n) = count(&self.stranded) {
+                dev_warn!(
+                    self.device(),
+                    "a queue works no more; commands wait for a reset ({} times)\n",
+                    n
+                );
+            }
+            queue.lock().state.push(cmd);
+            return Ok(());
         } else if e == EIO {
-            // The ring is broken.
+            // All rings are broken: the device was pulled.
             HostByte::BAD_TARGET
         } else {
             HostByte::ERROR
@@ -162,6 +178,23 @@ impl Hba {
             .sum()
     }
 
+    /// Whether a reset may help. When the device is pulled, the control queue is broken, too.
+    fn can_recover(&self) -> bool {
+        !self.is_removing() && !self.control.lock().ring.is_broken()
+    }
+
+    /// Takes everything back from the device, which does not start again.
+    fn cancel(&self, dev: &virtio::Device<Bound>) {
+        dev.cancel_queues();
+        self.end_stranded();
+    }
+
+    fn end_stranded(&self) {
+        for queue in &self.requests {
+            commands::end_stranded(queue);
+        }
+    }
+
     /// Whether a ring can work no more.
     fn is_broken(&self) -> bool {
         self.requests
@@ -173,13 +206,14 @@ impl Hba {
     /// come back, whatever happens.
     fn reset(&self, dev: &virtio::Device<Bound>) -> Result {
         if self.is_removing() || self.asleep.load(Relaxed) {
-            dev.cancel_queues();
+            self.cancel(dev);
             return Err(ENODEV);
         }
         dev_warn!(dev, "resetting the device\n");
         self.held.store(true, Relaxed);
         let result = dev.restart(|| probe::configure(dev));
         self.held.store(false, Relaxed);
+        self.end_stranded();
         match result {
             Ok(()) => {
                 events::refill(&self.events);
@@ -346,7 +380,7 @@ impl BoundHost {
         hba.removing.store(true, Relaxed);
         if hba.is_broken() {
             // The device was pulled: nothing in flight will come back by itself.
-            dev.cancel_queues();
+            hba.cancel(dev);
         }
         let host = self.host.lock().take();
         drop(host);

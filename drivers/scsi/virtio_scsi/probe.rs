@@ -42,6 +42,7 @@ use storage::{
     },
     cpu_map::num_possible_queues,
     scsi::{
+        CommandList,
         Host,
         Limits, //
     },
@@ -125,7 +126,7 @@ fn find_queues(dev: &Device<Bound>, queues: Queues) -> Result<Arc<Hba>> {
     wanted.add(CString::try_from_fmt(fmt!("event"))?, events.clone())?;
     for i in 0..queues.all() {
         let handler = RequestQueue::new(dev.into(), order, protection);
-        let queue = Arc::pin_init(Queue::new(Ok(handler), ()), GFP_KERNEL)?;
+        let queue = Arc::pin_init(Queue::new(Ok(handler), CommandList::default()), GFP_KERNEL)?;
 
         if i < queues.interrupting {
             wanted.add(CString::try_from_fmt(fmt!("request"))?, queue.clone())?;

@@ -413,6 +413,9 @@ pub struct CommandList<T: Operations> {
     _p: PhantomData<T>,
 }
 
+// SAFETY: A list owns its commands, which may be finished in any context.
+unsafe impl<T: Operations> Send for CommandList<T> {}
+
 impl<T: Operations> Default for CommandList<T> {
     #[inline]
     fn default() -> Self {

@@ -128,6 +128,30 @@ impl Drop for HostRef {
     }
 }
 
+/// Keeps the module of a host's driver loaded.
+struct ModuleGuard(*mut bindings::module);
+
+impl ModuleGuard {
+    /// `None` if the module is about to go.
+    #[inline]
+    fn new(host: &HostRef) -> Option<Self> {
+        // SAFETY: The host is valid, and its template static data of the module that runs this.
+        unsafe {
+            let module = (*(*host.as_raw()).hostt).module;
+            // Not `then_some()`, which would make, and drop, a guard either way.
+            bindings::try_module_get(module).then(|| Self(module))
+        }
+    }
+}
+
+impl Drop for ModuleGuard {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: The reference is ours.
+        unsafe { bindings::module_put(self.0) };
+    }
+}
+
 impl HostRef {
     #[inline]
     fn as_raw(&self) -> *mut bindings::Scsi_Host {
@@ -177,9 +201,15 @@ impl HostRef {
 
     /// Looks for the logical units of a target that are not known yet: those that it reports, or
     /// else those that answer. May sleep. C counterpart: `scsi_scan_target()`.
+    ///
+    /// Does nothing if the module is about to go: the mid-layer then finds no device that it
+    /// knows, and adds each once more, with a warning.
     #[inline]
     pub fn scan_target(&self, target: u32) {
         const WILD_CARD: u64 = u64::MAX;
+        let Some(_module) = ModuleGuard::new(self) else {
+            return;
+        };
 
         // SAFETY: The host is valid.
         unsafe {
@@ -194,8 +224,12 @@ impl HostRef {
     }
 
     /// Looks for one logical unit. May sleep. C counterpart: `scsi_add_device()`.
+    ///
+    /// Fails with [`ENODEV`] if the module is about to go, see [`Self::scan_target`].
     #[inline]
     pub fn add_device(&self, target: u32, lun: u64) -> Result {
+        let _module = ModuleGuard::new(self).ok_or(ENODEV)?;
+
         // SAFETY: The host is valid.
         to_result(unsafe { bindings::scsi_add_device(self.as_raw(), 0, target, lun) })
     }
