@@ -419,7 +419,13 @@ impl State {
                 Ok(mut chains) => chains.next(),
                 Err(_) => None,
             };
-            let Some(chain) = next else { return };
+            let Some(chain) = next else {
+                // The driver shall tell of the next buffer, unless it came just now.
+                if ring.vring.enable_notification().unwrap_or(false) {
+                    continue;
+                }
+                return;
+            };
             let id = chain.head_index();
             let bytes = &message.bytes;
             let written = chain
