@@ -76,6 +76,20 @@ impl HostByte {
     }
 }
 
+/// The class of an error, in sense data.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum SenseKey {
+    /// The medium has an error.
+    MediumError = 3,
+    /// The target has an error.
+    HardwareError = 4,
+    /// The command, or a parameter of it, is one that the target does not know.
+    IllegalRequest = 5,
+    /// The command touches what is protected.
+    DataProtect = 7,
+}
+
 /// The SAM status of a command: what the target says.
 pub mod status {
     /// The command did what it should.

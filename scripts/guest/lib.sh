@@ -31,7 +31,7 @@ expect_log()
 load_driver()
 {
 	# What insmod does not load by itself, and the drivers of the devices behind the host.
-	[[ $VSR_MODULE != virtio_scsi ]] || modprobe -a scsi_mod sd_mod sr_mod sg
+	[[ $VSR_MODULE != *scsi* ]] || modprobe -a scsi_mod sd_mod sr_mod sg
 	if [[ $DRIVER == c ]]; then
 		modprobe "$VSR_MODULE" "$@"
 	else

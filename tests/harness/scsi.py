@@ -144,5 +144,8 @@ PROFILES = [
     Profile(
         "scsi-device", ("scsi-device", "scsi-pi", "scsi-answers", "scsi-ladder"), _scsi_device, SCSI, "virtio_scsi", options={"shared_memory": True},
     ),
+    Profile(
+        "scsi-sample", ("scsi-ram-host",), lambda machine: None, SCSI, "rust_scsi_ram_host",
+    ),
     Profile("scsi-many", ("scsi-many",), _scsi_many, SCSI, "virtio_scsi", memory="3G"),
 ]  # fmt: skip

@@ -10,7 +10,9 @@ use super::{
         Operations,
         Refused, //
     },
-    HostByte, SENSE_BUFFER_SIZE,
+    HostByte,
+    SenseKey,
+    SENSE_BUFFER_SIZE, //
 };
 use crate::{
     bindings,
@@ -245,6 +247,59 @@ impl<T: Operations> Command<T> {
 
         // SAFETY: The command is valid, and this field the driver's.
         unsafe { (*self.as_raw()).resid_len = bytes };
+    }
+
+    /// Sets the result to an error that the target has sense data for: a key, and the additional
+    /// sense code with its qualifier. C counterpart: `scsi_build_sense()`.
+    #[inline]
+    pub fn set_sense(&mut self, key: SenseKey, code: u8, qualifier: u8) {
+        // SAFETY: The command is valid, its result and its sense buffer are the driver's.
+        unsafe { bindings::scsi_build_sense(self.as_raw(), 0, key as u8, code, qualifier) };
+    }
+
+    /// Copies `from` to the data, as far as both reach, for hosts that move the data themselves.
+    /// Returns how many bytes that were: none if the data goes the other way. Any context.
+    ///
+    /// C counterpart: `scsi_sg_copy_from_buffer()`.
+    pub fn copy_from(&mut self, from: &[u8]) -> usize {
+        if self.direction() != Direction::FromDevice {
+            return 0;
+        }
+        let data = &self.raw().sdb;
+        let len = from.len().min(data.length as usize);
+
+        // SAFETY: The list has `nents` entries and belongs to the driver; `from` is only read.
+        unsafe {
+            bindings::sg_copy_from_buffer(
+                data.table.sgl,
+                data.table.nents,
+                from.as_ptr().cast(),
+                len,
+            )
+        }
+    }
+
+    /// Copies the data to `to`, as far as both reach; who sent the command may change its data
+    /// meanwhile. Returns as [`Self::copy_from`].
+    ///
+    /// C counterpart: `scsi_sg_copy_to_buffer()`.
+    pub fn copy_to(&self, to: &mut [u8]) -> usize {
+        if self.direction() != Direction::ToDevice {
+            return 0;
+        }
+        let data = &self.raw().sdb;
+        let len = to.len().min(data.length as usize);
+
+        // SAFETY: The list has `nents` entries and belongs to the driver; `to` is valid for `len`
+        // bytes.
+        unsafe {
+            bindings::sg_copy_to_buffer(
+                data.table.sgl,
+                data.table.nents,
+                to.as_mut_ptr().cast(),
+                len,
+            )
+        }
     }
 
     /// Finishes the command with the result that was set. Any context.

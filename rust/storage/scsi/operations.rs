@@ -24,7 +24,10 @@ use core::{
 };
 use kernel::{
     device,
-    error::from_result,
+    error::{
+        from_result,
+        VTABLE_DEFAULT_ERROR, //
+    },
     module::this_module,
     prelude::*,
     sync::{
@@ -59,6 +62,9 @@ pub enum Timeout {
 /// that succeeds; the library makes sure that the driver, and with it the device, does not have
 /// them any more, and calls a step failed else.
 ///
+/// A host that finishes each command at once needs [`Self::queue_command`] and
+/// [`Self::host_reset`] only.
+///
 /// C counterpart: `struct scsi_host_template`.
 #[vtable]
 pub trait Operations: Sized + 'static {
@@ -84,26 +90,48 @@ pub trait Operations: Sized + 'static {
     ) -> Result<(), Refused<Self>>;
 
     /// No more commands follow on `queue` for now: kick the device. Atomic context.
-    fn commit(host: &Self::HostData, queue: usize);
+    fn commit(host: &Self::HostData, queue: usize) {
+        let _ = (host, queue);
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
 
-    /// Spreads the CPUs over the hardware queues. May sleep.
-    fn map_queues(host: &Self::HostData, maps: QueueMaps<'_>);
+    /// Spreads the CPUs over the hardware queues; without it they are spread evenly. May sleep.
+    fn map_queues(host: &Self::HostData, maps: QueueMaps<'_>) {
+        let _ = (host, maps);
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
 
-    /// Looks for commands that are done on `queue`; returns how many there were.
-    fn poll(host: &Self::HostData, queue: usize) -> usize;
+    /// Looks for commands that are done on `queue`; returns how many there were. For hosts with
+    /// [polled](super::Limits::polled) queues.
+    fn poll(host: &Self::HostData, queue: usize) -> usize {
+        let _ = (host, queue);
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
 
     /// A command's time is over. Look whether it is done, and only nobody noticed; what is decided
     /// here does not matter then. Process context, must not sleep.
-    fn timed_out(host: &Self::HostData, late: &Late<'_, Self>) -> Timeout;
+    fn timed_out(host: &Self::HostData, late: &Late<'_, Self>) -> Timeout {
+        let _ = (host, late);
+        Timeout::Abort
+    }
 
     /// Aborts a command. May sleep, but not for ever.
-    fn abort(host: &Self::HostData, late: &Late<'_, Self>) -> Result;
+    fn abort(host: &Self::HostData, late: &Late<'_, Self>) -> Result {
+        let _ = (host, late);
+        Err(ENOTSUPP)
+    }
 
     /// Resets a logical unit: its commands end. May sleep, but not for ever.
-    fn device_reset(host: &Self::HostData, dev: &Device) -> Result;
+    fn device_reset(host: &Self::HostData, dev: &Device) -> Result {
+        let _ = (host, dev);
+        Err(ENOTSUPP)
+    }
 
     /// Resets all logical units of the target of `dev`. May sleep, but not for ever.
-    fn target_reset(host: &Self::HostData, dev: &Device) -> Result;
+    fn target_reset(host: &Self::HostData, dev: &Device) -> Result {
+        let _ = (host, dev);
+        Err(ENOTSUPP)
+    }
 
     /// Resets the host. *Also if it fails*, the driver finishes all commands that it has. May
     /// sleep, but not for ever.
@@ -455,9 +483,15 @@ impl<T: Operations> OperationsVTable<T> {
             0,
         ]);
         template.queuecommand = Some(Self::queuecommand_callback);
-        template.commit_rqs = Some(Self::commit_rqs_callback);
-        template.map_queues = Some(Self::map_queues_callback);
-        template.mq_poll = Some(Self::mq_poll_callback);
+        if T::HAS_COMMIT {
+            template.commit_rqs = Some(Self::commit_rqs_callback);
+        }
+        if T::HAS_MAP_QUEUES {
+            template.map_queues = Some(Self::map_queues_callback);
+        }
+        if T::HAS_POLL {
+            template.mq_poll = Some(Self::mq_poll_callback);
+        }
         template.init_cmd_priv = Some(Self::init_cmd_priv_callback);
         template.exit_cmd_priv = Some(Self::exit_cmd_priv_callback);
         template.change_queue_depth = Some(Self::change_queue_depth_callback);

@@ -59,6 +59,13 @@ pub unsafe trait RequestData: Sized + Send + Sync {
     fn init() -> impl PinInit<Self, Error>;
 }
 
+// SAFETY: No data goes to a device.
+unsafe impl RequestData for () {
+    fn init() -> impl PinInit<Self, Error> {
+        Ok(())
+    }
+}
+
 // SAFETY: An envelope is made for the linear mapping.
 unsafe impl<H, F, P> RequestData for Envelope<H, F, P>
 where
