@@ -47,7 +47,7 @@ help:
 #: make vm            a shell in a guest that has the modules and a scratch disk of each
 #: make demo          boot, verify a file system's files in each mode, show a table
 #: make test          all tests in guests; make test-full: more rounds, and the driver built into a kernel of its own
-#: make bench         compare C, request mode and bio mode
+#: make bench         compare C, request mode, bio mode and SCSI
 #: make check         formatting, lints, documentation, unit tests, scripts
 #: make clean         remove what was built; distclean: the whole cache too
 #: DRIVER=c           with vm, demo, test: the kernel's own C driver

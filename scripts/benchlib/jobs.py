@@ -60,15 +60,21 @@ class Variant:
     module: str  # the driver that it loads: `c`, `rs` or `null`
     use_bio: bool = False
     scheduler: str = ""  # empty: the kernel's choice
+    scsi: bool = False  # the disk behind the SCSI host, not the other one
+
+    @property
+    def driver(self) -> str:
+        """The name of the module."""
+        return "null_blk" if self.module == "null" else "virtio_scsi" if self.scsi else "virtio_blk"
 
     @property
     def device(self) -> str:
-        return "nullb0" if self.module == "null" else "vda"
+        return {"null_blk": "nullb0", "virtio_blk": "vda", "virtio_scsi": "sda"}[self.driver]
 
     @property
     def io_path(self) -> str | None:
         """What the disk's io_path must say, if it has one."""
-        if self.module != "rs":
+        if self.module != "rs" or self.scsi:
             return None
         return "bio" if self.use_bio else "request"
 
@@ -83,5 +89,9 @@ VARIANTS = {
         Variant("null-none", "null_blk, no scheduler", "null", scheduler="none"),
         Variant("c-none", "C, no scheduler", "c", scheduler="none"),
         Variant("request-none", "request, no scheduler", "rs", scheduler="none"),
+        Variant("c-scsi", "C scsi", "c", scsi=True),
+        Variant("scsi", "scsi", "rs", scsi=True),
+        Variant("c-scsi-none", "C scsi, no scheduler", "c", scheduler="none", scsi=True),
+        Variant("scsi-none", "scsi, no scheduler", "rs", scheduler="none", scsi=True),
     ]
 }

@@ -18,6 +18,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from jobs import DISK_GIB, JOBS, VARIANTS, Variant  # noqa: E402
 
+# Our modules: file and build ID.
+MODULES: dict[str, dict[str, str]] = json.loads(os.environ["BENCH_MODULES"])
+
 
 def fail(why: str) -> None:
     print(f"bench: {why}", file=sys.stderr)
@@ -40,10 +43,13 @@ def load(variant: Variant) -> None:
     """Load the driver and prove that it is the one which serves the disk."""
     if variant.module == "null":
         run("modprobe", "null_blk", f"gb={DISK_GIB}", "queue_mode=2", "bs=512")
-    elif variant.module == "c":
-        run("modprobe", "virtio_blk")
     else:
-        run("insmod", os.environ["VSR_KO"], f"use_bio={int(variant.use_bio)}")
+        if variant.scsi:
+            # What insmod does not load by itself, and the driver of the disk.
+            run("modprobe", "-a", "scsi_mod", "sd_mod")
+        ours = MODULES[variant.driver]["file"]
+        use_bio = [] if variant.scsi else [f"use_bio={int(variant.use_bio)}"]
+        run(*(["modprobe", variant.driver] if variant.module == "c" else ["insmod", ours, *use_bio]))
     sysfs = Path("/sys/block") / variant.device
     end = time.monotonic() + 60
     while not Path("/dev", variant.device).exists():
@@ -54,14 +60,15 @@ def load(variant: Variant) -> None:
     io_path = path.read_text().strip() if path.exists() else None
     if io_path != variant.io_path:
         fail(f"{variant.title}: the disk's io_path is {io_path}, not {variant.io_path}")
-    if variant.module == "rs" and build_id("virtio_blk") != os.environ["VSR_BUILD_ID"]:
-        fail("the module that was loaded is not the one that was built")
+    is_ours = build_id(variant.driver) == MODULES.get(variant.driver, {}).get("build_id")
+    if is_ours != (variant.module == "rs"):
+        fail(f"{variant.title}: the {variant.driver} that was loaded is not the one that was wanted")
     if variant.scheduler:
         (sysfs / "queue/scheduler").write_text(variant.scheduler)
 
 
 def unload(variant: Variant) -> None:
-    run("rmmod", "null_blk" if variant.module == "null" else "virtio_blk")
+    run("rmmod", variant.driver)
 
 
 def scheduler(variant: Variant) -> str:

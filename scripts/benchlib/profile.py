@@ -84,9 +84,10 @@ def profile(variant: str, job: str, ios: int, top: int) -> str:
         functions[symbols.name(address)] += extra
     total = sum(functions.values())
     lines = [f"| instructions an I/O | share | {VARIANTS[variant].title}: {JOBS[job].title} |", "| ---: | ---: | --- |"]
-    ours = sum(count for name, count in functions.items() if name.endswith("[virtio_blk]"))
+    driver = VARIANTS[variant].driver
+    ours = sum(count for name, count in functions.items() if name.endswith(f"[{driver}]"))
     lines.append(f"| {total / ios:,.0f} | 100 % | all |")
-    lines.append(f"| {ours / ios:,.0f} | {ours / total:.1%} | all of virtio_blk.ko |")
+    lines.append(f"| {ours / ios:,.0f} | {ours / total:.1%} | all of {driver}.ko |")
     for name, count in functions.most_common(top):
         lines.append(f"| {count / ios:,.1f} | {count / total:.1%} | {name} |")
     return "\n".join(lines)

@@ -51,7 +51,10 @@ class Samples:
 
     def ratios(self) -> str:
         """I/Os per second, or per instruction, as a multiple of another driver's."""
-        wanted = [("request", "c"), ("request-none", "c-none"), ("bio", "request"), ("bio", "request-none"), ("bio", "c")]
+        wanted = [
+            ("request", "c"), ("request-none", "c-none"), ("bio", "request"), ("bio", "request-none"), ("bio", "c"),
+            ("scsi", "c-scsi"), ("scsi-none", "c-scsi-none"), ("scsi", "request"), ("scsi-none", "request-none"),
+        ]  # fmt: skip
         pairs = [(a, b) for a, b in wanted if a in self.variants and b in self.variants]
         head = ["job"] + [f"{VARIANTS[a].title} / {VARIANTS[b].title}" for a, b in pairs]
         rows = []

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from guest import Driver, Guest
-from guest.modules import build_id, our_module
+from guest.modules import OUR_MODULES, build_id, our_module
 from guest.paths import CACHE
 
 from .jobs import DISK_GIB
@@ -39,24 +39,30 @@ class BenchGuest(Guest):
         return command
 
 
-def _keep_module() -> dict[str, str]:
-    """A copy of our module: a build may replace it while the benchmark runs."""
-    copy = CACHE / "guest" / f"virtio_blk-bench-{os.getpid()}.ko"
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    if not copy.exists():
-        shutil.copy(our_module(), copy)
-        atexit.register(copy.unlink)
-    return {"VSR_KO": str(copy), "VSR_BUILD_ID": build_id(copy)}
+def _keep_modules() -> dict[str, str]:
+    """Copies of our modules: a build may replace them while the benchmark runs."""
+    modules = {}
+    for name in OUR_MODULES:
+        copy = CACHE / "guest" / f"{name}-bench-{os.getpid()}.ko"
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if not copy.exists():
+            shutil.copy(our_module(name), copy)
+            atexit.register(copy.unlink)
+        modules[name] = {"file": str(copy), "build_id": build_id(copy)}
+    return {"BENCH_MODULES": json.dumps(modules)}
 
 
-def _disk(lockstep: bool) -> list[str]:
-    """A disk without a medium. In lockstep the device serves a kick before the guest goes on, so that the device's
+def _disks(lockstep: bool) -> list[str]:
+    """Two disks without a medium, one of them behind a SCSI host. In lockstep the device serves a kick before the guest goes on, so that the device's
     speed has no part in the figures; else it works beside the guest, in a thread of its own."""
     thread = "ioeventfd=off" if lockstep else "iothread=io0"
     return [
         "-object", "iothread,id=io0",
         "-blockdev", f"driver=null-co,size={DISK_GIB << 30},read-zeroes=on,node-name=null",
         "-device", f"virtio-blk-pci,drive=null,num-queues=1,{thread}",
+        "-blockdev", f"driver=null-co,size={DISK_GIB << 30},read-zeroes=on,node-name=null-scsi",
+        "-device", f"virtio-scsi-pci,id=hba,num_queues=1,{thread}",
+        "-device", "scsi-hd,bus=hba.0,drive=null-scsi",
     ]  # fmt: skip
 
 
@@ -87,12 +93,12 @@ def measure(
         cpus=1,
         memory="1G",
         cmdline=_QUIET,
-        env={"BENCH_PLAN": json.dumps(plan)} | _keep_module(),
+        env={"BENCH_PLAN": json.dumps(plan)} | _keep_modules(),
         driver=Driver.RS,
         deadline=deadline,
         handlers={"mark": mark},
         on_line=on_line,
-        qemu=_disk(lockstep=counts),
+        qemu=_disks(lockstep=counts),
     )
     guest.count = counts
     guest.plugin = plugin
