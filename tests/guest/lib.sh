@@ -91,7 +91,8 @@ serial()
 	if [[ -e $1/serial ]]; then
 		cat "$1/serial"
 	else
-		tail -c +5 "$1/device/vpd_pg80" 2>/dev/null
+		# Some targets fill it up with spaces.
+		tail -c +5 "$1/device/vpd_pg80" 2>/dev/null | tr -d ' '
 	fi
 }
 

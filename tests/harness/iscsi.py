@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-2.0
+"""An iSCSI target in user space (tgt), on a loopback port of its own, for QEMU's libiscsi."""
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+NAME = "iqn.2026-01.test.vsr:target"
+
+
+def _die_with_parent() -> None:
+    PR_SET_PDEATHSIG = 1
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+class Target:
+    """One target whose logical units 1, 2, … lie on sparse files; a unit's serial number is its name."""
+
+    def __init__(self, folder: Path, units: dict[str, int]) -> None:
+        """`units`: the size in bytes of each, by name."""
+        self._env = {**os.environ, "TGT_IPC_SOCKET": str(folder / "tgt")}
+        self._port = _free_port()
+        self._units = list(units)
+        messages = folder / "tgtd.log"
+        with open(messages, "wb") as log:
+            self._process = subprocess.Popen(
+                ["tgtd", "-f", "--iscsi", f"portal=127.0.0.1:{self._port}"],
+                env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                preexec_fn=_die_with_parent,
+            )  # fmt: skip
+        try:
+            self._set_up(folder, units, messages)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _set_up(self, folder: Path, units: dict[str, int], messages: Path) -> None:
+        end = time.monotonic() + 30
+        while self._ask("show", "target").returncode:
+            if self._process.poll() is not None or time.monotonic() > end:
+                raise RuntimeError(f"tgtd: {messages.read_text().strip()}")
+            time.sleep(0.05)
+        self._do("new", "target", "-T", NAME)
+        for number, (name, size) in enumerate(units.items(), 1):
+            path = folder / f"{name}.lun"
+            with open(path, "wb") as file:
+                file.truncate(size)
+            self._do("new", "logicalunit", "--lun", str(number), "-b", str(path))
+            self._do("update", "logicalunit", "--lun", str(number), "--params", f"scsi_sn={name}")
+        self._do("bind", "target", "-I", "ALL")
+
+    def _ask(self, operation: str, mode: str, *more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["tgtadm", "--lld", "iscsi", "--op", operation, "--mode", mode, *more],
+            env=self._env, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    def _do(self, operation: str, mode: str, *more: str) -> None:
+        done = self._ask(operation, mode, "--tid", "1", *more)
+        if done.returncode:
+            raise RuntimeError(f"tgtadm {operation} {mode}: {(done.stderr or done.stdout).strip()}")
+
+    def blockdev(self, name: str, initiator: str = "guest") -> str:
+        """QEMU's options for a unit, seen by an initiator of that name; the node has the unit's name."""
+        return (
+            f"driver=iscsi,transport=tcp,portal=127.0.0.1:{self._port},target={NAME},"
+            f"lun={self._units.index(name) + 1},initiator-name=iqn.2026-01.test.vsr:{initiator},node-name={name}"
+        )
+
+    def pause(self, seconds: float) -> None:
+        """Answer nothing for so long. QEMU may hang meanwhile, and with it all that could end this earlier."""
+        self._process.send_signal(signal.SIGSTOP)
+        timer = threading.Timer(seconds, self._process.send_signal, [signal.SIGCONT])
+        timer.daemon = True
+        timer.start()
+
+    def stop(self) -> None:
+        # It ends a stopped process too.
+        self._process.kill()
+        self._process.wait()
