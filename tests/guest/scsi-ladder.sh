@@ -68,10 +68,9 @@ dmesg -C
 # The message comes the 1st, 2nd, 4th, 8th time, and interrupts of functions were lost before.
 for _ in 1 2 3 4; do
 	host blkdev own fault "op=read lba=64 noirq"
-	begin=$SECONDS
 	cmp -n 4096 /tmp/data <(timeout 60 dd if="/dev/$d" bs=4k skip=8 count=1 iflag=direct status=none) || fail "a lost interrupt"
-	((SECONDS - begin >= 1)) || fail "the interrupt was not lost"
 done
+# The interrupt of another command may serve one of them, not all.
 dmesg | grep -q 'done without an interrupt' || fail "no message: $(dmesg)"
 if dmesg | grep 'aborting it'; then
 	fail "a lost interrupt was punished"

@@ -85,11 +85,11 @@ def _scsi_iothread(machine: Machine) -> None:
 
 
 def _scsi_platform(machine: Machine) -> None:
-    """A host behind an IOMMU, which PCI Express can reset."""
+    """A host behind an IOMMU, which PCI Express can reset; with packed rings, see profiles.py."""
     machine.qemu += ["-device", "intel-iommu"]
     # Only what is behind a port is a PCI Express device, and has a reset of its own.
     machine.qemu += ["-device", "pcie-root-port,id=express,slot=1,chassis=1"]
-    machine.hba("hba", "iommu_platform=on,num_queues=2,bus=express")
+    machine.hba("hba", "iommu_platform=on,packed=on,num_queues=2,bus=express")
     machine.lun("data", 0)
     machine.blockdev("driver=null-co,size=1048576,read-zeroes=on,node-name=data-new")
 

@@ -8,6 +8,8 @@
 
 use crate::{
     host::count,
+    scan,
+    tmf::ControlQueue,
     wire::{
         Address,
         Event,
@@ -25,6 +27,7 @@ use kernel::{
             Atomic,
             Relaxed, //
         },
+        Arc,
         ArcBorrow,
         SetOnce, //
     },
@@ -59,6 +62,7 @@ const PAUSE: Delta = Delta::from_millis(2);
 pub(crate) struct EventQueue {
     dev: ARef<virtio::Device>,
     order: Order,
+    control: Arc<Queue<ControlQueue>>,
     /// Whose events they are; set before the device is ready.
     host: SetOnce<HostRef>,
     /// The host is being removed.
@@ -92,10 +96,15 @@ impl Buffers {
 }
 
 impl EventQueue {
-    pub(crate) fn new(dev: ARef<virtio::Device>, order: Order) -> Self {
+    pub(crate) fn new(
+        dev: ARef<virtio::Device>,
+        order: Order,
+        control: Arc<Queue<ControlQueue>>,
+    ) -> Self {
         Self {
             dev,
             order,
+            control,
             host: SetOnce::new(),
             stopped: Atomic::new(false),
             sweep: Atomic::new(false),
@@ -180,7 +189,7 @@ impl EventQueue {
             }
         }
         drop(devices);
-        host.scan();
+        scan::scan(host, &self.control);
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
         Config,
         Queues, //
     },
-    params,
+    params, scan,
     tmf::{
         self,
         ControlQueue, //
@@ -80,7 +80,9 @@ fn make(dev: &Device<Bound>) -> Result<(Host<ScsiHost>, Arc<Hba>)> {
     host.add(dev.as_ref())?;
     dev.ready();
     events::refill(&hba.events);
-    host.host_ref().scan_in_background()?;
+    let control = hba.control.clone();
+    host.host_ref()
+        .in_background(move |host| scan::scan(host, &control))?;
     Ok((host, hba))
 }
 
@@ -113,7 +115,7 @@ fn find_queues(dev: &Device<Bound>, queues: Queues) -> Result<Arc<Hba>> {
     )?;
     let events = Arc::pin_init(
         Queue::new(
-            Ok(EventQueue::new(dev.into(), order)),
+            Ok(EventQueue::new(dev.into(), order, control.clone())),
             events::Buffers::new()?,
         ),
         GFP_KERNEL,

@@ -100,17 +100,32 @@ impl Idle {
     }
 }
 
-/// Has the device perform `function`, and waits for it. May sleep, for the parameter's time at
-/// most.
-///
-/// Fails with [`ETIMEDOUT`] if the device does not answer, with [`EIO`] if it says no, with
-/// [`EBUSY`] if it still has all functions, with [`ENODEV`] if it is gone.
+/// Has the device perform `function`, and waits for it. Fails with [`EIO`] if it says no, and as
+/// [`ask`] does. May sleep.
 pub(crate) fn run(
     queue: &Queue<ControlQueue>,
     function: Function,
     address: Address,
     removing: bool,
 ) -> Result {
+    let response = ask(queue, function, address, removing)?;
+
+    match wire::function_succeeded(response) {
+        true => Ok(()),
+        false => Err(EIO),
+    }
+}
+
+/// The same, and returns what the device says. May sleep, for the parameter's time at most.
+///
+/// Fails with [`ETIMEDOUT`] if the device does not answer, with [`EBUSY`] if it still has all
+/// functions, with [`ENODEV`] if it is gone.
+pub(crate) fn ask(
+    queue: &Queue<ControlQueue>,
+    function: Function,
+    address: Address,
+    removing: bool,
+) -> Result<ControlResponse> {
     let mut guard = queue.lock();
     let mut token = guard.state.0.pop().ok_or(EBUSY)?;
     let waiter = token.data().clone();
@@ -136,11 +151,7 @@ pub(crate) fn run(
         // The interrupt may have been lost, not the answer.
         drain(queue);
     }
-    match ControlResponse::try_from(waiter.answer.load(Acquire)) {
-        Ok(response) if wire::function_succeeded(response) => Ok(()),
-        Ok(_) => Err(EIO),
-        Err(_) => Err(ETIMEDOUT),
-    }
+    ControlResponse::try_from(waiter.answer.load(Acquire)).map_err(|_| ETIMEDOUT)
 }
 
 /// Takes what the device has used.

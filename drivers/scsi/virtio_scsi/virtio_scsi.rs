@@ -17,6 +17,7 @@ mod host;
 mod limits;
 mod params;
 mod probe;
+mod scan;
 mod tmf;
 mod wire;
 

@@ -301,6 +301,8 @@ pub(crate) enum Function {
     ResetUnit,
     /// Resets all logical units of the target, for this host.
     ResetNexus,
+    /// Asks whether the logical unit has commands of this host.
+    QueryTaskSet,
 }
 
 storage::device_readable! {
@@ -324,6 +326,7 @@ impl ControlRequest {
             Function::AbortTask(tag) => (bindings::VIRTIO_SCSI_T_TMF_ABORT_TASK, tag),
             Function::ResetUnit => (bindings::VIRTIO_SCSI_T_TMF_LOGICAL_UNIT_RESET, 0),
             Function::ResetNexus => (bindings::VIRTIO_SCSI_T_TMF_I_T_NEXUS_RESET, 0),
+            Function::QueryTaskSet => (bindings::VIRTIO_SCSI_T_TMF_QUERY_TASK_SET, 0),
         };
 
         Self {
@@ -341,6 +344,11 @@ pub(crate) const fn function_succeeded(response: ControlResponse) -> bool {
         response as u32,
         bindings::VIRTIO_SCSI_S_OK | bindings::VIRTIO_SCSI_S_FUNCTION_SUCCEEDED
     )
+}
+
+/// Whether a task management function found no target.
+pub(crate) const fn is_bad_target(response: ControlResponse) -> bool {
+    response as u32 == bindings::VIRTIO_SCSI_S_BAD_TARGET
 }
 
 /// The size of an event (`struct virtio_scsi_event`).

@@ -15,6 +15,7 @@ use super::{
 use crate::bindings;
 use core::{
     ffi::c_void,
+    ops::Range,
     ptr::NonNull, //
 };
 use kernel::{
@@ -165,34 +166,41 @@ impl HostRef {
     /// the end.
     #[inline]
     pub fn scan(&self) {
-        // SAFETY: The host is valid; the number does not change once it is added.
-        let targets = unsafe { (*self.as_raw()).max_id };
-
-        for target in 0..targets {
+        for target in self.targets() {
             self.scan_target(target);
         }
     }
 
-    /// The same, but it goes on by itself. Who loads the module waits for it, and so does who
-    /// unloads it. May sleep.
+    /// The numbers that targets of the host may have.
     #[inline]
-    pub fn scan_in_background(&self) -> Result {
+    pub fn targets(&self) -> Range<u32> {
+        // SAFETY: The host is valid; the number does not change once it is added.
+        0..unsafe { (*self.as_raw()).max_id }
+    }
+
+    /// Does `work`, a scan, say, in the background. Who loads the module waits for it, and so does
+    /// who unloads it. May sleep.
+    #[inline]
+    pub fn in_background<F: FnOnce(&Self) + Send + 'static>(&self, work: F) -> Result {
         /// # Safety
         ///
-        /// `host` must be a box that is given away.
+        /// `job` must be a `KBox<(HostRef, F)>` that is given away.
         #[inline]
-        unsafe extern "C" fn scan(host: *mut c_void, _cookie: u64) {
+        unsafe extern "C" fn run<F: FnOnce(&HostRef)>(job: *mut c_void, _cookie: u64) {
             // SAFETY: By this function's safety requirements.
-            unsafe { KBox::<HostRef>::from_raw(host.cast()) }.scan();
+            let (host, work) =
+                KBox::into_inner(unsafe { KBox::<(HostRef, F)>::from_raw(job.cast()) });
+
+            work(&host);
         }
 
-        let host = KBox::new(self.clone(), GFP_KERNEL)?;
-        // SAFETY: `scan()` gets what it expects. The kernel waits for it before it frees the code
+        let job = KBox::new((self.clone(), work), GFP_KERNEL)?;
+        // SAFETY: `run()` gets what it expects. The kernel waits for it before it frees the code
         // of the module.
         unsafe {
             bindings::async_schedule_node(
-                Some(scan),
-                KBox::into_raw(host).cast(),
+                Some(run::<F>),
+                KBox::into_raw(job).cast(),
                 bindings::NUMA_NO_NODE,
             )
         };

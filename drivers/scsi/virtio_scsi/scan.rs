@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Scans: only targets that may be there are looked at.
+//!
+//! To look at a target that is not there, the mid-layer allocates a device, with a queue, sends an
+//! INQUIRY, and frees all that, which takes several grace periods; and nearly all of 256 targets
+//! are not there. So the device is asked first, by a task management function that changes nothing.
+
+use crate::{
+    tmf::{
+        self,
+        ControlQueue, //
+    },
+    wire::{
+        self,
+        Address,
+        Function, //
+    },
+};
+use storage::{
+    scsi::HostRef,
+    virtio::queue::Queue, //
+};
+
+/// Looks for all logical units of `host`. May sleep.
+pub(crate) fn scan(host: &HostRef, control: &Queue<ControlQueue>) {
+    let mut asking = true;
+
+    for target in host.targets() {
+        if let (true, Some(address)) = (asking, Address::new(target, 0)) {
+            match tmf::ask(control, Function::QueryTaskSet, address, false) {
+                Ok(answer) if wire::is_bad_target(answer) => continue,
+                Ok(_) => (),
+                // Who does not answer functions may have disks all the same.
+                Err(_) => asking = false,
+            }
+        }
+        host.scan_target(target);
+    }
+}
