@@ -300,7 +300,10 @@ fn limits(dev: &Device<Bound>, config: &Config, ring_size: usize) -> Result<Limi
         EINVAL
     })?;
     if limits.zones.is_some() && !cfg!(CONFIG_BLK_DEV_ZONED) {
-        dev_err!(dev, "this kernel has no zoned disks (CONFIG_BLK_DEV_ZONED)\n");
+        dev_err!(
+            dev,
+            "this kernel has no zoned disks (CONFIG_BLK_DEV_ZONED)\n"
+        );
         return Err(EOPNOTSUPP);
     }
     Ok(limits)

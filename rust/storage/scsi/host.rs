@@ -188,8 +188,8 @@ impl HostRef {
         #[inline]
         unsafe extern "C" fn run<F: FnOnce(&HostRef)>(job: *mut c_void, _cookie: u64) {
             // SAFETY: By this function's safety requirements.
-            let (host, work) =
-                KBox::into_inner(unsafe { KBox::<(HostRef, F)>::from_raw(job.cast()) });
+            let job = unsafe { KBox::<(HostRef, F)>::from_raw(job.cast()) };
+            let (host, work) = KBox::into_inner(job);
 
             work(&host);
         }
