@@ -253,12 +253,12 @@ fn orders() {
         }
         driver.engine.kick(0);
         assert_eq!(driver.used(), []);
-        while driver.used().len() < 4 {
+        // The interrupt comes after the last of them.
+        while driver.used().len() < 4 || driver.interrupts.load(Ordering::Relaxed) == 0 {
             std::thread::yield_now();
         }
         let ids: Vec<u32> = driver.used().iter().map(|used| used.0).collect();
         assert_eq!(ids, expected);
-        assert_eq!(driver.interrupts.load(Ordering::Relaxed), 1);
     }
     // A random order has all of them.
     let mut driver = Driver::new(r#"{"order": "random"}"#);
