@@ -20,7 +20,7 @@ for fs in ext4 xfs; do
 	$check "/dev/$d" >/tmp/check.log 2>&1 || { cat /tmp/check.log; fail "$check after $fs"; }
 	mount -t $fs "/dev/$d" /mnt
 	# A mounted disk keeps its driver.
-	fails rmmod virtio_blk
+	fails rmmod "$VSR_MODULE"
 	(cd /mnt && md5sum --quiet -c /tmp/sums) || fail "$fs: files differ"
 	umount /mnt
 done

@@ -114,6 +114,22 @@ verify()
 	}
 }
 
+# partition DISK [START SIZE...]: a DOS partition table, in sectors
+partition()
+{
+	python3 - "/dev/$1" "${@:2}" <<'E'
+import struct, sys
+numbers = [int(word) for word in sys.argv[2:]]
+table = b"".join(
+    struct.pack("<B3sB3sII", 0, bytes(3), 0x83, bytes(3), start, size)
+    for start, size in zip(numbers[::2], numbers[1::2])
+)
+with open(sys.argv[1], "r+b") as disk:
+    disk.write(bytes(446) + table.ljust(64, b"\0") + b"\x55\xaa")
+E
+	blockdev --rereadpt "/dev/$1"
+}
+
 not_running()
 {
 	! kill -0 "$1"

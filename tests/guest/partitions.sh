@@ -2,22 +2,7 @@
 # shellcheck shell=bash
 # Partitions: seen, addressed right, counted, and gone with their disk.
 d=$(disk data)
-# table [START SIZE...]: a DOS partition table, in sectors
-table()
-{
-	python3 - "/dev/$d" "$@" <<'E'
-import struct, sys
-numbers = [int(word) for word in sys.argv[2:]]
-table = b"".join(
-    struct.pack("<B3sB3sII", 0, bytes(3), 0x83, bytes(3), start, size)
-    for start, size in zip(numbers[::2], numbers[1::2])
-)
-with open(sys.argv[1], "r+b") as disk:
-    disk.write(bytes(446) + table.ljust(64, b"\0") + b"\x55\xaa")
-E
-	blockdev --rereadpt "/dev/$d"
-}
-table 2048 16384 18432 32768
+partition "$d" 2048 16384 18432 32768
 wait_disk "${d}2"
 IFS=: read -r major minor <"/sys/block/$d/dev"
 same "major:minor of ${d}2" "$(cat "/sys/block/$d/${d}2/dev")" "$major:$((minor + 2))"
@@ -28,5 +13,5 @@ same "what lies at the start of ${d}2" "$(dd if="/dev/$d" bs=512 skip="$start" c
 	"the second partition"
 size=$(cat "/sys/block/$d/${d}1/size")
 fails dd if=/dev/zero of="/dev/${d}1" bs=512 seek="$size" count=1 oflag=direct status=none
-table
+partition "$d"
 fails test -e "/dev/${d}1"

@@ -38,6 +38,11 @@ cmp -n $((1 << 20)) "/dev/$d" /dev/zero || fail "what was discarded is not zero"
 logged 'op=unmap .*unit=0:0 .*status=0x0'
 dd if=/dev/zero of="/dev/$d" bs=4k count=1 conv=notrunc,fsync status=none
 logged 'op=sync .*unit=0:0 .*status=0x0'
+# The priority of who asks: class 1 (real-time), level 3. The C driver tells the device of none.
+if [[ $MODE != c ]]; then
+	ionice -c 1 -n 3 dd if=/dev/zero of="/dev/$d" bs=4k count=1 seek=1000 oflag=direct conv=notrunc status=none
+	logged 'op=write unit=0:0 .* prio=4 .* lba=8000 '
+fi
 sg_reset --no-esc --device "/dev/$d" || fail "sg_reset --device"
 logged 'op=unit-reset unit=0:0 .*response=10'
 # The C driver has no reset of a target.

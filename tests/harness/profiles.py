@@ -10,6 +10,7 @@ from pathlib import Path
 from guest import Guest, Qmp
 
 from . import device
+from .iscsi import Target
 from .writelog import WriteLog
 
 MODES = ("request", "bio")
@@ -24,6 +25,9 @@ class Machine:
         self.qemu: list[str] = []
         self.logs: dict[str, WriteLog] = {}
         self.devices: dict[str, device.Device] = {}
+        self.iscsi: Target | None = None
+        self.no_loop = ""
+        self._held: list[int] = []
         self._slot, self._function = 8, 0
 
     def file(self, name: str, size: int, content: bytes = b"") -> Path:
@@ -106,6 +110,10 @@ class Machine:
     def close(self) -> None:
         for served in self.devices.values():
             served.stop()
+        if self.iscsi:
+            self.iscsi.stop()
+        for file in self._held:
+            os.close(file)
 
     def blkdev(self, guest: Guest, args: list[str]) -> str:
         return device.blkdev(self.devices, guest, args)
@@ -146,6 +154,20 @@ class Machine:
         self.blockdev(f"driver=file,filename={path},node-name={name}-file,discard=unmap")
         self.blockdev(f"driver=qcow2,file={name}-file,node-name={name},discard=unmap")
 
+    def loop(self, name: str, size: int) -> bool:
+        """A node on a block device of the host. Who may not make one has none; `no_loop` tells why."""
+        path = self.file(name, size)
+        made = subprocess.run(["losetup", "--find", "--show", path], capture_output=True, text=True, check=False)
+        if made.returncode:
+            self.no_loop = made.stderr.strip()
+            return False
+        device = made.stdout.strip()
+        # Detached while it is open, it goes with the last who has it open: this process or QEMU, however they end.
+        self._held.append(os.open(device, os.O_RDWR))
+        subprocess.run(["losetup", "--detach", device], check=True)
+        self.blockdev(f"driver=host_device,filename={device},node-name={name},discard=unmap")
+        return True
+
     def hba(self, name: str = "hba", options: str = "") -> None:
         """A SCSI host; the logical units that follow are behind it."""
         self._hba = name
@@ -170,6 +192,11 @@ class Machine:
         readonly = "on" if kind == "scsi-cd" else "off"
         self.blockdev(f"driver=file,filename={path},node-name={name},discard=unmap,read-only={readonly}")
         self.unit(name, target, lun, options, kind=kind)
+
+    def pause_target(self, guest: Guest, args: list[str]) -> None:
+        """host pause-target SECONDS: the iSCSI target answers nothing for so long."""
+        assert self.iscsi
+        self.iscsi.pause(float(args[0]))
 
     def flushlog(self, guest: Guest, args: list[str]) -> str:
         """host flushlog mark|read NAME: forget, or tell, what reached the disk since the last time."""

@@ -133,6 +133,8 @@ def _run(
             "flushes": machine.flushes,
             "allocated": machine.allocated,
             "blkdev": machine.blkdev,
+            "no-loop": lambda guest, args: machine.no_loop,
+            "pause-target": machine.pause_target,
             "plug": plug,
             "unplug": unplug,
             **scsi.HANDLERS,

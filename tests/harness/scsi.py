@@ -3,9 +3,11 @@
 
 from guest import Guest
 
+from .iscsi import Target
 from .profiles import Machine, Profile
 
 SCSI = ("scsi",)
+
 
 def stall(guest: Guest, args: list[str]) -> None:
     """host stall on|off NAME: the disk answers nothing more; or does again."""
@@ -43,6 +45,8 @@ def _scsi(machine: Machine) -> None:
     machine.lun("cd", 7, 0, kind="scsi-cd", content=b"disc" * 512, size=1 << 20)
     machine.disk_file("qcow", 256 << 20)
     machine.unit("thin", 8, 0, "discard_granularity=65536", node="qcow")
+    if machine.loop("loop", 128 << 20):
+        machine.unit("loop", 9)
     for iotype, target in (("read", 20), ("write", 21), ("flush", 22)):
         machine.faulty_node(f"bad-{iotype}", iotype, 5, None if iotype == "flush" else 2048)
         machine.unit(f"bad-{iotype}", target, 0, "rerror=report,werror=report")
@@ -82,6 +86,10 @@ def _scsi_iothread(machine: Machine) -> None:
     machine.hba("hba", "num_queues=2,iothread=io0,packed=on")
     machine.lun("data", 0, size=512 << 20)
     machine.lun("data4k", 1, 3, "logical_block_size=4096,physical_block_size=4096", size=256 << 20)
+    machine.disk_file("qcow", 256 << 20)
+    machine.unit("thin", 8, 0, "discard_granularity=65536", node="qcow")
+    if machine.loop("loop", 128 << 20):
+        machine.unit("loop", 9)
 
 
 def _scsi_platform(machine: Machine) -> None:
@@ -101,6 +109,23 @@ def _scsi_many(machine: Machine) -> None:
             name = f"d{target}-{lun}"
             machine.blockdev(f"driver=null-co,size={64 << 20},read-zeroes=on,node-name={name}")
             machine.unit(name, target, lun)
+
+
+def _scsi_passthrough(machine: Machine) -> None:
+    """Units of an iSCSI target, whose own answers reach the guest."""
+    target = machine.iscsi = Target(machine.folder, {"block": 128 << 20, "generic": 128 << 20})
+    machine.hba("hba", "num_queues=2")
+    for number, name in enumerate(("block", "generic")):
+        machine.blockdev(target.blockdev(name))
+        machine.qemu += ["-device", f"scsi-{name},bus=hba.0,scsi-id={number},lun={number},drive={name},id={name}"]
+
+
+def _scsi_udev(machine: Machine) -> None:
+    machine.hba("hba", "num_queues=2,addr=0x10")
+    # Not in the order of their addresses.
+    for target, lun in ((9, 0), (0, 0), (4, 300), (4, 0), (1, 3)):
+        machine.lun(f"disk{target}-{lun}", target, lun)
+    machine.lun("cd", 7, 0, kind="scsi-cd", content=b"disc" * 512, size=1 << 20)
 
 
 def _scsi_device(machine: Machine) -> None:
@@ -128,7 +153,7 @@ PROFILES = [
     Profile(
         "scsi",
         ("scsi-identity", "fio-direct", "fio-buffered", "mmap", "filesystems", "scsi-luns",
-         "scsi-tools", "scsi-errors", "scsi-poll"),
+         "scsi-tools", "scsi-loop", "scsi-errors", "scsi-poll"),
         _scsi, SCSI, "virtio_scsi",
     ),
     Profile(
@@ -136,7 +161,7 @@ PROFILES = [
         _scsi_hotplug, SCSI, "virtio_scsi",
     ),
     Profile("scsi-stall", ("scsi-stall", "scsi-abort", "scsi-stalled-unbind"), _scsi_stall, SCSI, "virtio_scsi"),
-    Profile("scsi-iothread", ("fio-direct", "filesystems"), _scsi_iothread, SCSI, "virtio_scsi"),
+    Profile("scsi-iothread", ("fio-direct", "filesystems", "scsi-loop"), _scsi_iothread, SCSI, "virtio_scsi"),
     Profile(
         "scsi-platform", ("scsi-reset",), _scsi_platform, SCSI, "virtio_scsi",
         options={"machine": "q35", "cmdline": ["intel_iommu=on", "iommu.strict=1"]},
@@ -147,5 +172,7 @@ PROFILES = [
     Profile(
         "scsi-sample", ("scsi-ram-host",), lambda machine: None, SCSI, "rust_scsi_ram_host",
     ),
+    Profile("scsi-passthrough", ("scsi-passthrough",), _scsi_passthrough, SCSI, "virtio_scsi"),
+    Profile("scsi-udev", ("scsi-udev",), _scsi_udev, SCSI, "virtio_scsi", options={"udev": True, "installed": True}),
     Profile("scsi-many", ("scsi-many",), _scsi_many, SCSI, "virtio_scsi", memory="3G"),
 ]  # fmt: skip
