@@ -10,4 +10,4 @@ setsid fio --name=load --filename=/mnt/file --rw=randrw --bsrange=4k-256k --dire
 	--size=32m --time_based --runtime=600 --output=/tmp/load.log >/dev/null 2>&1 &
 sleep 2
 kill -0 $! || fail "fio does not run: $(cat /tmp/load.log)"
-expect_log 'EXT4-fs|JBD2|Buffer I/O error|I/O error, dev vd'
+expect_log 'EXT4-fs|JBD2|Buffer I/O error|I/O error, dev [sv]d'

@@ -16,23 +16,22 @@ from pathlib import Path
 from guest import Driver, Guest
 from guest.paths import DISKS
 
-from .profiles import MODES, ORACLE, Machine
+from .profiles import Machine, module_of
 from .runner import Outcome, report, say
 from .writelog import replay
 
+SCENARIO = "powercut"
 FILESYSTEMS = ("ext4", "xfs")
 SIZE = 320 << 20
 
 
-def modes(driver: Driver) -> tuple[str, ...]:
-    return ORACLE if driver is Driver.C else MODES
-
-
 class _Cuts:
-    def __init__(self, mode: str, driver: Driver, seed: int) -> None:
-        self.mode, self.driver = mode, driver
+    def __init__(self, case: str, driver: Driver, seed: int) -> None:
+        self.mode, scenario = case.split(":")
+        self.driver, self.module = driver, module_of(case)
+        self.name = f"{driver.value}-{scenario}-{self.mode}"
         self.chooser = random.Random(seed)
-        self.folder = DISKS / f"{driver.value}-powercut-{mode}"
+        self.folder = DISKS / self.name
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         self.images = {fs: self.folder / f"{fs}.state" for fs in FILESYSTEMS}
@@ -67,18 +66,21 @@ class _Cuts:
     def boot(self, number: int, last: bool) -> str:
         """One boot: verify, then load until the cut. Returns what was wrong."""
         machine = Machine(self.folder)
+        if self.module == "virtio_scsi":
+            machine.hba("hba", "num_queues=2")
         for fs in FILESYSTEMS:
-            machine.logged(fs, "num-queues=2", size=SIZE)
+            machine.logged(fs, size=SIZE)
             # The running disk starts as a copy of what the last cut left.
             _copy_sparse(self.images[fs], self.folder / f"{fs}.img")
             lines = [f"{name} {value}" for name, value in self.acknowledged[fs].items()]
             (self.folder / f"{fs}.acks").write_text("\n".join(lines))
         self.output.clear()
         guest = Guest(
-            f"{self.driver.value}-powercut-{self.mode}",
+            self.name,
             'bash "$VSR_SRC/tests/guest/powercut.sh"',
             qemu=machine.qemu,
             driver=self.driver,
+            module=self.module,
             env={
                 "MODE": self.mode,
                 "CUT": str(number),
@@ -110,10 +112,10 @@ def _copy_sparse(source: Path, target: Path) -> None:
             position += len(data)
 
 
-def run(mode: str, driver: Driver, count: int) -> list[Outcome]:
+def run(case: str, driver: Driver, count: int) -> list[Outcome]:
     begin = time.monotonic()
     seed = random.SystemRandom().randrange(1 << 32)
-    cuts = _Cuts(mode, driver, seed)
+    cuts = _Cuts(case, driver, seed)
     why = ""
     for number in range(count + 1):
         why = cuts.boot(number, number == count)
@@ -121,7 +123,7 @@ def run(mode: str, driver: Driver, count: int) -> list[Outcome]:
             why = f"boot {number + 1}: {why}"
             break
         if number:
-            say(f"       powercut {mode}: cut {number} of {count} verified")
+            say(f"       {case}: cut {number} of {count} verified")
     total = sum(len(acks) for acks in cuts.acknowledged.values())
     if not why and cuts.verified == 0:
         why = "no acknowledged file was there to verify"
@@ -132,6 +134,6 @@ def run(mode: str, driver: Driver, count: int) -> list[Outcome]:
         note += f" (seed {seed})"
     else:
         shutil.rmtree(cuts.folder, ignore_errors=True)
-    outcome = Outcome("powercut", f"{mode}:powercut", not why, note, time.monotonic() - begin)
+    outcome = Outcome(SCENARIO, case, not why, note, time.monotonic() - begin)
     report(outcome)
     return [outcome]

@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from guest import Guest, Qmp
+from guest import Driver, Guest, Qmp
 
 from . import device
 from .iscsi import Target
@@ -15,6 +15,18 @@ from .writelog import WriteLog
 
 MODES = ("request", "bio")
 ORACLE = ("c",)
+
+
+def cases_of_disks(scenario: str, driver: Driver) -> list[str]:
+    """The cases of a scenario that boots guests of its own: with a disk of each driver, in each mode."""
+    modes = ORACLE if driver is Driver.C else MODES
+    scsi = "c" if driver is Driver.C else "scsi"
+    return [*(f"{mode}:{scenario}" for mode in modes), f"{scsi}:scsi-{scenario}"]
+
+
+def module_of(case: str) -> str:
+    """The driver that such a case is about."""
+    return "virtio_scsi" if ":scsi-" in case else "virtio_blk"
 
 
 class Machine:
@@ -29,6 +41,8 @@ class Machine:
         self.no_loop = ""
         self._held: list[int] = []
         self._slot, self._function = 8, 0
+        self._hba = ""
+        self._targets = 0
 
     def file(self, name: str, size: int, content: bytes = b"") -> Path:
         path = self.folder / f"{name}.img"
@@ -53,6 +67,7 @@ class Machine:
         ]
 
     def device(self, name: str, node: str, options: str = "", serial: str = "", bus: str = "") -> None:
+        """A disk on a node."""
         device = f"virtio-blk-pci,drive={node},id={name},serial={serial or name}"
         if bus:
             more = f",{options}" if options else ""
@@ -70,7 +85,7 @@ class Machine:
         self.device(name, name, options, serial, bus)
 
     def logged(self, name: str, options: str = "", *, size: int = 512 << 20, fault: str = "") -> None:
-        """A disk whose writes and flushes the host logs; `fault`: blkdebug's options."""
+        """A disk whose writes and flushes the host logs; `fault`: blkdebug's options. Behind a SCSI host if there is one."""
         path, log = self.file(name, size), self.file(f"{name}-log", 0)
         self.blockdev(f"driver=file,filename={path},node-name={name}-file")
         below = f"{name}-file"
@@ -79,8 +94,12 @@ class Machine:
             below = f"{name}-fault"
         self.blockdev(f"driver=file,filename={log},node-name={name}-log")
         self.blockdev(f"driver=blklogwrites,file={below},log={name}-log,node-name={name}")
-        # Merged requests would hide from the log what the guest sent.
-        self.device(name, name, f"request-merging=off{',' if options else ''}{options}")
+        if self._hba:
+            self.unit(name, self._targets)
+            self._targets += 1
+        else:
+            # Merged requests would hide from the log what the guest sent.
+            self.device(name, name, f"request-merging=off{',' if options else ''}{options}")
         self.logs[name] = WriteLog(log)
 
     def thin(self, name: str, options: str = "", *, size: int) -> None:
@@ -329,7 +348,7 @@ def _bounce(machine: Machine) -> None:
     machine.disk("bounce", "iommu_platform=on,disable-legacy=on,num-queues=2", size=64 << 20)
 
 
-def _shutdown(machine: Machine) -> None:
+def shutdown(machine: Machine) -> None:
     machine.logged("down", "num-queues=2")
 
 
@@ -406,7 +425,7 @@ PROFILES = [
         options={"machine": "q35", "cmdline": ["intel_iommu=on", "iommu.strict=1"]},
     ),
     Profile("bounce", ("dma",), _bounce, options={"cmdline": ["swiotlb=force,track_hiwater"]}),
-    *(Profile(f"shutdown-{mode}", ("shutdown",), _shutdown, (mode,)) for mode in MODES),
+    *(Profile(f"shutdown-{mode}", ("shutdown",), shutdown, (mode,)) for mode in MODES),
     *(_installed(mode) for mode in MODES),
 ]  # fmt: skip
 

@@ -174,18 +174,18 @@ def _run(
     return outcomes
 
 
-def console_verdict(lines: list[str], count: int) -> str:
-    """What a guest's console tells was wrong, if its init prints `vsr ok` or `vsr not ok` for each
-    of `count` cases, and `vsr done`."""
+def console_verdict(lines: list[str]) -> str:
+    """What a guest's console tells was wrong, if its init prints `vsr ok` or `vsr not ok` for each case, and in the end
+    `vsr done` with their number."""
     told = [line.split("vsr ", 1)[1] for line in lines if line.startswith("vsr ")]
     bad = [line for line in told if line.startswith("not ok")]
     bad += logcheck.problems(lines, [])
     if bad:
         return bad[0] + (f" (and {len(bad) - 1} more)" if bad[1:] else "")
-    if "done" not in told:
+    if not told or not told[-1].startswith("done"):
         return f"the guest's init did not end; the last line is: {lines[-1] if lines else 'none'}"
     good = sum(line.startswith("ok ") for line in told)
-    return "" if good == count else f"{good} cases instead of {count}"
+    return "" if told[-1] == f"done {good}" else f"{good} good cases, and the guest says {told[-1]}"
 
 
 def conclude(outcome: Outcome, lines: list[str], log: Path, folder: Path) -> list[Outcome]:

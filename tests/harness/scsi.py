@@ -4,7 +4,7 @@
 from guest import Guest
 
 from .iscsi import Target
-from .profiles import Machine, Profile
+from .profiles import Machine, Profile, shutdown
 
 SCSI = ("scsi",)
 
@@ -111,6 +111,11 @@ def _scsi_many(machine: Machine) -> None:
             machine.unit(name, target, lun)
 
 
+def _scsi_shutdown(machine: Machine) -> None:
+    machine.hba("hba", "num_queues=2")
+    shutdown(machine)
+
+
 def _scsi_passthrough(machine: Machine) -> None:
     """Units of an iSCSI target, whose own answers reach the guest."""
     target = machine.iscsi = Target(machine.folder, {"block": 128 << 20, "generic": 128 << 20})
@@ -172,6 +177,7 @@ PROFILES = [
     Profile(
         "scsi-sample", ("scsi-ram-host",), lambda machine: None, SCSI, "rust_scsi_ram_host",
     ),
+    Profile("scsi-shutdown", ("shutdown",), _scsi_shutdown, SCSI, "virtio_scsi"),
     Profile("scsi-passthrough", ("scsi-passthrough",), _scsi_passthrough, SCSI, "virtio_scsi"),
     Profile("scsi-udev", ("scsi-udev",), _scsi_udev, SCSI, "virtio_scsi", options={"udev": True, "installed": True}),
     Profile("scsi-many", ("scsi-many",), _scsi_many, SCSI, "virtio_scsi", memory="3G"),

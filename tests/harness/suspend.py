@@ -19,19 +19,14 @@ from guest.modules import our_module
 from guest.paths import DISKS, LOGS, SRC, stock_kernel
 from virtme import cpiowriter, mkinitramfs
 
-from .profiles import MODES, ORACLE
+from .profiles import module_of
 from .runner import Outcome, conclude, console_verdict
 
-PROFILE = "suspend"
+SCENARIO = "suspend"
 DEADLINE = 600
 INIT = SRC / "tests/suspend/init"
-# Cases of init, and files without which it has one case less: what the C driver is not asked.
-COUNT = 10
-OURS = ("build-id", "mode", "polled")
-
-
-def modes(driver: Driver) -> tuple[str, ...]:
-    return ORACLE if driver is Driver.C else MODES
+# What drives the disks behind a SCSI host.
+NEEDED = {"virtio_blk": (), "virtio_scsi": ("sd_mod",)}
 
 
 def _libraries(program: Path) -> set[Path]:
@@ -40,17 +35,31 @@ def _libraries(program: Path) -> set[Path]:
     return {Path(path) for path in re.findall(r"(/\S+) \(0x", found)}
 
 
-def _module(mode: str) -> bytes:
-    if mode != "c":
-        return our_module().read_bytes()
+def _stock(name: str) -> list[Path]:
+    """A module of the stock kernel, after those that it needs."""
     release, _ = stock_kernel()
-    path = Path(f"/usr/lib/modules/{release}/kernel/drivers/block/virtio_blk.ko.xz")
-    return lzma.decompress(path.read_bytes())
+    folder = Path("/usr/lib/modules") / release
+    for line in (folder / "modules.dep").read_text().splitlines():
+        module, needs = line.split(":")
+        if module.endswith(f"/{name}.ko.xz"):
+            return [folder / path for path in [*reversed(needs.split()), module]]
+    raise LookupError(f"the stock kernel has no module {name}")
 
 
-def _build_id(module: Path) -> bytes:
+def _modules(case: str) -> dict[str, bytes]:
+    """All modules in the order in which they are loaded, the driver last."""
+    driver = module_of(case)
+    stock = [path for name in NEEDED[driver] for path in _stock(name)]
+    if case.startswith("c:"):
+        stock += _stock(driver)
+    found = {path.name.removesuffix(".xz"): lzma.decompress(path.read_bytes()) for path in stock}
+    found.setdefault(f"{driver}.ko", our_module(driver).read_bytes())
+    return found
+
+
+def _build_id(module: Path, folder: Path) -> bytes:
     """The note as the kernel shows it under /sys/module."""
-    note = module.with_suffix(".note")
+    note = folder / "build-id"
     subprocess.run(
         ["objcopy", "-O", "binary", "--only-section=.note.gnu.build-id", "--set-section-flags",
          ".note.gnu.build-id=alloc", module, note],
@@ -59,22 +68,29 @@ def _build_id(module: Path) -> bytes:
     return note.read_bytes()
 
 
-def _initramfs(folder: Path, mode: str) -> Path:
+# In C, who polls is frozen, and its I/O with it: the driver would wait for ever.
+PARAMETERS = {
+    "request": "use_bio=0 poll_queues=1",
+    "bio": "use_bio=1 poll_queues=1",
+    "scsi": "virtscsi_poll_queues=1",
+    "c": "",
+}
+
+
+def _initramfs(folder: Path, case: str) -> Path:
     path = folder / "initramfs"
-    module = folder / "virtio_blk.ko"
-    module.write_bytes(_module(mode))
-    # In C, who polls is frozen, and its I/O with it: the driver would wait for ever.
-    parameters = "" if mode == "c" else f"use_bio={int(mode == 'bio')} poll_queues=1"
+    mode, driver = case.split(":")[0], module_of(case)
+    modules = _modules(case)
     files: dict[str, tuple[bytes, int]] = {
         "bin/busybox": (Path("/bin/busybox").read_bytes(), 0o755),
-        "virtio_blk.ko": (module.read_bytes(), 0o644),
-        "parameters": (parameters.encode(), 0o644),
+        "driver": (driver.encode(), 0o644),
+        "parameters": (PARAMETERS[mode].encode(), 0o644),
         "init": (INIT.read_bytes(), 0o755),
+        **{f"modules/{number:02}-{name}": (body, 0o644) for number, (name, body) in enumerate(modules.items())},
     }
     if mode != "c":
-        files["build-id"] = (_build_id(module), 0o644)
+        files["build-id"] = (_build_id(our_module(driver), folder), 0o644)
         files["mode"] = (f"{mode}\n".encode(), 0o644)
-        files["polled"] = (b"", 0o644)
     fio = Path("/usr/bin/fio")
     for program in {fio, *_libraries(fio)}:
         files[str(program).lstrip("/")] = (program.read_bytes(), 0o755)
@@ -93,7 +109,16 @@ def _initramfs(folder: Path, mode: str) -> Path:
     return path
 
 
-def _boot(initramfs: Path, image: Path, console: Path) -> str:
+DEVICES = {
+    "virtio_blk": ["-device", "virtio-blk-pci,drive=disk,serial=disk,num-queues=2"],
+    "virtio_scsi": [
+        "-device", "virtio-scsi-pci,id=hba,num_queues=2",
+        "-device", "scsi-hd,bus=hba.0,scsi-id=3,drive=disk,serial=disk",
+    ],
+}  # fmt: skip
+
+
+def _boot(devices: list[str], initramfs: Path, image: Path, console: Path) -> str:
     """Run the guest; what it says goes to `console`. Returns what was wrong with QEMU itself."""
     command = [
         "setpriv", "--pdeathsig", "KILL",
@@ -104,7 +129,7 @@ def _boot(initramfs: Path, image: Path, console: Path) -> str:
         "no_console_suspend suspend.pm_test_delay=1 sysctl.kernel.hung_task_timeout_secs=60",
         "-serial", f"file:{console}",
         "-blockdev", f"driver=file,filename={image},node-name=disk",
-        "-device", "virtio-blk-pci,drive=disk,serial=disk,num-queues=2",
+        *devices,
     ]  # fmt: skip
     console.with_name("command").write_text(shlex.join(command) + "\n")
     monitor, monitor_qemu = socket.socketpair()
@@ -142,9 +167,10 @@ def _wake(process: subprocess.Popen[bytes], console: Path, qmp: Qmp) -> None:
             woken += 1
 
 
-def run(mode: str, driver: Driver) -> list[Outcome]:
+def run(case: str, driver: Driver) -> list[Outcome]:
     begin = time.monotonic()
-    name = f"{driver.value}-suspend-{mode}"
+    mode, scenario = case.split(":")
+    name = f"{driver.value}-{scenario}-{mode}"
     log, folder = LOGS / name, DISKS / name
     for place in (log, folder):
         shutil.rmtree(place, ignore_errors=True)
@@ -152,8 +178,8 @@ def run(mode: str, driver: Driver) -> list[Outcome]:
     console, image = log / "console.log", folder / "disk.img"
     with open(image, "wb") as file:
         file.truncate(64 << 20)
-    why = _boot(_initramfs(folder, mode), image, console)
+    why = _boot(DEVICES[module_of(case)], _initramfs(folder, case), image, console)
     lines = console.read_text(errors="replace").splitlines() if console.exists() else []
-    why = why or console_verdict(lines, COUNT - len(OURS) * (mode == "c"))
-    outcome = Outcome(PROFILE, f"{mode}:{PROFILE}", not why, why, time.monotonic() - begin)
+    why = why or console_verdict(lines)
+    outcome = Outcome(SCENARIO, case, not why, why, time.monotonic() - begin)
     return conclude(outcome, lines, log, folder)
