@@ -20,6 +20,9 @@ SYSROOT_PACKAGES="
 	linux-headers-$KERNEL_VERSION linux-binary-$KERNEL_VERSION linux-modules-$KERNEL_VERSION
 	linux-base-$KERNEL_VERSION linux-source-$KERNEL_SERIES"
 
+# A back end of vhost-user-scsi that one of the tests runs on, from crates.io.
+VHOST_DEVICE_SCSI_VERSION=0.1.0
+
 # Raise a number to throw away what an older recipe made.
 SYSROOT_RECIPE=1
 KERNEL_RECIPE=2

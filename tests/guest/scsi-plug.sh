@@ -19,20 +19,24 @@ there()
 	[[ $(printf '%s\n' "${found[@]##*/}" | cut -d: -f3- | sort | tr '\n' ' ') == "$* " ]]
 }
 host=$(readlink -f "/sys/block/$d/device/../..")
-# 34 rounds with 3 units: 102 that come and go.
-for i in $(seq 34); do
+# 17 rounds with 6 units: 102 that come and go.
+for i in $(seq 17); do
 	host lun add plug0 5 0 plug0
 	host lun add plug1 5 1 plug1
 	host lun add plug2 6 300 plug2
-	wait_for 20 there 0:0 1:3 2:0 5:0 5:1 6:16684 || fail "round $i: not all came: $(lsscsi)"
-	if ((i % 17 == 1)); then
+	for n in 3 4 5; do
+		host lun add plug$n $((n + 4)) 0 plug$n
+	done
+	wait_for 30 there 0:0 1:3 2:0 5:0 5:1 6:16684 7:0 8:0 9:0 || fail "round $i: not all came: $(lsscsi)"
+	if ((i % 8 == 1)); then
 		verify "$(disk plug1)" --direct=1 --ioengine=io_uring --iodepth=16 --bs=4k --size=256k
 	fi
 	host lun del plug1
-	wait_for 20 there 0:0 1:3 2:0 5:0 6:16684 || fail "round $i: not plug1 went, or not it alone: $(lsscsi)"
-	host lun del plug2
-	host lun del plug0
-	wait_for 20 there 0:0 1:3 2:0 || fail "round $i: not all went: $(lsscsi)"
+	wait_for 30 there 0:0 1:3 2:0 5:0 6:16684 7:0 8:0 9:0 || fail "round $i: not plug1 went, or not it alone: $(lsscsi)"
+	for n in 2 0 5 3 4; do
+		host lun del plug$n
+	done
+	wait_for 30 there 0:0 1:3 2:0 || fail "round $i: not all went: $(lsscsi)"
 done
 kill -0 $load 2>/dev/null || fail "fio ended: $(cat /tmp/load.log)"
 kill -INT $load

@@ -1,19 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0
 """The device of our own (tests/device): builds it, runs it on the host, speaks to it."""
 
-import ctypes
 import fcntl
 import functools
 import json
 import shutil
-import signal
 import socket
 import subprocess
-import time
 from pathlib import Path
 
 from guest import Guest
 from guest.paths import BUILD, SRC
+
+from .service import Service
 
 TARGET = BUILD / "device"
 
@@ -30,16 +29,11 @@ def binary() -> Path:
             stdin=subprocess.DEVNULL, check=False,
         )  # fmt: skip
     if done.returncode != 0:
-        raise SystemExit("tests/run: tests/device does not build")
+        raise RuntimeError("tests/device does not build")
     return TARGET / "debug/blkdev"
 
 
-def _die_with_parent() -> None:
-    PR_SET_PDEATHSIG = 1
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-class Device:
+class Device(Service):
     """One device that serves QEMU by vhost-user."""
 
     def __init__(
@@ -51,22 +45,11 @@ class Device:
         text = json.dumps(
             {"serial": name, "log": str(self.log), "control": str(self._control), **settings}
         )
-        with open(folder / f"{name}.messages", "wb") as messages:
-            self._process = subprocess.Popen(
-                [binary(), kind, self.socket, text],
-                stdin=subprocess.DEVNULL, stdout=messages, stderr=messages,
-                preexec_fn=_die_with_parent,
-            )  # fmt: skip
-        end = time.monotonic() + 30
-        while not (self.socket.exists() and self._control.exists()):
-            if self._process.poll() is not None or time.monotonic() > end:
-                self.stop()
-                raise SystemExit(f"tests/run: {name}: {Path(messages.name).read_text().strip()}")
-            time.sleep(0.02)
-
-    def stop(self) -> None:
-        self._process.kill()
-        self._process.wait()
+        super().__init__(
+            [binary(), kind, self.socket, text],
+            folder / f"{name}.messages",
+            lambda: self.socket.exists() and self._control.exists(),
+        )
 
     def command(self, line: str) -> str:
         with socket.socket(socket.AF_UNIX) as sock:

@@ -1,21 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0
 """An iSCSI target in user space (tgt), on a loopback port of its own, for QEMU's libiscsi."""
 
-import ctypes
 import os
 import signal
 import socket
 import subprocess
 import threading
-import time
 from pathlib import Path
 
+from .service import Service
+
 NAME = "iqn.2026-01.test.vsr:target"
-
-
-def _die_with_parent() -> None:
-    PR_SET_PDEATHSIG = 1
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _free_port() -> int:
@@ -24,33 +19,27 @@ def _free_port() -> int:
         return sock.getsockname()[1]
 
 
-class Target:
+class Target(Service):
     """One target whose logical units 1, 2, … lie on sparse files; a unit's serial number is its name."""
 
     def __init__(self, folder: Path, units: dict[str, int]) -> None:
         """`units`: the size in bytes of each, by name."""
-        self._env = {**os.environ, "TGT_IPC_SOCKET": str(folder / "tgt")}
+        self._env = {"TGT_IPC_SOCKET": str(folder / "tgt")}
         self._port = _free_port()
         self._units = list(units)
-        messages = folder / "tgtd.log"
-        with open(messages, "wb") as log:
-            self._process = subprocess.Popen(
-                ["tgtd", "-f", "--iscsi", f"portal=127.0.0.1:{self._port}"],
-                env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                preexec_fn=_die_with_parent,
-            )  # fmt: skip
+        super().__init__(
+            ["tgtd", "-f", "--iscsi", f"portal=127.0.0.1:{self._port}"],
+            folder / "tgtd.log",
+            lambda: self._ask("show", "target").returncode == 0,
+            self._env,
+        )
         try:
-            self._set_up(folder, units, messages)
+            self._set_up(folder, units)
         except BaseException:
             self.stop()
             raise
 
-    def _set_up(self, folder: Path, units: dict[str, int], messages: Path) -> None:
-        end = time.monotonic() + 30
-        while self._ask("show", "target").returncode:
-            if self._process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"tgtd: {messages.read_text().strip()}")
-            time.sleep(0.05)
+    def _set_up(self, folder: Path, units: dict[str, int]) -> None:
         self._do("new", "target", "-T", NAME)
         for number, (name, size) in enumerate(units.items(), 1):
             path = folder / f"{name}.lun"
@@ -63,7 +52,7 @@ class Target:
     def _ask(self, operation: str, mode: str, *more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             ["tgtadm", "--lld", "iscsi", "--op", operation, "--mode", mode, *more],
-            env=self._env, capture_output=True, text=True, check=False,
+            env={**os.environ, **self._env}, capture_output=True, text=True, check=False,
         )  # fmt: skip
 
     def _do(self, operation: str, mode: str, *more: str) -> None:
@@ -80,12 +69,7 @@ class Target:
 
     def pause(self, seconds: float) -> None:
         """Answer nothing for so long. QEMU may hang meanwhile, and with it all that could end this earlier."""
-        self._process.send_signal(signal.SIGSTOP)
-        timer = threading.Timer(seconds, self._process.send_signal, [signal.SIGCONT])
+        self.process.send_signal(signal.SIGSTOP)
+        timer = threading.Timer(seconds, self.process.send_signal, [signal.SIGCONT])
         timer.daemon = True
         timer.start()
-
-    def stop(self) -> None:
-        # It ends a stopped process too.
-        self._process.kill()
-        self._process.wait()

@@ -11,6 +11,7 @@ from guest import Driver, Guest, Qmp
 
 from . import device
 from .iscsi import Target
+from .service import Service
 from .writelog import WriteLog
 
 MODES = ("request", "bio")
@@ -38,6 +39,7 @@ class Machine:
         self.logs: dict[str, WriteLog] = {}
         self.devices: dict[str, device.Device] = {}
         self.iscsi: Target | None = None
+        self.services: list[Service] = []
         self.no_loop = ""
         self._held: list[int] = []
         self._slot, self._function = 8, 0
@@ -112,6 +114,7 @@ class Machine:
         """A disk served by tests/device; `settings` are those of its settings.rs."""
         served = device.Device(self.folder, name, {"queues": queues, **settings})
         self.devices[name] = served
+        self.services.append(served)
         self.qemu += ["-chardev", f"socket,id={name},path={served.socket},reconnect-ms=100"]
         # QEMU, not the device, says how many rings there are.
         self._pci(f"vhost-user-blk-pci,chardev={name},id={name}", f"num-queues={queues}")
@@ -122,15 +125,14 @@ class Machine:
         settings = {"queues": queues, "units": units, "t10_pi": t10_pi, **settings}
         served = device.Device(self.folder, name, settings, "vhost-user-scsi")
         self.devices[name] = served
+        self.services.append(served)
         self.qemu += ["-chardev", f"socket,id={name},path={served.socket},reconnect-ms=100"]
         options = f"num_queues={queues},t10_pi={'on' if t10_pi else 'off'}"
         self._pci(f"vhost-user-scsi-pci,chardev={name},id={name}", options)
 
     def close(self) -> None:
-        for served in self.devices.values():
-            served.stop()
-        if self.iscsi:
-            self.iscsi.stop()
+        for service in self.services:
+            service.stop()
         for file in self._held:
             os.close(file)
 

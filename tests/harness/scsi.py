@@ -3,6 +3,7 @@
 
 from guest import Guest
 
+from . import vhost_device
 from .iscsi import Target
 from .profiles import Machine, Profile, shutdown
 
@@ -60,7 +61,7 @@ def _scsi_hotplug(machine: Machine) -> None:
     machine.lun("data", 0)
     machine.lun("data4k", 1, 3, "logical_block_size=4096,physical_block_size=4096")
     machine.lun("resize", 2)
-    for name in ("plug0", "plug1", "plug2"):
+    for name in (f"plug{n}" for n in range(6)):
         path = machine.file(name, 16 << 20)
         machine.blockdev(f"driver=file,filename={path},node-name={name}")
 
@@ -119,10 +120,20 @@ def _scsi_shutdown(machine: Machine) -> None:
 def _scsi_passthrough(machine: Machine) -> None:
     """Units of an iSCSI target, whose own answers reach the guest."""
     target = machine.iscsi = Target(machine.folder, {"block": 128 << 20, "generic": 128 << 20})
+    machine.services.append(target)
     machine.hba("hba", "num_queues=2")
     for number, name in enumerate(("block", "generic")):
         machine.blockdev(target.blockdev(name))
         machine.qemu += ["-device", f"scsi-{name},bus=hba.0,scsi-id={number},lun={number},drive={name},id={name}"]
+
+
+def _scsi_vhost_device(machine: Machine) -> None:
+    images = [vhost_device.written(machine.folder / f"image{n}.img", (8 << 20) * (n + 1)) for n in range(3)]
+    socket, service = vhost_device.serve(machine.folder, "vhost", images)
+    machine.services.append(service)
+    machine.qemu += ["-chardev", f"socket,id=vhost,path={socket}"]
+    # QEMU passes on that feature, though the back end has not offered it.
+    machine.qemu += ["-device", "vhost-user-scsi-pci,chardev=vhost,id=vhost,num_queues=1,param_change=off"]
 
 
 def _scsi_udev(machine: Machine) -> None:
@@ -176,6 +187,10 @@ PROFILES = [
     ),
     Profile(
         "scsi-sample", ("scsi-ram-host",), lambda machine: None, SCSI, "rust_scsi_ram_host",
+    ),
+    Profile(
+        "scsi-vhost-device", ("scsi-vhost-device",), _scsi_vhost_device, SCSI, "virtio_scsi",
+        options={"shared_memory": True},
     ),
     Profile("scsi-shutdown", ("shutdown",), _scsi_shutdown, SCSI, "virtio_scsi"),
     Profile("scsi-passthrough", ("scsi-passthrough",), _scsi_passthrough, SCSI, "virtio_scsi"),

@@ -22,13 +22,17 @@ use storage::{
     virtio::queue::Queue, //
 };
 
+/// How many seconds the device has for an answer. Some back ends never give one, and to look at all
+/// targets in vain takes no longer than that.
+const PATIENCE: u32 = 2;
+
 /// Looks for all logical units of `host`. May sleep.
 pub(crate) fn scan(host: &HostRef, control: &Queue<ControlQueue>) {
     let mut asking = true;
 
     for target in host.targets() {
         if let (true, Some(address)) = (asking, Address::new(target, 0)) {
-            match tmf::ask(control, Function::QueryTaskSet, address, false) {
+            match tmf::ask(control, Function::QueryTaskSet, address, PATIENCE) {
                 Ok(answer) if wire::is_bad_target(answer) => continue,
                 Ok(_) => (),
                 // Who does not answer functions may have disks all the same.

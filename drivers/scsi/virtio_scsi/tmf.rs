@@ -100,15 +100,19 @@ impl Idle {
     }
 }
 
-/// Has the device perform `function`, and waits for it. Fails with [`EIO`] if it says no, and as
-/// [`ask`] does. May sleep.
+/// Has the device perform `function`, and waits for it, for the parameter's time at most. Fails
+/// with [`EIO`] if it says no, and as [`ask`] does. May sleep.
 pub(crate) fn run(
     queue: &Queue<ControlQueue>,
     function: Function,
     address: Address,
     removing: bool,
 ) -> Result {
-    let response = ask(queue, function, address, removing)?;
+    let seconds = match removing {
+        true => REMOVAL_SECONDS,
+        false => params::TMF_TIMEOUT.get().clamp(1, 3600),
+    };
+    let response = ask(queue, function, address, seconds)?;
 
     match wire::function_succeeded(response) {
         true => Ok(()),
@@ -116,7 +120,7 @@ pub(crate) fn run(
     }
 }
 
-/// The same, and returns what the device says. May sleep, for the parameter's time at most.
+/// The same, and returns what the device says. May sleep, for so many seconds at most.
 ///
 /// Fails with [`ETIMEDOUT`] if the device does not answer, with [`EBUSY`] if it still has all
 /// functions, with [`ENODEV`] if it is gone.
@@ -124,7 +128,7 @@ pub(crate) fn ask(
     queue: &Queue<ControlQueue>,
     function: Function,
     address: Address,
-    removing: bool,
+    seconds: u32,
 ) -> Result<ControlResponse> {
     let mut guard = queue.lock();
     let mut token = guard.state.0.pop().ok_or(EBUSY)?;
@@ -143,10 +147,6 @@ pub(crate) fn ask(
     }
     Queue::kick(guard);
 
-    let seconds = match removing {
-        true => REMOVAL_SECONDS,
-        false => params::TMF_TIMEOUT.get().clamp(1, 3600),
-    };
     if !waiter.completion.wait(msecs_to_jiffies(seconds * 1000)) {
         // The interrupt may have been lost, not the answer.
         drain(queue);
