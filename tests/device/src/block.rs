@@ -15,7 +15,8 @@ use crate::{
         parse_number,
         Effect,
         FalseStatus,
-        Faults, //
+        Faults,
+        Whom, //
     },
     model::{
         Exchange,
@@ -41,7 +42,7 @@ use std::{
 
 pub struct Block {
     disk: Disk,
-    faults: Faults,
+    faults: Faults<Whom>,
 }
 
 /// An engine that serves a virtio-blk device.

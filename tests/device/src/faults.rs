@@ -67,15 +67,20 @@ pub struct Effect {
     pub delivery: Delivery,
 }
 
-#[derive(Clone, Default, Debug)]
-struct Fault {
-    op: Option<Op>,
-    sector: Option<u64>,
-    queue: Option<u16>,
+/// Whom a fault hits, and what it does to them: what differs between the kinds of devices.
+pub trait Kind: Default {
+    type Effect: Clone + Default + PartialEq;
+
+    /// Takes a word of a fault; false if it is none of this kind's.
+    fn word(&mut self, effect: &mut Self::Effect, key: &str, value: &str) -> Result<bool, String>;
+}
+
+struct Fault<K: Kind> {
+    whom: K,
     skip: u64,
     /// `None`: for ever.
     left: Option<u64>,
-    effect: Effect,
+    effect: K::Effect,
 }
 
 /// A number in decimal or, after 0x, hexadecimal.
@@ -94,56 +99,41 @@ pub fn narrow<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
         .map_err(|_| format!("{text} is too large"))
 }
 
-impl Fault {
+impl<K: Kind> Fault<K> {
     fn parse(text: &str) -> Result<Self, String> {
         let mut fault = Self {
+            whom: K::default(),
+            skip: 0,
             left: Some(1),
-            ..Self::default()
+            effect: K::Effect::default(),
         };
 
         for word in text.split_whitespace() {
             let (key, value) = word.split_once('=').unwrap_or((word, ""));
-            let effect = &mut fault.effect;
             match (key, value) {
-                ("op", name) => {
-                    fault.op = Some(Op::from_name(name).ok_or(format!("no op is named {name}"))?)
-                }
-                ("sector", n) => fault.sector = Some(parse_number(n)?),
-                ("queue", n) => fault.queue = Some(narrow(n)?),
                 ("skip", n) => fault.skip = parse_number(n)?,
                 ("count", n) => fault.left = Some(parse_number(n)?).filter(|n| *n != 0),
-                ("status", "none") => effect.status = Some(FalseStatus::None),
-                ("status", n) => effect.status = Some(FalseStatus::Value(narrow(n)?)),
-                ("data", text) => {
-                    let (offset, n) = text
-                        .split_once(':')
-                        .ok_or(format!("data={text} has no colon"))?;
-                    effect.data = Some((narrow(offset)?, parse_number(n)?));
-                }
-                _ if effect.delivery.word(key, value)? => (),
+                _ if fault.whom.word(&mut fault.effect, key, value)? => (),
                 _ => return Err(format!("a fault has no word {word}")),
             }
         }
-        if fault.effect == Effect::default() {
+        if fault.effect == K::Effect::default() {
             return Err("the fault does nothing".into());
         }
         Ok(fault)
     }
-
-    fn matches(&self, op: Op, queue: u16, sector: u64, sectors: u64) -> bool {
-        self.op.is_none_or(|wanted| wanted == op)
-            && self.queue.is_none_or(|wanted| wanted == queue)
-            && self
-                .sector
-                .is_none_or(|wanted| (sector..sector + sectors.max(1)).contains(&wanted))
-    }
 }
 
 /// The faults in force; the first one that matches a request has it.
-#[derive(Default)]
-pub struct Faults(Vec<Fault>);
+pub struct Faults<K: Kind>(Vec<Fault<K>>);
 
-impl Faults {
+impl<K: Kind> Default for Faults<K> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<K: Kind> Faults<K> {
     pub fn add(&mut self, text: &str) -> Result<(), String> {
         self.0.push(Fault::parse(text)?);
         Ok(())
@@ -153,10 +143,10 @@ impl Faults {
         self.0.clear();
     }
 
-    /// What goes wrong with this request.
-    pub fn take(&mut self, op: Op, queue: u16, sector: u64, sectors: u64) -> Effect {
+    /// What goes wrong with a request, which `hits` tells whether a fault is meant for.
+    pub fn first(&mut self, hits: impl Fn(&K) -> bool) -> K::Effect {
         for fault in &mut self.0 {
-            if fault.left == Some(0) || !fault.matches(op, queue, sector, sectors) {
+            if fault.left == Some(0) || !hits(&fault.whom) {
                 continue;
             }
             if fault.skip > 0 {
@@ -166,7 +156,52 @@ impl Faults {
             fault.left = fault.left.map(|left| left - 1);
             return fault.effect.clone();
         }
-        Effect::default()
+        K::Effect::default()
+    }
+}
+
+/// The requests of a disk that a fault hits.
+#[derive(Default)]
+pub struct Whom {
+    op: Option<Op>,
+    sector: Option<u64>,
+    queue: Option<u16>,
+}
+
+impl Kind for Whom {
+    type Effect = Effect;
+
+    fn word(&mut self, effect: &mut Effect, key: &str, value: &str) -> Result<bool, String> {
+        match (key, value) {
+            ("op", name) => {
+                self.op = Some(Op::from_name(name).ok_or(format!("no op is named {name}"))?)
+            }
+            ("sector", n) => self.sector = Some(parse_number(n)?),
+            ("queue", n) => self.queue = Some(narrow(n)?),
+            ("status", "none") => effect.status = Some(FalseStatus::None),
+            ("status", n) => effect.status = Some(FalseStatus::Value(narrow(n)?)),
+            ("data", text) => {
+                let (offset, n) = text
+                    .split_once(':')
+                    .ok_or(format!("data={text} has no colon"))?;
+                effect.data = Some((narrow(offset)?, parse_number(n)?));
+            }
+            _ => return effect.delivery.word(key, value),
+        }
+        Ok(true)
+    }
+}
+
+impl Faults<Whom> {
+    /// What goes wrong with this request.
+    pub fn take(&mut self, op: Op, queue: u16, sector: u64, sectors: u64) -> Effect {
+        let sectors = sector..sector.saturating_add(sectors.max(1));
+
+        self.first(|whom| {
+            whom.op.is_none_or(|wanted| wanted == op)
+                && whom.queue.is_none_or(|wanted| wanted == queue)
+                && whom.sector.is_none_or(|wanted| sectors.contains(&wanted))
+        })
     }
 }
 
@@ -176,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_fault_hits_what_it_names() {
-        let mut faults = Faults::default();
+        let mut faults = Faults::<Whom>::default();
 
         faults
             .add("op=write sector=0x10 skip=1 count=2 status=1")
@@ -193,7 +228,7 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_refused() {
-        let mut faults = Faults::default();
+        let mut faults = Faults::<Whom>::default();
 
         for text in [
             "",
@@ -211,7 +246,7 @@ mod tests {
 
     #[test]
     fn count_0_is_for_ever() {
-        let mut faults = Faults::default();
+        let mut faults = Faults::<Whom>::default();
 
         faults
             .add("count=0 drop noirq used=0 id=other status=none")

@@ -22,7 +22,8 @@ use super::wire::{
 use crate::faults::{
     narrow,
     parse_number,
-    Delivery, //
+    Delivery,
+    Kind, //
 };
 
 /// What goes wrong with one request.
@@ -62,15 +63,12 @@ impl Effect {
     }
 }
 
-#[derive(Clone, Default, Debug)]
-struct Fault {
+/// The requests of a host that a fault hits.
+#[derive(Default)]
+pub struct Whom {
     op: Option<String>,
     unit: Option<Address>,
     lba: Option<u64>,
-    skip: u64,
-    /// `None`: for ever.
-    left: Option<u64>,
-    effect: Effect,
 }
 
 fn sense(text: &str) -> Result<Sense, String> {
@@ -82,80 +80,42 @@ fn sense(text: &str) -> Result<Sense, String> {
     }
 }
 
-impl Fault {
-    fn parse(text: &str) -> Result<Self, String> {
-        let mut fault = Self {
-            left: Some(1),
-            ..Self::default()
-        };
+impl Kind for Whom {
+    type Effect = Effect;
 
-        for word in text.split_whitespace() {
-            let (key, value) = word.split_once('=').unwrap_or((word, ""));
-            let effect = &mut fault.effect;
-            match (key, value) {
-                ("op", name) => fault.op = Some(super::commands::known(name)?),
-                ("unit", at) => fault.unit = Some(Address::parse(at)?),
-                ("lba", n) => fault.lba = Some(parse_number(n)?),
-                ("skip", n) => fault.skip = parse_number(n)?,
-                ("count", n) => fault.left = Some(parse_number(n)?).filter(|n| *n != 0),
-                ("response", n) => effect.response = Some(narrow(n)?),
-                ("status", n) => effect.status = Some(narrow(n)?),
-                ("sense", text) => effect.sense = Some(sense(text)?),
-                ("sense_len", n) => effect.sense_len = Some(narrow(n)?),
-                ("resid", n) => effect.residual = Some(narrow(n)?),
-                ("guard", "") => effect.guard = true,
-                ("lie", "") => effect.lie = true,
-                _ if effect.delivery.word(key, value)? => (),
-                _ => return Err(format!("a fault has no word {word}")),
-            }
+    fn word(&mut self, effect: &mut Effect, key: &str, value: &str) -> Result<bool, String> {
+        match (key, value) {
+            ("op", name) => self.op = Some(super::commands::known(name)?),
+            ("unit", at) => self.unit = Some(Address::parse(at)?),
+            ("lba", n) => self.lba = Some(parse_number(n)?),
+            ("response", n) => effect.response = Some(narrow(n)?),
+            ("status", n) => effect.status = Some(narrow(n)?),
+            ("sense", text) => effect.sense = Some(sense(text)?),
+            ("sense_len", n) => effect.sense_len = Some(narrow(n)?),
+            ("resid", n) => effect.residual = Some(narrow(n)?),
+            ("guard", "") => effect.guard = true,
+            ("lie", "") => effect.lie = true,
+            _ => return effect.delivery.word(key, value),
         }
-        if fault.effect.is_none() {
-            return Err("the fault does nothing".into());
-        }
-        Ok(fault)
-    }
-
-    fn matches(&self, op: &str, at: Option<Address>, lba: u64, blocks: u64) -> bool {
-        let tmf = super::control::NAMES.contains(&op);
-
-        // What names no function means none.
-        self.op
-            .as_deref()
-            .map_or(!tmf, |wanted| wanted == op || (tmf && wanted == "tmf"))
-            && self.unit.is_none_or(|wanted| Some(wanted) == at)
-            && self
-                .lba
-                .is_none_or(|wanted| (lba..lba + blocks.max(1)).contains(&wanted))
+        Ok(true)
     }
 }
 
-/// The faults in force; the first one that matches a request has it.
-#[derive(Default)]
-pub struct Faults(Vec<Fault>);
+pub type Faults = crate::faults::Faults<Whom>;
 
 impl Faults {
-    pub fn add(&mut self, text: &str) -> Result<(), String> {
-        self.0.push(Fault::parse(text)?);
-        Ok(())
-    }
-
-    pub fn clear(&mut self) {
-        self.0.clear();
-    }
-
     /// What goes wrong with this request.
     pub fn take(&mut self, op: &str, at: Option<Address>, lba: u64, blocks: u64) -> Effect {
-        for fault in &mut self.0 {
-            if fault.left == Some(0) || !fault.matches(op, at, lba, blocks) {
-                continue;
-            }
-            if fault.skip > 0 {
-                fault.skip -= 1;
-                continue;
-            }
-            fault.left = fault.left.map(|left| left - 1);
-            return fault.effect.clone();
-        }
-        Effect::default()
+        let tmf = super::control::NAMES.contains(&op);
+        let blocks = lba..lba.saturating_add(blocks.max(1));
+
+        self.first(|whom| {
+            // What names no function means none.
+            whom.op
+                .as_deref()
+                .map_or(!tmf, |wanted| wanted == op || (tmf && wanted == "tmf"))
+                && whom.unit.is_none_or(|wanted| Some(wanted) == at)
+                && whom.lba.is_none_or(|wanted| blocks.contains(&wanted))
+        })
     }
 }
