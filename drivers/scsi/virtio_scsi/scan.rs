@@ -3,8 +3,10 @@
 //! Scans: only targets that may be there are looked at.
 //!
 //! To look at a target that is not there, the mid-layer allocates a device, with a queue, sends an
-//! INQUIRY, and frees all that, which takes several grace periods; and nearly all of 256 targets
-//! are not there. So the device is asked first, by a task management function that changes nothing.
+//! INQUIRY, and frees all that; and nearly all of 256 targets are not there. If the host has one
+//! disk, that disk's queue is frozen twice for each of them, which takes grace periods: its tags
+//! come to be shared with another queue, and are not any more. So the device is asked first, by a
+//! task management function that changes nothing.
 
 use crate::{
     tmf::{
