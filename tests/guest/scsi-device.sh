@@ -38,6 +38,21 @@ cmp -n $((1 << 20)) "/dev/$d" /dev/zero || fail "what was discarded is not zero"
 logged 'op=unmap .*unit=0:0 .*status=0x0'
 dd if=/dev/zero of="/dev/$d" bs=4k count=1 conv=notrunc,fsync status=none
 logged 'op=sync .*unit=0:0 .*status=0x0'
+# What QEMU's own disks do not have: COMPARE AND WRITE, GET LBA STATUS; and WRITE SAME of data.
+for file in old new; do
+	head -c 512 /dev/urandom >/tmp/$file
+done
+sg_write_same --16 --in=/tmp/old --lba=100 --num=3 "/dev/$d" || fail "WRITE SAME"
+cat /tmp/old /tmp/new >/tmp/both
+compare_and_write=(sg_compare_and_write --in=/tmp/both --lba=101 --num=1 --xferlen=1024 "/dev/$d")
+"${compare_and_write[@]}" || fail "COMPARE AND WRITE"
+cat /tmp/old /tmp/new /tmp/old | cmp - <(dd if="/dev/$d" bs=512 skip=100 count=3 iflag=direct status=none) ||
+	fail "other data after WRITE SAME and COMPARE AND WRITE"
+status=0
+"${compare_and_write[@]}" 2>/tmp/sense || status=$?
+same "the status of a compare that differs (miscompare)" $status 14
+sg_get_lba_status --brief --lba=100 "/dev/$d" | grep -q '^0x0*64 .* 0$' ||
+	fail "block 100 is not mapped: $(sg_get_lba_status --brief --lba=100 "/dev/$d")"
 # The priority of who asks: class 1 (real-time), level 3. The C driver tells the device of none.
 if [[ $MODE != c ]]; then
 	ionice -c 1 -n 3 dd if=/dev/zero of="/dev/$d" bs=4k count=1 seek=1000 oflag=direct conv=notrunc status=none

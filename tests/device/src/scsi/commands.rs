@@ -9,7 +9,10 @@ const NAMES: &[(&str, &[u8])] = &[
     ("sense", &[0x03]),
     ("inquiry", &[0x12]),
     ("modes", &[0x1a, 0x5a]),
-    ("capacity", &[0x25, 0x9e]),
+    ("capacity", &[0x25]),
+    // READ CAPACITY(16), GET LBA STATUS.
+    ("service", &[0x9e]),
+    ("compare-and-write", &[0x89]),
     ("read", &[0x08, 0x28, 0x88]),
     ("write", &[0x0a, 0x2a, 0x8a]),
     ("sync", &[0x35, 0x91]),
@@ -73,6 +76,7 @@ pub fn extent(cdb: &[u8]) -> (u64, u64) {
             u32::from_be_bytes(bytes(cdb, 2)).into(),
             u16::from_be_bytes(bytes(cdb, 7)).into(),
         ),
+        0x89 => (u64::from_be_bytes(bytes(cdb, 2)), cdb[13].into()),
         0x88 | 0x8a | 0x91 | 0x93 => (
             u64::from_be_bytes(bytes(cdb, 2)),
             u32::from_be_bytes(bytes(cdb, 10)).into(),

@@ -79,6 +79,30 @@ fn what_is_written_is_read() {
 }
 
 #[test]
+fn blocks_are_compared_and_mapped() {
+    const AT: u8 = 16;
+    let mut host = host(r#"{"target": 0, "serial": "x", "blocks": 64}"#);
+    let mut compare = [0; 16];
+    compare[0] = 0x89;
+    (compare[9], compare[13]) = (AT, 2);
+    let mut status = [0; 16];
+    (status[0], status[1], status[13]) = (0x9e, 0x12, 24);
+    let mapped =
+        |host: &mut Host| host.send("0:0", &status, &[], &[]).unwrap().data[8 + 8..][..5].to_vec();
+
+    assert_eq!(mapped(&mut host), [0, 0, 0, 64, 1]);
+    let both = [[0; 1024], [7; 1024]].concat();
+    let done = host.send("0:0", &compare, &both, &[]).unwrap();
+    assert_eq!(done.taken, 2048);
+    let read = host.send("0:0", &rw(0x28, 0, AT, 2), &[], &[]).unwrap();
+    assert_eq!(read.data, [7; 1024]);
+    assert_eq!(host.sense("0:0", &compare, &both, &[]), Sense::MISCOMPARE);
+    let short = host.send("0:0", &compare, &both[..1024], &[]);
+    assert_eq!(short.unwrap_err(), Failure::Response(wire::S_OVERRUN));
+    assert_eq!(mapped(&mut host), [0, 0, 0, AT, 1]);
+}
+
+#[test]
 fn who_is_there() {
     let mut host =
         host(r#"{"target": 1, "lun": 2, "serial": "a"}, {"target": 1, "lun": 300, "serial": "b"}"#);

@@ -21,6 +21,7 @@ use std::{
     os::unix::fs::FileExt, //
 };
 use vmm_sys_util::{
+    seek_hole::SeekHole,
     tempfile::TempFile,
     write_zeroes::PunchHole, //
 };
@@ -141,10 +142,15 @@ impl Unit {
             0x1a | 0x5a => page(pages::modes(self, cdb)),
             0x25 => page(Some(pages::capacity_10(self))),
             0x9e if cdb[1] & 0x1f == 0x10 => page(Some(pages::capacity_16(self))),
+            0x9e if cdb[1] & 0x1f == 0x12 => {
+                let extents = self.lba_status(cdb)?;
+                page(Some(extents))
+            }
             0x08 | 0x28 | 0x88 => self.read(cdb, room),
             0x0a | 0x2a | 0x8a => self.write(cdb, data, tuples),
             0x41 | 0x93 => self.write_same(cdb, data),
             0x42 => self.unmap(data),
+            0x89 => self.compare_and_write(cdb, data),
             _ => Err(Sense::INVALID_OPCODE.into()),
         }
     }
@@ -234,6 +240,52 @@ impl Unit {
             taken: self.block,
             ..Done::default()
         })
+    }
+
+    /// The data is twice the blocks: what is wanted there, and what is to be written then.
+    fn compare_and_write(&self, cdb: &[u8], data: &[u8]) -> Result<Done, Failure> {
+        let (lba, blocks) = commands::extent(cdb);
+        self.check(lba, blocks)?;
+        let size = blocks as usize * self.block;
+        let (wanted, new) = data
+            .get(..2 * size)
+            .ok_or(Failure::Response(wire::S_OVERRUN))?
+            .split_at(size);
+        let mut found = vec![0; size];
+
+        self.data
+            .read_exact_at(&mut found, lba * self.block as u64)?;
+        if found != wanted {
+            return Err(Sense::MISCOMPARE.into());
+        }
+        self.write(cdb, new, &[])?;
+        Ok(Done {
+            taken: 2 * size,
+            ..Done::default()
+        })
+    }
+
+    /// GET LBA STATUS: how far what is mapped, or what is not, reaches from the block.
+    fn lba_status(&mut self, cdb: &[u8]) -> Result<Vec<u8>, Failure> {
+        const MAPPED: u8 = 0;
+        const DEALLOCATED: u8 = 1;
+        let lba = u64::from_be_bytes(bytes(cdb, 2));
+        self.check(lba, 1)?;
+        let block = self.block as u64;
+        let (begin, end) = (lba * block, self.blocks * block);
+        let (status, end) = match self.data.seek_data(begin)? {
+            Some(data) if data < begin + block => {
+                (MAPPED, self.data.seek_hole(begin)?.unwrap_or(end))
+            }
+            data => (DEALLOCATED, data.unwrap_or(end)),
+        };
+        let blocks = u32::try_from((end - begin) / block).unwrap_or(u32::MAX);
+        let mut list = vec![0, 0, 0, 20, 0, 0, 0, 0];
+
+        list.extend(lba.to_be_bytes());
+        list.extend(blocks.max(1).to_be_bytes());
+        list.extend([status, 0, 0, 0]);
+        Ok(list)
     }
 
     fn unmap(&mut self, data: &[u8]) -> Result<Done, Failure> {

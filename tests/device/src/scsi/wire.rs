@@ -153,6 +153,7 @@ impl Sense {
     pub const OUT_OF_RANGE: Self = Self(5, 0x21, 0);
     pub const INVALID_FIELD: Self = Self(5, 0x24, 0);
     pub const NO_SUCH_UNIT: Self = Self(5, 0x25, 0);
+    pub const MISCOMPARE: Self = Self(0xe, 0x1d, 0);
     pub const GUARD: Self = Self(0xb, 0x10, 1);
     pub const REFERENCE: Self = Self(0xb, 0x10, 3);
 
