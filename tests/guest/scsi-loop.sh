@@ -10,7 +10,8 @@ for disk in loop:loop thin:qcow; do
 		--offset_increment=16m
 	blkdiscard "/dev/$d"
 	before=$(host allocated "$file")
-	mkfs.ext4 -q -F -E nodiscard "/dev/$d"
+	# Lazily, the kernel would write inode tables for a while after the mount.
+	mkfs.ext4 -q -F -E nodiscard,lazy_itable_init=0,lazy_journal_init=0 "/dev/$d"
 	mount "/dev/$d" /mnt
 	dd if=/dev/urandom of=/mnt/file bs=1M count=32 conv=fsync status=none
 	cp /mnt/file /mnt/keep
@@ -22,7 +23,7 @@ for disk in loop:loop thin:qcow; do
 	sync -f /mnt
 	fstrim /mnt
 	after=$(host allocated "$file")
-	((written - after >= 28 << 10)) || fail "fstrim of 32 MiB gave back $((written - after)) KiB of $file"
+	((written - after >= 24 << 10)) || fail "fstrim of 32 MiB gave back $((written - after)) KiB of $file"
 	umount /mnt
 	mount "/dev/$d" /mnt
 	same "the file that stays on $file" "$(sha256sum </mnt/keep)" "$sum"
