@@ -102,6 +102,7 @@ sleep 0.5
 unload
 load
 is_here own || fail "not found after it was loaded again"
+host blkdev own forget
 d=$(disk own)
 
 # An id that is not in flight: the ring works no more, until the host is reset.

@@ -12,6 +12,7 @@
 //! - `disconnect`: end the connection to QEMU; it comes back if it was told to (vhost-user only)
 //! - a SCSI host: `add T:L SERIAL BLOCKS`, `remove T:L`, `resize T:L BLOCKS` a logical unit, each with
 //!   an event unless `silently` follows; `event WORDS`: any event, see `scsi.rs`
+//! - `forget`: drop the events that the driver had no buffer for yet
 //! - `mark TEXT`: write it to the log; `state`: numbers
 //! - `quit`
 

@@ -527,6 +527,7 @@ impl State {
                 let (field, value) = two()?;
                 self.set_config(field, crate::faults::parse_number(value)?)?;
             }
+            "forget" => self.messages.clear(),
             "mark" => self.note(&format!("# {words}")),
             "state" => {
                 return Ok(format!(
