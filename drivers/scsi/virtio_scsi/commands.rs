@@ -28,6 +28,7 @@ use kernel::{
             Atomic,
             Relaxed, //
         },
+        Arc,
         ArcBorrow, //
     },
 };
@@ -48,6 +49,9 @@ use storage::{
         sg::Content,
     },
 };
+
+/// All request queues of a host.
+pub(crate) type RequestQueues = KVec<Arc<Queue<RequestQueue>>>;
 
 /// A queue of commands.
 pub(crate) struct RequestQueue {
@@ -192,6 +196,13 @@ pub(crate) fn drain(queue: &Queue<RequestQueue>) -> usize {
     }
     drop(guard);
     list.done(|cmd| queue.handler().judge(cmd))
+}
+
+/// The same for all queues.
+pub(crate) fn drain_all(queues: &RequestQueues) {
+    for queue in queues {
+        drain(queue);
+    }
 }
 
 /// Finishes the commands that waited for a reset of the host.

@@ -5,7 +5,8 @@
 use crate::{
     commands::{
         self,
-        RequestQueue, //
+        RequestQueue,
+        RequestQueues, //
     },
     events::{
         self,
@@ -69,7 +70,7 @@ pub(crate) struct Hba {
     pub(crate) binding: Arc<Binding>,
     pub(crate) control: Arc<Queue<ControlQueue>>,
     pub(crate) events: Arc<Queue<EventQueue>>,
-    pub(crate) requests: KVec<Arc<Queue<RequestQueue>>>,
+    pub(crate) requests: Arc<RequestQueues>,
     pub(crate) queues: Queues,
     /// The host is being removed: no command may hold that up for ever.
     removing: Atomic<bool>,
@@ -89,7 +90,7 @@ impl Hba {
         binding: Arc<Binding>,
         control: Arc<Queue<ControlQueue>>,
         events: Arc<Queue<EventQueue>>,
-        requests: KVec<Arc<Queue<RequestQueue>>>,
+        requests: Arc<RequestQueues>,
         queues: Queues,
     ) -> Self {
         Self {
@@ -153,12 +154,10 @@ impl Hba {
         Ok(())
     }
 
-    /// Takes from all request queues what the device has used. All commands that a function ended
-    /// are in the rings before the function's answer, but perhaps not taken out yet.
-    fn drain_all(&self) {
-        for queue in &self.requests {
-            commands::drain(queue);
-        }
+    /// What is to be done once the device is ready, for the first time or again.
+    pub(crate) fn started(&self) {
+        events::refill(&self.events);
+        tmf::watch(self.control.as_arc_borrow());
     }
 
     /// Has the device perform `function` on `dev`.
@@ -166,7 +165,9 @@ impl Hba {
         let address = Address::new(dev.target(), dev.lun()).ok_or(EINVAL)?;
         let result = tmf::run(&self.control, function, address, self.is_removing());
 
-        self.drain_all();
+        // All commands that a function ended are in the rings before the function's answer, but
+        // perhaps not taken out yet.
+        commands::drain_all(&self.requests);
         result
     }
 
@@ -190,7 +191,7 @@ impl Hba {
     }
 
     fn end_stranded(&self) {
-        for queue in &self.requests {
+        for queue in self.requests.iter() {
             commands::end_stranded(queue);
         }
     }
@@ -216,7 +217,7 @@ impl Hba {
         self.end_stranded();
         match result {
             Ok(()) => {
-                events::refill(&self.events);
+                self.started();
                 events::sweep(self.events.as_arc_borrow());
             }
             Err(e) => dev_err!(dev, "the device does not start again: {:?}\n", e),
@@ -355,7 +356,7 @@ impl BoundHost {
         while hba.in_flight() > 0 && waited < LIMIT_MS {
             fsleep(Delta::from_millis(POLL_MS));
             waited += POLL_MS;
-            hba.drain_all();
+            commands::drain_all(&hba.requests);
         }
     }
 
@@ -367,7 +368,7 @@ impl BoundHost {
         hba.asleep.store(false, Relaxed);
         hba.held.store(false, Relaxed);
         if is_back {
-            events::refill(&hba.events);
+            hba.started();
             events::sweep(hba.events.as_arc_borrow());
         }
     }

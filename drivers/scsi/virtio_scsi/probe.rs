@@ -79,7 +79,7 @@ fn make(dev: &Device<Bound>) -> Result<(Host<ScsiHost>, Arc<Hba>)> {
     hba.events.handler().set_host(host.host_ref().clone());
     host.add(dev.as_ref())?;
     dev.ready();
-    events::refill(&hba.events);
+    hba.started();
     let control = hba.control.clone();
     host.host_ref()
         .in_background(move |host| scan::scan(host, &control))?;
@@ -109,10 +109,19 @@ fn find_queues(dev: &Device<Bound>, queues: Queues) -> Result<Arc<Hba>> {
         little_endian: dev.is_little_endian(),
     };
     let protection = dev.has_feature(bindings::VIRTIO_SCSI_F_T10_PI);
-    let control = Arc::pin_init(
-        Queue::new(Ok(ControlQueue { order }), tmf::Idle::new()?),
-        GFP_KERNEL,
-    )?;
+    let mut requests = KVec::new();
+    for _ in 0..queues.all() {
+        let handler = RequestQueue::new(dev.into(), order, protection);
+        let queue = Arc::pin_init(Queue::new(Ok(handler), CommandList::default()), GFP_KERNEL)?;
+
+        requests.push(queue, GFP_KERNEL)?;
+    }
+    let requests = Arc::new(requests, GFP_KERNEL)?;
+    let handler = ControlQueue {
+        order,
+        requests: requests.clone(),
+    };
+    let control = Arc::pin_init(Queue::new(Ok(handler), tmf::Idle::new()?), GFP_KERNEL)?;
     let events = Arc::pin_init(
         Queue::new(
             Ok(EventQueue::new(dev.into(), order, control.clone())),
@@ -120,22 +129,17 @@ fn find_queues(dev: &Device<Bound>, queues: Queues) -> Result<Arc<Hba>> {
         ),
         GFP_KERNEL,
     )?;
-    let mut requests = KVec::new();
     let mut wanted = Builder::new();
 
     wanted.leave_first(FIRST_REQUEST_QUEUE);
     wanted.add(CString::try_from_fmt(fmt!("control"))?, control.clone())?;
     wanted.add(CString::try_from_fmt(fmt!("event"))?, events.clone())?;
-    for i in 0..queues.all() {
-        let handler = RequestQueue::new(dev.into(), order, protection);
-        let queue = Arc::pin_init(Queue::new(Ok(handler), CommandList::default()), GFP_KERNEL)?;
-
+    for (i, queue) in (0..).zip(requests.iter()) {
         if i < queues.interrupting {
             wanted.add(CString::try_from_fmt(fmt!("request"))?, queue.clone())?;
         } else {
             wanted.add_polled(CString::try_from_fmt(fmt!("request_poll"))?, queue.clone())?;
         }
-        requests.push(queue, GFP_KERNEL)?;
     }
     dev.find_queues(wanted)?;
     Ok(Arc::new(

@@ -7,6 +7,10 @@
 //! may be waiting for this very disk.
 
 use crate::{
+    commands::{
+        self,
+        RequestQueues, //
+    },
     params,
     wire::{
         self,
@@ -16,6 +20,7 @@ use crate::{
         Function,
         Order, //
     },
+    WORKQUEUE,
 };
 use kernel::{
     prelude::*,
@@ -29,7 +34,11 @@ use kernel::{
         Arc,
         ArcBorrow, //
     },
-    time::msecs_to_jiffies, //
+    time::{
+        delay::fsleep,
+        msecs_to_jiffies,
+        Delta, //
+    },
 };
 use storage::{
     completion::Completion,
@@ -67,6 +76,7 @@ type Token = BoxedFrame<ControlRequest, ControlResponse, Arc<Waiter>>;
 /// The control queue.
 pub(crate) struct ControlQueue {
     pub(crate) order: Order,
+    pub(crate) requests: Arc<RequestQueues>,
 }
 
 /// What the queue's lock protects beside the ring: the functions that are not on their way.
@@ -154,6 +164,14 @@ pub(crate) fn ask(
     ControlResponse::try_from(waiter.answer.load(Acquire)).map_err(|_| ETIMEDOUT)
 }
 
+/// Has all request queues looked at for a while: the first interrupts of a device that starts can
+/// get lost. QEMU tells a vhost-user device late, and waits for no answer, where its interrupts go.
+/// The first command after a reset of the host is the error handler's, which takes the unit offline
+/// if that command is not answered in time. Any context.
+pub(crate) fn watch(queue: ArcBorrow<'_, Queue<ControlQueue>>) {
+    Queue::defer(queue, &WORKQUEUE);
+}
+
 /// Takes what the device has used.
 fn drain(queue: &Queue<ControlQueue>) {
     let mut guard = queue.lock();
@@ -179,6 +197,20 @@ impl Handler for ControlQueue {
             if queue.lock().ring.enable_callback() {
                 break;
             }
+        }
+    }
+
+    fn deferred(queue: &Queue<Self>) {
+        const LOOKS: usize = 20;
+        const PAUSE: Delta = Delta::from_millis(100);
+
+        for _ in 0..LOOKS {
+            fsleep(PAUSE);
+            // Gone, or stopped until it starts again.
+            if queue.lock().ring.size() == 0 {
+                return;
+            }
+            commands::drain_all(&queue.handler().requests);
         }
     }
 
