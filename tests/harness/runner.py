@@ -168,6 +168,9 @@ def _run(
         outcomes[-1].passed, outcomes[-1].note = False, f"afterwards: {result.why}"
         report(outcomes[-1])
     if any(not outcome.passed for outcome in outcomes):
+        # What the devices of our own have seen and said.
+        for left in (*machine.folder.glob("*.log"), *machine.folder.glob("*.messages")):
+            shutil.copy(left, result.log)
         say(f"       logs: {result.log}")
     else:
         shutil.rmtree(machine.folder, ignore_errors=True)
