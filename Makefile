@@ -4,7 +4,8 @@
 
 DRIVER ?= rs
 RUSTC ?= rustc
-export DRIVER
+KERNEL ?= stock
+export DRIVER KERNEL
 
 enter := scripts/enter
 
@@ -51,6 +52,7 @@ help:
 #: make check         formatting, lints, documentation, unit tests, scripts
 #: make clean         remove what was built; distclean: the whole cache too
 #: DRIVER=c           with vm, demo, test: the kernel's own C driver
+#: KERNEL=debug       with test: a kernel with KASAN, lockdep and the like; compiled first, which takes long
 #: ARGS=...           more arguments for the script behind vm, demo, test, bench, check
 #: VSR_CACHE=DIR      where all generated files live (~/.cache/virtio-storage-rs)
 #: VSR_MIRROR=URL     the Debian archive to take packages from

@@ -8,6 +8,8 @@ KERNEL_SERIES=7.3
 KERNEL_SUITE=trixie-backports
 # The compiler that Debian built this kernel with.
 KERNEL_CC=x86_64-linux-gnu-gcc-14
+# What compiles the debug kernel of the tests, by the ending of the names of LLVM's tools.
+DEBUG_KERNEL_LLVM=-19
 
 # The sysroot: rustc must be the suite's own, since its version is part of every Rust symbol's name.
 SYSROOT_SUITE=trixie

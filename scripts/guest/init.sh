@@ -28,7 +28,7 @@ ip link set dev lo up
 cd /tmp || exit
 
 if [[ -d ${VSR_MODULE_TREE:-} ]]; then
-	mount --bind "$VSR_MODULE_TREE" "/usr/lib/modules/$(uname -r)"
+	mount --bind "$VSR_MODULE_TREE" /usr/lib/modules
 fi
 # Messages reach the serial log from here on; earlier ones would slow the boot.
 echo "${VSR_LOGLEVEL:-7}" >/proc/sys/kernel/printk

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from virtme import cpiowriter, mkinitramfs
 
-from .paths import CACHE, HERE, KERNEL_TREE, stock_kernel
+from .paths import CACHE, HERE, KERNEL_TREE, Kernel, debug, kernel
 
 MODULES = ("9p", "9pnet_virtio")
 
@@ -30,9 +30,9 @@ def _locked(name: str) -> Iterator[Path]:
         yield folder
 
 
-def _modules_in_order(release: str) -> list[Path]:
-    """MODULES with all they depend on, dependencies first."""
-    base = Path("/usr/lib/modules") / release
+def _modules_in_order(of: Kernel) -> list[Path]:
+    """MODULES that are not built in, with all they depend on, dependencies first."""
+    base = of.modules / of.release
     depends: dict[str, list[str]] = {}
     for line in (base / "modules.dep").read_text().splitlines():
         module, _, needs = line.partition(":")
@@ -40,6 +40,8 @@ def _modules_in_order(release: str) -> list[Path]:
     by_name = {Path(path).name.split(".")[0].replace("-", "_"): path for path in depends}
     order: list[str] = []
     for name in MODULES:
+        if name not in by_name:
+            continue
         path = by_name[name]
         # modules.dep lists the nearest dependency first.
         for module in [*reversed(depends[path]), path]:
@@ -58,10 +60,10 @@ def _read_module(path: Path) -> bytes:
 
 
 def initramfs() -> Path:
-    """The initramfs of the stock kernel, made once and cached."""
-    release, _ = stock_kernel()
+    """The initramfs of the kernel, made once and cached."""
+    of = kernel()
     init = (HERE / "initramfs-init").read_bytes()
-    key = hashlib.sha256(release.encode() + init).hexdigest()[:12]
+    key = hashlib.sha256(of.release.encode() + init).hexdigest()[:12]
     with _locked("initramfs") as folder:
         final = folder / f"initramfs-{key}"
         if final.exists():
@@ -74,7 +76,7 @@ def initramfs() -> Path:
             with open("/bin/busybox", "rb") as busybox:
                 cw.write_file(name=b"bin/busybox", body=busybox, mode=0o755)
             cw.mkdir(b"modules", 0o755)
-            for index, path in enumerate(_modules_in_order(release)):
+            for index, path in enumerate(_modules_in_order(of)):
                 name = f"modules/{index:02}-{path.name.split('.')[0]}.ko"
                 cw.write_file(name.encode(), body=_read_module(path), mode=0o644)
             cw.write_file(b"init", body=init, mode=0o755)
@@ -84,8 +86,10 @@ def initramfs() -> Path:
 
 
 def kernel_image() -> Path:
-    """The stock kernel unpacked: saves the guest 2 s of unpacking under TCG."""
-    release, image = stock_kernel()
+    """The kernel unpacked: saves the guest 2 s of unpacking under TCG."""
+    release, image = kernel().release, kernel().image
+    if debug():
+        return image
     script = KERNEL_TREE / "src/scripts/extract-vmlinux"
     if not script.exists():
         return image

@@ -47,7 +47,7 @@ unload_driver()
 # wait_for SECONDS COMMAND... until the command succeeds.
 wait_for()
 {
-	local end=$((SECONDS + $1))
+	local end=$((SECONDS + $1 * VSR_SLOWNESS))
 	shift
 	until "$@" 2>/dev/null; do
 		((SECONDS < end)) || return

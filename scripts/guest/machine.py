@@ -19,11 +19,14 @@ from pathlib import Path
 
 from . import accel, initrd, logcheck
 from .modules import OUR_MODULES, Driver, build_id, module_tree, our_module
-from .paths import HERE, LOGS, SRC
+from .paths import HERE, LOGS, SRC, debug
 from .qmp import Qmp, QmpError
 
 # A handler of `host NAME ARGS` in the guest; what it returns, the guest prints.
 Handler = Callable[["Guest", list[str]], str | None]
+
+# How many times slower than the stock kernel the debug kernel is, roughly.
+SLOWNESS = 5
 
 _COMMAND_LINE = (
     "console=ttyS0 quiet loglevel=1 panic=-1 mitigations=off nokaslr tsc=reliable "
@@ -107,7 +110,7 @@ class Guest:
         self.udev = udev
         self.interactive = interactive
         self.shared_memory = shared_memory
-        self.deadline = deadline
+        self.deadline = deadline * SLOWNESS if debug() else deadline
         self.loglevel = loglevel
         self.expected_log = list(expected_log or [])
         self.on_line = on_line
@@ -143,6 +146,7 @@ class Guest:
             "VSR_LOGLEVEL": str(self.loglevel),
             "VSR_CPUS": str(self.cpus),
             "VSR_MODULE": self.module,
+            "VSR_SLOWNESS": str(SLOWNESS if debug() else 1),
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         if self.driver is Driver.RS:
@@ -151,7 +155,7 @@ class Guest:
             shutil.copy(module, self.log)
             env["VSR_KO"] = f"/run/vsr/{module.name}"
             env["VSR_BUILD_ID"] = build_id(self.log / module.name)
-            if self.installed:
+            if self.installed or debug():
                 env["VSR_MODULE_TREE"] = str(module_tree())
         if self.udev:
             env["VSR_UDEV"] = "1"

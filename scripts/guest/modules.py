@@ -10,7 +10,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from .paths import BUILD, CACHE, stock_kernel
+from .paths import CACHE, debug, kernel, stock_kernel
 
 
 OUR_MODULES = ("virtio_blk", "virtio_scsi")
@@ -32,7 +32,7 @@ class Driver(enum.Enum):
 
 
 def our_module(name: str = "virtio_blk") -> Path:
-    path = BUILD / f"{name}.ko"
+    path = kernel().ours / f"{name}.ko"
     if not path.exists():
         raise SystemExit(f"guest: {path} is missing; run make modules first")
     return path
@@ -50,7 +50,9 @@ def build_id(module: Path) -> str:
 
 
 def module_tree() -> Path:
-    """The stock modules with ours under updates/, where modprobe and udev prefer it."""
+    """A folder like /usr/lib/modules, with ours under updates/, where modprobe and udev prefer them."""
+    if debug():
+        return kernel().modules
     release, _ = stock_kernel()
     modules = [our_module(name) for name in OUR_MODULES]
     stock = Path("/usr/lib/modules") / release
@@ -78,4 +80,4 @@ def module_tree() -> Path:
             (tree / "kernel").unlink()
             shutil.copytree(stock / "kernel", tree / "kernel")
             os.rename(work, final)
-    return final / "lib/modules" / release
+    return final / "lib/modules"

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """Where things lie inside the sysroot; scripts/enter mounts them there."""
 
+import dataclasses
+import functools
 import os
+import subprocess
 from pathlib import Path
 
 SRC = Path(os.environ.get("VSR_SRC", "/src"))
@@ -12,6 +15,48 @@ LOGS = CACHE / "logs"
 # Of this clone: another one that tests at the same time has its own.
 DISKS = BUILD / "disks"
 HERE = Path(__file__).resolve().parent
+
+
+@dataclasses.dataclass(frozen=True)
+class Kernel:
+    """What a guest boots."""
+
+    release: str
+    image: Path
+    modules: Path  # a folder like /usr/lib/modules
+    ours: Path  # where our modules for it are
+
+
+@functools.cache
+def debug_kernel() -> Kernel:
+    """The kernel of scripts/lean-kernel debug, which has our modules under updates/."""
+    done = subprocess.run(
+        [SRC / "scripts/lean-kernel", "debug"], stdout=subprocess.PIPE, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise SystemExit("guest: the debug kernel could not be compiled")
+    folder = Path(done.stdout.strip())
+    modules = folder / "lib/modules"
+    (tree,) = modules.iterdir()
+    return Kernel(tree.name, folder / "vmlinux", modules, folder)
+
+
+def debug() -> bool:
+    """Whether KERNEL in the environment asks for the debug kernel."""
+    name = os.environ.get("KERNEL", "stock")
+    if name not in ("stock", "debug"):
+        raise SystemExit(f"KERNEL={name}: say KERNEL=stock or KERNEL=debug")
+    if name == "debug" and os.environ.get("DRIVER") == "c":
+        raise SystemExit("KERNEL=debug has our drivers only, not DRIVER=c")
+    return name == "debug"
+
+
+def kernel() -> Kernel:
+    """The kernel that guests boot."""
+    if debug():
+        return debug_kernel()
+    release, image = stock_kernel()
+    return Kernel(release, image, image.parent.parent, BUILD)
 
 
 def stock_kernel() -> tuple[str, Path]:

@@ -5,7 +5,7 @@
 # blkdev_start NAME ['"FIELD": VALUE, ...']: a disk with these settings; its serial number is NAME.
 blkdev_start()
 {
-	modprobe -a vduse virtio_vdpa
+	load_vduse
 	# An older device's would look as if this one were ready.
 	rm -f "/tmp/$1.control"
 	"$VSR_BLKDEV" vduse "{\"serial\": \"$1\", \"control\": \"/tmp/$1.control\", \"log\": \"/tmp/$1.log\"${2:+, $2}}" \

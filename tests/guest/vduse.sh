@@ -6,7 +6,7 @@
 vduse_disk()
 {
 	local node=$1
-	modprobe -a vduse virtio_vdpa
+	load_vduse
 	truncate -s 64M "/tmp/$1.img"
 	local options=(--blockdev "driver=file,filename=/tmp/$1.img,node-name=$1")
 	if [[ -n ${3:-} ]]; then
