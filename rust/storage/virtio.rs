@@ -61,6 +61,9 @@ unsafe impl<T: Driver> driver::RegistrationOps for Adapter<T> {
         unsafe {
             let vdrv = vdrv.get();
             (*vdrv).driver.name = name.as_char_ptr();
+            if T::HAS_PREPARE_SLEEP {
+                (*vdrv).driver.pm = Self::PM_OPS;
+            }
             (*vdrv).id_table = T::ID_TABLE.as_ptr();
             (*vdrv).feature_table = T::FEATURES.as_ptr();
             (*vdrv).feature_table_size = T::FEATURES.len() as u32;
@@ -93,6 +96,12 @@ unsafe impl<T: Driver> driver::RegistrationOps for Adapter<T> {
 }
 
 impl<T: Driver> Adapter<T> {
+    /// The bus has no callback of its own for this; for the rest it has.
+    const PM_OPS: &'static bindings::dev_pm_ops = &bindings::dev_pm_ops {
+        prepare: Some(Self::prepare_callback),
+        ..pin_init::zeroed()
+    };
+
     extern "C" fn probe_callback(vdev: *mut bindings::virtio_device) -> c_int {
         // SAFETY: The virtio bus only ever calls the probe callback with a valid pointer to a
         // `struct virtio_device`.
@@ -168,6 +177,20 @@ impl<T: Driver> Adapter<T> {
             (!bindings::dev_get_drvdata(base).is_null())
                 .then(|| dev.as_ref().drvdata_borrow::<T::Data<'_>>())
         }
+    }
+
+    extern "C" fn prepare_callback(dev: *mut bindings::device) -> c_int {
+        // SAFETY: The driver core calls this for devices that the driver is bound to, each of which
+        // is the `dev` of a `struct virtio_device`, and holds the device's lock.
+        let dev = unsafe {
+            let vdev = dev.byte_sub(offset_of!(bindings::virtio_device, dev));
+            &*vdev.cast::<Device<device::CoreInternal<'_>>>()
+        };
+
+        if let Some(data) = Self::data(dev) {
+            T::prepare_sleep(dev, data);
+        }
+        0
     }
 
     /// Before the device sleeps, or is reset behind its driver: the driver lets go of it, and the
@@ -300,6 +323,17 @@ pub trait Driver: Sized {
     /// Stops all users of the device. Process context, may sleep; the device still works.
     fn unbind<'bound>(dev: &'bound Device<device::Core<'_>>, this: Pin<&Self::Data<'bound>>) {
         let _ = (dev, this);
+    }
+
+    /// The system is about to sleep: programs are frozen, all devices still work, and so may the
+    /// kernel's own I/O go on. What a program had polled for, nobody polls for any more.
+    ///
+    /// Process context, may sleep; must end, even if the device does not answer.
+    ///
+    /// C counterpart: `prepare` of `struct dev_pm_ops`.
+    fn prepare_sleep<'bound>(dev: &'bound Device<device::Bound>, this: Pin<&Self::Data<'bound>>) {
+        let _ = (dev, this);
+        build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
     }
 
     /// Waits for what is in flight, and holds further I/O back until [`Driver::resume`]: the

@@ -198,8 +198,8 @@ pub(crate) fn drain(queue: &Queue<RequestQueue>) -> usize {
     list.done(|cmd| queue.handler().judge(cmd))
 }
 
-/// The same for all queues.
-pub(crate) fn drain_all(queues: &RequestQueues) {
+/// The same for all of them.
+pub(crate) fn drain_all(queues: &[Arc<Queue<RequestQueue>>]) {
     for queue in queues {
         drain(queue);
     }

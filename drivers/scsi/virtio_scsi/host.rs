@@ -171,12 +171,18 @@ impl Hba {
         result
     }
 
-    /// How many commands the device has.
-    fn in_flight(&self) -> usize {
-        self.requests
-            .iter()
-            .map(|queue| queue.lock().ring.in_flight())
-            .sum()
+    /// Waits until the device has no command of the queues from `first` on, but not for ever.
+    fn wait_for_queues(&self, first: usize) {
+        const POLL_MS: i64 = 10;
+        const LIMIT_MS: i64 = 30_000;
+        let queues = self.requests.get(first..).unwrap_or_default();
+        let mut waited = 0;
+
+        while queues.iter().any(|queue| queue.lock().ring.in_flight() > 0) && waited < LIMIT_MS {
+            fsleep(Delta::from_millis(POLL_MS));
+            waited += POLL_MS;
+            commands::drain_all(queues);
+        }
     }
 
     /// Whether a reset may help. When the device is pulled, the control queue is broken, too.
@@ -343,21 +349,25 @@ impl BoundHost {
         }? Error)
     }
 
-    /// Holds further commands back, and waits for those in flight, but not for ever: what the
-    /// device does not answer comes back when it loses its queues, and is tried again.
-    pub(crate) fn quiesce(&self) {
-        const POLL_MS: i64 = 10;
-        const LIMIT_MS: i64 = 30_000;
+    /// Finishes what frozen programs polled for: the mid-layer lets a disk sleep only when it is
+    /// done. What is tried again meanwhile, the control queue's watch finds.
+    pub(crate) fn prepare_sleep(&self) {
         let hba = &self.hba;
-        let mut waited = 0;
+
+        if hba.queues.polled > 0 {
+            hba.wait_for_queues(hba.queues.interrupting as usize);
+            tmf::watch(hba.control.as_arc_borrow());
+        }
+    }
+
+    /// Holds further commands back, and waits for those in flight: what the device does not answer
+    /// comes back when it loses its queues, and is tried again.
+    pub(crate) fn quiesce(&self) {
+        let hba = &self.hba;
 
         hba.held.store(true, Relaxed);
         hba.asleep.store(true, Relaxed);
-        while hba.in_flight() > 0 && waited < LIMIT_MS {
-            fsleep(Delta::from_millis(POLL_MS));
-            waited += POLL_MS;
-            commands::drain_all(&hba.requests);
-        }
+        hba.wait_for_queues(0);
     }
 
     /// Lets commands go on. If the device did not come back, they fail.

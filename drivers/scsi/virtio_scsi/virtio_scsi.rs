@@ -74,6 +74,10 @@ impl virtio::Driver for VirtioScsi {
         host.remove(dev);
     }
 
+    fn prepare_sleep<'bound>(_dev: &'bound Device<Bound>, host: Pin<&BoundHost>) {
+        host.prepare_sleep();
+    }
+
     fn quiesce<'bound>(_dev: &'bound Device<Bound>, host: Pin<&BoundHost>) {
         host.quiesce();
     }
