@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A guest that sleeps and wakes under I/O: suspend to idle, and each stage on the way to RAM.
+"""A guest that sleeps and wakes under I/O: each stage on the way to RAM, suspend to idle, hibernation.
 
 The usual guest's root comes by 9p, whose driver does not survive sleep. So this one has all that it
 needs in its initramfs, and tells what comes of it on the serial console.
@@ -26,6 +26,10 @@ SCENARIO = "suspend"
 DEADLINE = 600
 # The kernel's word that all devices are asleep. That it wakes has "resume from" before it.
 ASLEEP = "PM: suspend-to-idle"
+# The kernel's word that it has its image on the disk, and goes off.
+HIBERNATES = "Image saving done"
+# Of so many MiB.
+IMAGES = {"disk": 64, "swap": 384}
 INIT = SRC / "tests/suspend/init"
 # What drives the disks behind a SCSI host.
 NEEDED = {"virtio_blk": (), "virtio_scsi": ("sd_mod",)}
@@ -112,25 +116,41 @@ def _initramfs(folder: Path, case: str) -> Path:
 
 
 DEVICES = {
-    "virtio_blk": ["-device", "virtio-blk-pci,drive=disk,serial=disk,num-queues=2"],
+    "virtio_blk": [
+        "-device", "virtio-blk-pci,drive=disk,serial=disk,num-queues=2",
+        "-device", "virtio-blk-pci,drive=swap,serial=swap,num-queues=2",
+    ],
     "virtio_scsi": [
         "-device", "virtio-scsi-pci,id=hba,num_queues=2",
         "-device", "scsi-hd,bus=hba.0,scsi-id=3,drive=disk,serial=disk",
+        "-device", "scsi-hd,bus=hba.0,scsi-id=4,drive=swap,serial=swap",
     ],
 }  # fmt: skip
 
 
-def _boot(devices: list[str], initramfs: Path, image: Path, console: Path) -> str:
-    """Run the guest; what it says goes to `console`. Returns what was wrong with QEMU itself."""
+def _images(folder: Path) -> list[str]:
+    arguments = []
+    for name, mib in IMAGES.items():
+        with open(folder / name, "wb") as file:
+            file.truncate(mib << 20)
+        arguments += ["-blockdev", f"driver=file,filename={folder / name},node-name={name}"]
+    return arguments
+
+
+def _text(console: Path) -> str:
+    return console.read_text(errors="replace") if console.exists() else ""
+
+
+def _boot(devices: list[str], initramfs: Path, console: Path, parameter: str, end: float) -> str:
+    """Run the guest until it is off; what it says goes on in `console`. Returns what was wrong with QEMU itself."""
     command = [
         "setpriv", "--pdeathsig", "KILL",
         "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
         "-machine", "pc", *accel.qemu_args(), "-smp", "2", "-m", "512M",
         "-kernel", str(initrd.kernel_image()), "-initrd", str(initramfs),
         "-append", "console=ttyS0 quiet loglevel=6 no_timer_check tsc=reliable mitigations=off nokaslr panic=-1 "
-        "no_console_suspend suspend.pm_test_delay=1 sysctl.kernel.hung_task_timeout_secs=60",
-        "-serial", f"file:{console}",
-        "-blockdev", f"driver=file,filename={image},node-name=disk",
+        f"no_console_suspend suspend.pm_test_delay=1 sysctl.kernel.hung_task_timeout_secs=60 {parameter}",
+        "-chardev", f"file,id=console,path={console},append=on", "-serial", "chardev:console",
         *devices,
     ]  # fmt: skip
     console.with_name("command").write_text(shlex.join(command) + "\n")
@@ -138,12 +158,12 @@ def _boot(devices: list[str], initramfs: Path, image: Path, console: Path) -> st
     fd = monitor_qemu.fileno()
     command += ["-chardev", f"socket,id=qmp,fd={fd}", "-mon", "chardev=qmp,mode=control"]
     with (
-        open(console.with_name("qemu.log"), "wb") as log,
+        open(console.with_name("qemu.log"), "ab") as log,
         subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=log, pass_fds=[fd]) as process,
     ):
         monitor_qemu.close()
         try:
-            _wake(process, console, Qmp(monitor))
+            _wake(process, console, Qmp(monitor), end)
             return "" if process.wait(10) == 0 else f"QEMU ended with {process.returncode}"
         except TimeoutError:
             return f"not finished after {DEADLINE} s, killed"
@@ -152,16 +172,14 @@ def _boot(devices: list[str], initramfs: Path, image: Path, console: Path) -> st
             monitor.close()
 
 
-def _wake(process: subprocess.Popen[bytes], console: Path, qmp: Qmp) -> None:
-    """Wake the guest each time that it is asleep, until it ends."""
-    end = time.monotonic() + DEADLINE
-    woken = 0
+def _wake(process: subprocess.Popen[bytes], console: Path, qmp: Qmp, end: float) -> None:
+    """Wake the guest when it is asleep, until it ends."""
+    woken = _text(console).count(ASLEEP)
     while process.poll() is None:
         if time.monotonic() > end:
             raise TimeoutError
         time.sleep(0.5)
-        text = console.read_text(errors="replace") if console.exists() else ""
-        if text.count(ASLEEP) > woken:
+        if _text(console).count(ASLEEP) > woken:
             # The power button. A wake-up before that line would have been lost.
             qmp.run("system_powerdown")
             woken += 1
@@ -175,11 +193,15 @@ def run(case: str, driver: Driver) -> list[Outcome]:
     for place in (log, folder):
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
-    console, image = log / "console.log", folder / "disk.img"
-    with open(image, "wb") as file:
-        file.truncate(64 << 20)
-    why = _boot(DEVICES[module_of(case)], _initramfs(folder, case), image, console)
-    lines = console.read_text(errors="replace").splitlines() if console.exists() else []
+    console = log / "console.log"
+    devices = _images(folder) + DEVICES[module_of(case)]
+    initramfs = _initramfs(folder, case)
+    end = begin + DEADLINE
+    why = _boot(devices, initramfs, console, "", end)
+    # Else it is off because it failed before, and says why itself.
+    if not why and HIBERNATES in _text(console):
+        why = _boot(devices, initramfs, console, "vsr.resume", end)
+    lines = _text(console).splitlines()
     why = why or console_verdict(lines)
     outcome = Outcome(SCENARIO, case, not why, why, time.monotonic() - begin)
     return conclude(outcome, lines, log, folder)
