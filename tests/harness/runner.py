@@ -16,6 +16,7 @@ from guest.paths import DISKS
 from . import scsi
 from .profiles import ORACLE, ORACLE_FIRST, Machine, Profile, plug, unplug
 
+_TOLD = re.compile(r"(?:\[ *[\d.]+\] )?vsr (.*)")
 _KTAP = re.compile(r"(ok|not ok) (\S+)(?: # (SKIP )?(.*?))?? # time=([\d.]+)$")
 
 
@@ -180,7 +181,7 @@ def _run(
 def console_verdict(lines: list[str]) -> str:
     """What a guest's console tells was wrong, if its init prints `vsr ok` or `vsr not ok` for each case, and in the end
     `vsr done` with their number."""
-    told = [line.split("vsr ", 1)[1] for line in lines if line.startswith("vsr ")]
+    told = [found[1] for line in lines if (found := _TOLD.match(line))]
     bad = [line for line in told if line.startswith("not ok")]
     bad += logcheck.problems(lines, [])
     if bad:

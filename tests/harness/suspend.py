@@ -5,8 +5,6 @@ The usual guest's root comes by 9p, whose driver does not survive sleep. So this
 needs in its initramfs, and tells what comes of it on the serial console.
 """
 
-import lzma
-import re
 import shlex
 import shutil
 import socket
@@ -15,10 +13,9 @@ import time
 from pathlib import Path
 
 from guest import Driver, Qmp, accel, initrd
-from guest.modules import our_module
-from guest.paths import DISKS, LOGS, SRC, stock_kernel
-from virtme import cpiowriter, mkinitramfs
+from guest.paths import DISKS, LOGS
 
+from . import initramfs
 from .profiles import module_of
 from .runner import Outcome, conclude, console_verdict
 
@@ -29,49 +26,7 @@ ASLEEP = "PM: suspend-to-idle"
 # The kernel's word that it has its image on the disk, and goes off.
 HIBERNATES = "Image saving done"
 # Of so many MiB.
-IMAGES = {"disk": 64, "swap": 384}
-INIT = SRC / "tests/suspend/init"
-# What drives the disks behind a SCSI host.
-NEEDED = {"virtio_blk": (), "virtio_scsi": ("sd_mod",)}
-
-
-def _libraries(program: Path) -> set[Path]:
-    """What the loader maps for a program."""
-    found = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
-    return {Path(path) for path in re.findall(r"(/\S+) \(0x", found)}
-
-
-def _stock(name: str) -> list[Path]:
-    """A module of the stock kernel, after those that it needs."""
-    release, _ = stock_kernel()
-    folder = Path("/usr/lib/modules") / release
-    for line in (folder / "modules.dep").read_text().splitlines():
-        module, needs = line.split(":")
-        if module.endswith(f"/{name}.ko.xz"):
-            return [folder / path for path in [*reversed(needs.split()), module]]
-    raise LookupError(f"the stock kernel has no module {name}")
-
-
-def _modules(case: str) -> dict[str, bytes]:
-    """All modules in the order in which they are loaded, the driver last."""
-    driver = module_of(case)
-    stock = [path for name in NEEDED[driver] for path in _stock(name)]
-    if case.startswith("c:"):
-        stock += _stock(driver)
-    found = {path.name.removesuffix(".xz"): lzma.decompress(path.read_bytes()) for path in stock}
-    found.setdefault(f"{driver}.ko", our_module(driver).read_bytes())
-    return found
-
-
-def _build_id(module: Path, folder: Path) -> bytes:
-    """The note as the kernel shows it under /sys/module."""
-    note = folder / "build-id"
-    subprocess.run(
-        ["objcopy", "-O", "binary", "--only-section=.note.gnu.build-id", "--set-section-flags",
-         ".note.gnu.build-id=alloc", module, note],
-        check=True,
-    )  # fmt: skip
-    return note.read_bytes()
+IMAGES = {"disk": 288, "swap": 384}
 
 
 # In C, who polls is frozen, and its I/O with it: the driver would wait for ever.
@@ -81,38 +36,6 @@ PARAMETERS = {
     "scsi": "virtscsi_poll_queues=1",
     "c": "",
 }
-
-
-def _initramfs(folder: Path, case: str) -> Path:
-    path = folder / "initramfs"
-    mode, driver = case.split(":")[0], module_of(case)
-    modules = _modules(case)
-    files: dict[str, tuple[bytes, int]] = {
-        "bin/busybox": (Path("/bin/busybox").read_bytes(), 0o755),
-        "driver": (driver.encode(), 0o644),
-        "parameters": (PARAMETERS[mode].encode(), 0o644),
-        "init": (INIT.read_bytes(), 0o755),
-        **{f"modules/{number:02}-{name}": (body, 0o644) for number, (name, body) in enumerate(modules.items())},
-    }
-    if mode != "c":
-        files["build-id"] = (_build_id(our_module(driver), folder), 0o644)
-        files["mode"] = (f"{mode}\n".encode(), 0o644)
-    fio = Path("/usr/bin/fio")
-    for program in {fio, *_libraries(fio)}:
-        files[str(program).lstrip("/")] = (program.read_bytes(), 0o755)
-    with open(path, "wb") as out:
-        cpio = cpiowriter.CpioWriter(out)
-        mkinitramfs.make_base_layout(cpio)
-        mkinitramfs.make_dev_nodes(cpio)
-        made = {"bin"}
-        for name, (body, permissions) in files.items():
-            for parent in reversed(Path(name).parents):
-                if str(parent) not in {".", *made}:
-                    cpio.mkdir(str(parent).encode(), 0o755)
-                    made.add(str(parent))
-            cpio.write_file(name=name.encode(), body=body, mode=permissions)
-        cpio.write_trailer()
-    return path
 
 
 DEVICES = {
@@ -141,15 +64,15 @@ def _text(console: Path) -> str:
     return console.read_text(errors="replace") if console.exists() else ""
 
 
-def _boot(devices: list[str], initramfs: Path, console: Path, parameter: str, end: float) -> str:
+def _boot(devices: list[str], image: Path, console: Path, parameter: str, end: float) -> str:
     """Run the guest until it is off; what it says goes on in `console`. Returns what was wrong with QEMU itself."""
     command = [
         "setpriv", "--pdeathsig", "KILL",
         "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
         "-machine", "pc", *accel.qemu_args(), "-smp", "2", "-m", "512M",
-        "-kernel", str(initrd.kernel_image()), "-initrd", str(initramfs),
+        "-kernel", str(initrd.kernel_image()), "-initrd", str(image),
         "-append", "console=ttyS0 quiet loglevel=6 no_timer_check tsc=reliable mitigations=off nokaslr panic=-1 "
-        f"no_console_suspend suspend.pm_test_delay=1 sysctl.kernel.hung_task_timeout_secs=60 {parameter}",
+        f"printk.devkmsg=on no_console_suspend suspend.pm_test_delay=1 sysctl.kernel.hung_task_timeout_secs=60 {parameter}",
         "-chardev", f"file,id=console,path={console},append=on", "-serial", "chardev:console",
         *devices,
     ]  # fmt: skip
@@ -195,12 +118,12 @@ def run(case: str, driver: Driver) -> list[Outcome]:
         place.mkdir(parents=True)
     console = log / "console.log"
     devices = _images(folder) + DEVICES[module_of(case)]
-    initramfs = _initramfs(folder, case)
+    image = initramfs.write(folder, "suspend", case, PARAMETERS[mode], ["/usr/bin/fio"])
     end = begin + DEADLINE
-    why = _boot(devices, initramfs, console, "", end)
+    why = _boot(devices, image, console, "", end)
     # Else it is off because it failed before, and says why itself.
     if not why and HIBERNATES in _text(console):
-        why = _boot(devices, initramfs, console, "vsr.resume", end)
+        why = _boot(devices, image, console, "vsr.resume", end)
     lines = _text(console).splitlines()
     why = why or console_verdict(lines)
     outcome = Outcome(SCENARIO, case, not why, why, time.monotonic() - begin)
