@@ -18,7 +18,7 @@ SYSROOT_PACKAGES="
 	rustc rust-src rustfmt rust-clippy cargo bindgen clang-19 libclang-19-dev lld-19 llvm-19
 	python3 python3-pytest python3-matplotlib pyflakes3 shellcheck ca-certificates
 	mount util-linux udev procps iproute2 e2fsprogs xfsprogs btrfs-progs fio sg3-utils lsscsi blktrace tgt busybox-static
-	qemu-system-x86 qemu-utils qemu-block-extra virtme-ng
+	qemu-system-x86 qemu-utils qemu-block-extra virtme-ng initramfs-tools
 	linux-headers-$KERNEL_VERSION linux-binary-$KERNEL_VERSION linux-modules-$KERNEL_VERSION
 	linux-base-$KERNEL_VERSION linux-source-$KERNEL_SERIES"
 
