@@ -96,8 +96,9 @@ impl kernel::Module for RamDiskModule {
         let disk = GenDiskBuilder::new(LimitsBuilder::new(), (size >> SECTOR_SHIFT) as u64)
             .build_bio(fmt!("rbram0"), module, memory)?;
 
-        disk.add(None)?;
-        Ok(Self { _disk: disk })
+        Ok(Self {
+            _disk: disk.add(None)?,
+        })
     }
 }
 

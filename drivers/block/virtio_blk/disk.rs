@@ -55,7 +55,8 @@ use storage::{
             self,
             Disk,
             GenDisk,
-            Geometry, //
+            Geometry,
+            NewDisk, //
         },
         mq,
         zoned::ZoneReport,
@@ -326,47 +327,34 @@ impl_has_work! {
 }
 
 impl BoundDisk {
-    pub(crate) fn new(gen_disk: GenDisk<BlkDisk>, shared: Arc<Shared>) -> Result<Arc<Self>> {
+    /// Makes the disk known: from here on it is used.
+    pub(crate) fn add(
+        disk: NewDisk<BlkDisk>,
+        shared: Arc<Shared>,
+        dev: &Device<Bound>,
+    ) -> Result<Arc<Self>> {
+        if let Path::Bio(path) = &shared.path {
+            path.begin_watch();
+        }
+        let held = shared.clone();
+
+        // Adding comes after all else that may fail.
         Arc::pin_init(
-            pin_init!(Self {
-                gen_disk,
-                shared,
+            try_pin_init!(Self {
                 live <- new_mutex!(true),
                 waiting: Atomic::new(false),
                 resize <- new_work!("virtio_blk::resize"),
                 watch <- new_work!("virtio_blk::watch"),
-            }),
+                gen_disk: disk.add(Some(dev.as_ref()))?,
+                shared: held,
+            }? Error),
             GFP_KERNEL,
         )
-    }
-
-    /// Says how large the disk is, in the C driver's words.
-    pub(crate) fn announce(&self, dev: &Device<Bound>, capacity: u64, what: &str) {
-        let size = self.gen_disk.logical_block_size();
-        let blocks = capacity.div_ceil(u64::from(size >> 9));
-
-        dev_notice!(
-            dev,
-            "[{}] {}{} {}-byte logical blocks ({}/{})\n",
-            self.gen_disk.name(),
-            what,
-            blocks,
-            size,
-            SizeString::new(blocks, size, false),
-            SizeString::new(blocks, size, true)
-        );
-    }
-
-    /// Makes the disk known: from here on it is used.
-    pub(crate) fn add(&self, dev: &Device<Bound>) -> Result {
-        let Path::Bio(path) = &self.shared.path else {
-            return self.gen_disk.add(Some(dev.as_ref()));
-        };
-
-        path.begin_watch();
-        self.gen_disk
-            .add(Some(dev.as_ref()))
-            .inspect_err(|_| path.end_watch())
+        .inspect_err(|_| {
+            if let Path::Bio(path) = &shared.path {
+                path.end_watch();
+            }
+        })
     }
 
     /// Removes the disk, and waits until nothing is in flight. A device that is gone, or does not
@@ -428,6 +416,23 @@ impl BoundDisk {
     }
 }
 
+/// Says how large the disk is, in the C driver's words.
+pub(crate) fn announce(disk: &Disk<BlkDisk>, dev: &Device<Bound>, capacity: u64, what: &str) {
+    let size = disk.logical_block_size();
+    let blocks = capacity.div_ceil(u64::from(size >> 9));
+
+    dev_notice!(
+        dev,
+        "[{}] {}{} {}-byte logical blocks ({}/{})\n",
+        disk.name(),
+        what,
+        blocks,
+        size,
+        SizeString::new(blocks, size, false),
+        SizeString::new(blocks, size, true)
+    );
+}
+
 /// Waits until `done`. Who polled for the ends of bios may not do so any more.
 fn wait_until(path: &BioPath, done: impl Fn(&BioPath) -> bool) {
     while !done(path) {
@@ -480,7 +485,7 @@ impl WorkItem<RESIZE> for BoundDisk {
                 // Something else changed.
                 Ok(capacity) if capacity == this.gen_disk.capacity() => (),
                 Ok(capacity) => {
-                    this.announce(dev, capacity, "new size: ");
+                    announce(&this.gen_disk, dev, capacity, "new size: ");
                     this.gen_disk.set_capacity(capacity);
                 }
                 Err(refusal) => dev_err!(dev, "{}; the old size stays\n", refusal),

@@ -60,9 +60,9 @@ use storage::{
     },
     block::{
         gen_disk::{
-            GenDisk,
             GenDiskBuilder,
-            Geometry, //
+            Geometry,
+            NewDisk, //
         },
         limits::LimitsBuilder,
         mq::{
@@ -119,7 +119,7 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
         .map_err(Error::from)
     };
 
-    let disk = match params::USE_BIO.get() {
+    let (disk, shared) = match params::USE_BIO.get() {
         params::UseBio::No => {
             let queues = find_queues(dev, Builder::new(), counts, || {
                 let handler = RequestQueue {
@@ -152,7 +152,7 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
                 shared.clone(),
             );
 
-            BoundDisk::new(refused(dev, gen_disk)?, shared)?
+            (refused(dev, gen_disk)?, shared)
         }
         params::UseBio::Yes => {
             let map = Arc::new(CpuMap::new(0, counts.default)?, GFP_KERNEL)?;
@@ -190,17 +190,16 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
                 shared.clone(),
             );
 
-            BoundDisk::new(refused(dev, gen_disk)?, shared)?
+            (refused(dev, gen_disk)?, shared)
         }
     };
 
-    disk.announce(dev, disk.gen_disk.capacity(), "");
+    disk::announce(&disk, dev, disk.capacity(), "");
     dev.ready();
     if zones.zone_sectors > 0 {
-        disk.gen_disk.revalidate_zones()?;
+        disk.revalidate_zones()?;
     }
-    disk.add(dev)?;
-    Ok(disk)
+    BoundDisk::add(disk, shared, dev)
 }
 
 /// How many queues to use.
@@ -442,7 +441,7 @@ fn disk_builder(
 /// Says so if the block layer refuses the disk.
 fn refused<T: storage::block::gen_disk::Operations>(
     dev: &Device<Bound>,
-    disk: Result<GenDisk<T>>,
-) -> Result<GenDisk<T>> {
+    disk: Result<NewDisk<T>>,
+) -> Result<NewDisk<T>> {
     disk.inspect_err(|e| dev_err!(dev, "the block layer refuses the disk: {:?}\n", e))
 }

@@ -145,7 +145,7 @@ impl Bio {
 
     /// Keeps the writes to each zone of a zoned disk in order: one at a time. `None` if the block
     /// layer took the bio, and will submit it again in its turn. For bios within the limits of a
-    /// disk whose zones were [read](super::gen_disk::GenDisk::revalidate_zones).
+    /// disk whose zones were [read](super::gen_disk::NewDisk::revalidate_zones).
     ///
     /// Process context, may sleep. C counterpart: `blk_zone_plug_bio()`.
     pub fn plug_zone(self) -> Option<Self> {

@@ -192,7 +192,7 @@ impl<T: Operations> Disk<T> {
     }
 }
 
-/// A builder of [`GenDisk`].
+/// A builder of [`NewDisk`].
 pub struct GenDiskBuilder {
     limits: LimitsBuilder,
     major: u32,
@@ -236,7 +236,7 @@ impl GenDiskBuilder {
         module: &'static ThisModule,
         tag_set: Arc<TagSet<M>>,
         data: T::Data,
-    ) -> Result<GenDisk<T>> {
+    ) -> Result<NewDisk<T>> {
         // SAFETY: The tag set and the limits are valid.
         let disk = from_err_ptr(unsafe {
             bindings::__blk_mq_alloc_disk(
@@ -256,7 +256,7 @@ impl GenDiskBuilder {
         name: fmt::Arguments<'_>,
         module: &'static ThisModule,
         data: T::Data,
-    ) -> Result<GenDisk<T>> {
+    ) -> Result<NewDisk<T>> {
         // SAFETY: The limits are valid.
         let disk = from_err_ptr(unsafe {
             bindings::__blk_alloc_disk(
@@ -276,7 +276,7 @@ impl GenDiskBuilder {
         name: fmt::Arguments<'_>,
         module: &'static ThisModule,
         data: T::Data,
-    ) -> Result<GenDisk<T>> {
+    ) -> Result<NewDisk<T>> {
         // The block layer uses it until the disk is put, also on errors.
         let _tag_set = tag_set.clone();
         let private = attribute::Groups::new::<T>().and_then(|groups| {
@@ -306,10 +306,9 @@ impl GenDiskBuilder {
         }
 
         // INVARIANT: `private_data` was set above.
-        let gen_disk = GenDisk {
+        let new_disk = NewDisk {
             // SAFETY: The allocation of the disk succeeded.
             disk: unsafe { NonNull::new_unchecked(disk) },
-            added: Atomic::new(false),
             _p: PhantomData,
         };
 
@@ -324,7 +323,7 @@ impl GenDiskBuilder {
             bindings::set_disk_ro(disk, self.read_only);
             bindings::set_capacity(disk, self.capacity);
         }
-        Ok(gen_disk)
+        Ok(new_disk)
     }
 }
 
@@ -344,23 +343,22 @@ impl<T: Operations> Drop for Private<T> {
     }
 }
 
-/// A disk that the driver owns.
+/// A disk that the driver owns and that was not added yet.
 ///
 /// # Invariants
 ///
-/// `disk` is a valid `struct gendisk`, see [`Disk`]; it is added if `added` is set.
-pub struct GenDisk<T: Operations> {
+/// `disk` is a valid `struct gendisk`, see [`Disk`], and the driver's reference to it.
+pub struct NewDisk<T: Operations> {
     disk: NonNull<bindings::gendisk>,
-    added: Atomic<bool>,
     _p: PhantomData<T>,
 }
 
-// SAFETY: A disk may be removed from any thread; `T::Data` is `Send`.
-unsafe impl<T: Operations> Send for GenDisk<T> {}
+// SAFETY: A disk may be added and put in any thread; `T::Data` is `Send`.
+unsafe impl<T: Operations> Send for NewDisk<T> {}
 // SAFETY: The methods on shared references are those of `Disk`, which the block layer serializes.
-unsafe impl<T: Operations> Sync for GenDisk<T> {}
+unsafe impl<T: Operations> Sync for NewDisk<T> {}
 
-impl<T: Operations> Deref for GenDisk<T> {
+impl<T: Operations> Deref for NewDisk<T> {
     type Target = Disk<T>;
 
     #[inline]
@@ -370,31 +368,86 @@ impl<T: Operations> Deref for GenDisk<T> {
     }
 }
 
-impl<T: Operations> GenDisk<T> {
+impl<T: Operations> NewDisk<T> {
     /// Shows the disk to the system, as a child of `parent` if it has one. It is read at once:
-    /// partitions. Done once.
+    /// partitions. One that cannot be added is gone: the block layer knows no second try.
     ///
     /// May sleep. C counterpart: `device_add_disk()`.
-    pub fn add(&self, parent: Option<&device::Device<device::Bound>>) -> Result {
+    pub fn add(self, parent: Option<&device::Device<device::Bound>>) -> Result<GenDisk<T>> {
         let parent = parent.map_or(core::ptr::null(), core::ptr::from_ref);
 
-        // SAFETY: The disk is valid; `device::Device` is a transparent wrapper; the groups live as
-        // long as the disk.
+        // SAFETY: The disk is valid and was not added, by its type; `device::Device` is a
+        // transparent wrapper; the groups live as long as the disk.
         to_result(unsafe {
             let groups = &raw const (*self.private()).groups;
             bindings::device_add_disk(parent.cast_mut().cast(), self.as_raw(), (*groups).as_ptr())
         })?;
-        self.added.store(true, Relaxed);
-        Ok(())
+        // INVARIANT: The disk was added just now.
+        Ok(GenDisk {
+            removed: Atomic::new(false),
+            disk: self,
+        })
     }
 
+    /// Reads what the zones of a zoned disk are like. May sleep.
+    ///
+    /// C counterpart: `blk_revalidate_disk_zones()`.
+    pub fn revalidate_zones(&self) -> Result {
+        if !cfg!(CONFIG_BLK_DEV_ZONED) {
+            return Err(EOPNOTSUPP);
+        }
+        // SAFETY: The disk is valid and zoned, or else the call fails.
+        to_result(unsafe { bindings::blk_revalidate_disk_zones(self.as_raw()) })
+    }
+}
+
+impl<T: Operations> Drop for NewDisk<T> {
+    fn drop(&mut self) {
+        let disk = self.as_raw();
+        let private = self.private();
+
+        // SAFETY: The disk is valid. `GD_ADDED` is set where adding cannot fail any more, and stays
+        // set when the disk is removed.
+        let was_added = unsafe { (*disk).state & (1 << bindings::GD_ADDED) != 0 };
+        // SAFETY: This is the driver's reference.
+        unsafe { bindings::put_disk(disk) };
+
+        // Else `free_disk`, now or when the last one closes the disk.
+        if !was_added {
+            // SAFETY: `private` comes from `KBox::into_raw()`, and the disk was freed.
+            drop(unsafe { KBox::from_raw(private) });
+        }
+    }
+}
+
+/// A disk that was added, until it is dropped or [removed](Self::remove).
+///
+/// # Invariants
+///
+/// The disk was added, and `removed` is set if it was removed since.
+pub struct GenDisk<T: Operations> {
+    removed: Atomic<bool>,
+    disk: NewDisk<T>,
+}
+
+impl<T: Operations> Deref for GenDisk<T> {
+    type Target = Disk<T>;
+
+    #[inline]
+    fn deref(&self) -> &Disk<T> {
+        &self.disk
+    }
+}
+
+impl<T: Operations> GenDisk<T> {
     /// Takes the disk away from the system: waits for those who submit I/O, later ones fail.
-    /// Those who have it open keep it, and its data, until they close it.
+    /// Those who have it open keep it, and its data, until they close it. The second time, nothing
+    /// happens.
     ///
     /// May sleep. C counterpart: `del_gendisk()`.
     pub fn remove(&self) {
-        if self.added.xchg(false, Relaxed) {
-            // SAFETY: The disk was added.
+        if !self.removed.xchg(true, Relaxed) {
+            // SAFETY: The disk was added, by the type invariant, and is removed once.
             unsafe { bindings::del_gendisk(self.as_raw()) };
         }
     }
@@ -423,17 +476,6 @@ impl<T: Operations> GenDisk<T> {
         unsafe { bindings::blk_mq_unquiesce_queue(self.queue()) };
     }
 
-    /// Reads what the zones of a zoned disk are like, before it is added. May sleep.
-    ///
-    /// C counterpart: `blk_revalidate_disk_zones()`.
-    pub fn revalidate_zones(&self) -> Result {
-        if !cfg!(CONFIG_BLK_DEV_ZONED) {
-            return Err(EOPNOTSUPP);
-        }
-        // SAFETY: The disk is valid and zoned, or else the call fails.
-        to_result(unsafe { bindings::blk_revalidate_disk_zones(self.as_raw()) })
-    }
-
     /// All I/O fails from now on: the device is lost. Wakes those who wait to submit.
     ///
     /// C counterpart: `blk_mark_disk_dead()`.
@@ -445,20 +487,7 @@ impl<T: Operations> GenDisk<T> {
 
 impl<T: Operations> Drop for GenDisk<T> {
     fn drop(&mut self) {
-        let disk = self.as_raw();
-        let private = self.private();
-
         self.remove();
-        // SAFETY: The disk is valid. `GD_ADDED` stays set when a disk is removed.
-        let was_added = unsafe { (*disk).state & (1 << bindings::GD_ADDED) != 0 };
-        // SAFETY: This is the driver's reference.
-        unsafe { bindings::put_disk(disk) };
-
-        // Else `free_disk`, now or when the last one closes the disk.
-        if !was_added {
-            // SAFETY: `private` comes from `KBox::into_raw()`, and the disk was freed.
-            drop(unsafe { KBox::from_raw(private) });
-        }
     }
 }
 

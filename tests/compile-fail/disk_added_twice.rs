@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: GPL-2.0
+//~ ERROR use of moved value: `disk`
+
+//! A disk is added once: adding it again would free live memory.
+
+#![forbid(unsafe_code)]
+
+use kernel::prelude::*;
+use storage::block::gen_disk::{
+    NewDisk,
+    Operations, //
+};
+
+fn add_twice<T: Operations>(disk: NewDisk<T>) -> Result {
+    let _first = disk.add(None);
+    disk.add(None)?;
+    Ok(())
+}
