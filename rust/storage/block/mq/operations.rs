@@ -162,12 +162,29 @@ impl<T: Operations> OperationsVTable<T> {
 
         match T::queue_rq(hw, rq, last) {
             Ok(()) => Status::OK,
-            Err(Refused(rq, status)) => {
-                let _ = rq.release();
-                status
-            }
+            // SAFETY: As above.
+            Err(refused) => Self::take_back(unsafe { (*bd).rq }, refused),
         }
         .as_raw()
+    }
+
+    /// What to say about `lent`, which was lent to the driver, after the driver refused a request.
+    #[cold]
+    fn take_back(lent: *mut bindings::request, refused: Refused<T>) -> Status {
+        let Refused(rq, status) = refused;
+
+        // Only the request that was lent can go back this way, and not as one that was taken. For
+        // another one, which the driver had kept, blk-mq waits elsewhere: it ends here, and the
+        // one that was lent is the driver's.
+        if rq.as_raw() != lent || status == Status::OK {
+            rq.end(match status {
+                Status::OK => status,
+                _ => Status::IOERR,
+            });
+            return Status::OK;
+        }
+        let _ = rq.release();
+        status
     }
 
     /// # Safety

@@ -177,7 +177,7 @@ impl<T: Operations> Request<T> {
     }
 
     #[inline]
-    fn as_raw(&self) -> *mut bindings::request {
+    pub(super) fn as_raw(&self) -> *mut bindings::request {
         self.0.as_ptr()
     }
 
@@ -272,7 +272,8 @@ impl<T: Operations> Request<T> {
         unsafe { (*self.as_raw()).bio.as_ref().map_or(0, |bio| bio.bi_ioprio) }
     }
 
-    /// Gives the request back to the block layer from [`Operations::queue_rq`].
+    /// Gives the request back to the block layer from [`Operations::queue_rq`]: the very one that
+    /// this was called for. Another one ends with an I/O error.
     #[inline]
     pub fn refuse(self, status: Status) -> Refused<T> {
         Refused(self, status)
