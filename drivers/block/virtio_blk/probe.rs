@@ -141,7 +141,7 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
                 },
                 GFP_KERNEL,
             )?;
-            let tag_set = TagSet::<RequestPath>::new(depth, set.clone());
+            let tag_set = TagSet::<RequestPath>::new(depth, counts, set.clone());
             let tag_set = Arc::pin_init(tag_set, GFP_KERNEL)?;
             let shared = new_shared(Path::Request(set), &limits)?;
             // blk-mq knows by itself whether there are queues to be polled.

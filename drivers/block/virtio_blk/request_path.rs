@@ -106,10 +106,6 @@ impl Operations for RequestPath {
         Ok(set.queues.get(index as usize).ok_or(EINVAL)?.clone())
     }
 
-    fn queue_counts(set: ArcBorrow<'_, Queues>) -> QueueCounts {
-        set.counts
-    }
-
     fn map_queues(set: ArcBorrow<'_, Queues>, map: QueueMap<'_>) {
         map.map_to_interrupts((*set.dev).as_ref());
     }

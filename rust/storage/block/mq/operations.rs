@@ -4,11 +4,14 @@
 //!
 //! C header: [`include/linux/blk-mq.h`](srctree/include/linux/blk-mq.h)
 
-use super::request::{
-    IdleRequest,
-    Request,
-    RequestData,
-    RequestList, //
+use super::{
+    request::{
+        IdleRequest,
+        Request,
+        RequestData,
+        RequestList, //
+    },
+    tag_set::TagSet, //
 };
 use crate::{
     bindings,
@@ -33,7 +36,7 @@ const READ: usize = bindings::hctx_type_HCTX_TYPE_READ as usize;
 const POLL: usize = bindings::hctx_type_HCTX_TYPE_POLL as usize;
 
 /// How many there are.
-pub(super) const MAPS: usize = bindings::hctx_type_HCTX_MAX_TYPES as usize;
+const MAPS: usize = bindings::hctx_type_HCTX_MAX_TYPES as usize;
 
 /// A request that the driver could not take, on its way back to the block layer.
 #[must_use]
@@ -55,9 +58,6 @@ pub trait Operations: Sized + 'static {
 
     /// Makes the data of hardware queue `index`. May sleep.
     fn init_hctx(tag_set: Borrowed<'_, Self::TagSetData>, index: u32) -> Result<Self::HwData>;
-
-    /// How many hardware queues of each kind there are.
-    fn queue_counts(tag_set: Borrowed<'_, Self::TagSetData>) -> QueueCounts;
 
     /// Spreads the CPUs over the hardware queues that interrupt; the others are spread evenly. May
     /// sleep.
@@ -113,7 +113,26 @@ pub struct QueueMap<'a>(&'a mut bindings::blk_mq_queue_map);
 impl QueueCounts {
     /// All queues.
     pub fn all(self) -> u32 {
-        self.default + self.poll
+        self.default.saturating_add(self.poll)
+    }
+
+    /// Refuses counts that no tag set can have. (`nr_hw_queues` goes through a `c_int` in places.)
+    pub(super) fn check(self) -> Result {
+        let all = self.default.checked_add(self.poll).ok_or(EINVAL)?;
+
+        if self.default == 0 || all > c_int::MAX as u32 {
+            return Err(EINVAL);
+        }
+        Ok(())
+    }
+
+    /// How many maps a tag set has: that of the queues that interrupt, or all.
+    pub(super) fn maps(self) -> u32 {
+        if self.poll > 0 {
+            MAPS as u32
+        } else {
+            1
+        }
     }
 }
 
@@ -282,22 +301,23 @@ impl<T: Operations> OperationsVTable<T> {
     ///
     /// May only be called by blk-mq, on a tag set of `T`.
     unsafe extern "C" fn map_queues_callback(set: *mut bindings::blk_mq_tag_set) {
-        // SAFETY: blk-mq passes a valid tag set, whose `driver_data` `TagSet::new()` set, and the
-        // maps, of which there are one or all, have an array for the CPUs.
+        // SAFETY: blk-mq passes the tag set of a `TagSet<T>`, which set the counts and the
+        // `driver_data` before. Its maps have an array for the CPUs.
         unsafe {
+            let counts = TagSet::<T>::counts(set);
             let data = (*set).driver_data.cast();
-            let nr_maps = (*set).nr_maps;
             let nr_hw_queues = (*set).nr_hw_queues;
             let maps = &mut (*set).map;
 
-            if nr_maps == MAPS as u32 {
-                let counts = T::queue_counts(T::TagSetData::borrow(data));
+            if counts.poll > 0 {
+                // With all maps, `nr_hw_queues` is what the counts add up to.
                 maps[DEFAULT].nr_queues = counts.default;
                 maps[READ].nr_queues = 0;
                 maps[POLL].nr_queues = counts.poll;
                 maps[POLL].queue_offset = counts.default;
                 bindings::blk_mq_map_queues(&mut maps[POLL]);
             } else {
+                // blk-mq may have made fewer than were asked for.
                 maps[DEFAULT].nr_queues = nr_hw_queues;
             }
             T::map_queues(T::TagSetData::borrow(data), QueueMap(&mut maps[DEFAULT]));

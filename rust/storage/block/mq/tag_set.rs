@@ -7,11 +7,12 @@
 use super::operations::{
     Operations,
     OperationsVTable,
-    MAPS, //
+    QueueCounts, //
 };
 use crate::bindings;
 use core::marker::PhantomData;
 use kernel::{
+    container_of,
     error::to_result,
     prelude::*,
     types::{
@@ -29,9 +30,11 @@ impl<T: Operations> AnyTagSet for TagSet<T> {}
 ///
 /// # Invariants
 ///
-/// `inner` is initialized and valid, and its `driver_data` comes from `into_foreign()`.
+/// `inner` is initialized and valid, and its `driver_data` comes from `into_foreign()`. It has a
+/// hardware queue for each that `counts` has, or fewer if none is polled.
 #[pin_data(PinnedDrop)]
 pub struct TagSet<T: Operations> {
+    counts: QueueCounts,
     #[pin]
     inner: Opaque<bindings::blk_mq_tag_set>,
     _p: PhantomData<T>,
@@ -43,13 +46,23 @@ unsafe impl<T: Operations> Send for TagSet<T> {}
 unsafe impl<T: Operations> Sync for TagSet<T> {}
 
 impl<T: Operations> TagSet<T> {
-    /// Allocates `num_tags` requests for each hardware queue. May sleep.
-    pub fn new(num_tags: u32, data: T::TagSetData) -> impl PinInit<Self, Error> {
+    /// Allocates `num_tags` requests for each of the hardware queues, of which there are `queues`:
+    /// one at least that interrupts. May sleep.
+    ///
+    /// C counterpart: `blk_mq_alloc_tag_set()`.
+    pub fn new(
+        num_tags: u32,
+        queues: QueueCounts,
+        data: T::TagSetData,
+    ) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
+            // Before `inner`: the callbacks read it.
+            counts: {
+                queues.check()?;
+                queues
+            },
             inner <- Opaque::try_ffi_init(move |set: *mut bindings::blk_mq_tag_set| {
                 let data = data.into_foreign();
-                // SAFETY: It was made above.
-                let queues = T::queue_counts(unsafe { T::TagSetData::borrow(data) });
 
                 // SAFETY: `set` is valid for writes.
                 to_result(unsafe {
@@ -60,7 +73,7 @@ impl<T: Operations> TagSet<T> {
                         numa_node: bindings::NUMA_NO_NODE,
                         cmd_size: size_of::<T::RequestData>() as u32,
                         driver_data: data.cast(),
-                        nr_maps: if queues.poll > 0 { MAPS as u32 } else { 1 },
+                        nr_maps: queues.maps(),
                         ..Default::default()
                     });
                     bindings::blk_mq_alloc_tag_set(set)
@@ -71,7 +84,17 @@ impl<T: Operations> TagSet<T> {
                 })
             }),
             _p: PhantomData,
-        })
+        }? Error)
+    }
+
+    /// The counts that the tag set was made with.
+    ///
+    /// # Safety
+    ///
+    /// `set` must be that of a `TagSet<T>`, which may still be under way in [`Self::new`].
+    pub(super) unsafe fn counts(set: *mut bindings::blk_mq_tag_set) -> QueueCounts {
+        // SAFETY: By this function's safety requirements; the counts are there before `inner`.
+        unsafe { (*container_of!(Opaque::cast_from(set), Self, inner)).counts }
     }
 
     pub(crate) fn as_raw(&self) -> *mut bindings::blk_mq_tag_set {
