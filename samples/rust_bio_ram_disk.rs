@@ -15,6 +15,10 @@ use kernel::{
 };
 use storage::block::{
     bio::Bio,
+    bio_disk::{
+        self,
+        Bios, //
+    },
     gen_disk::{
         self,
         Disk,
@@ -47,8 +51,16 @@ struct RamDisk;
 
 #[vtable]
 impl gen_disk::Operations for RamDisk {
+    type Kind = Bios;
     type Data = Arc<Memory>;
 
+    fn geometry(_disk: &Disk<Self>) -> Result<Geometry> {
+        Err(ENOTTY)
+    }
+}
+
+#[vtable]
+impl bio_disk::Operations for RamDisk {
     fn submit_bio(memory: ArcBorrow<'_, Memory>, bio: Bio) {
         let started = bio.start_accounting();
         let begin = (bio.sector() as usize) << SECTOR_SHIFT;
@@ -71,10 +83,6 @@ impl gen_disk::Operations for RamDisk {
 
         bio.end_accounting(started);
         bio.end(status);
-    }
-
-    fn geometry(_disk: &Disk<Self>) -> Result<Geometry> {
-        Err(ENOTTY)
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub mod attribute;
 pub mod bio;
+pub mod bio_disk;
 pub mod gen_disk;
 pub mod limits;
 pub mod mq;

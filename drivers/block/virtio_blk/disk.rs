@@ -7,14 +7,20 @@ use crate::{
     limits,
     names::DiskIndex,
     recovery::Recovery,
-    request_path,
+    request_path::{
+        self,
+        RequestPath, //
+    },
     zones::{
         self,
         ZoneMap, //
     },
     WORKQUEUE,
 };
-use core::mem::offset_of;
+use core::{
+    marker::PhantomData,
+    mem::offset_of, //
+};
 use kernel::{
     device::Bound,
     fmt, impl_has_work, new_mutex, new_work,
@@ -51,12 +57,16 @@ use storage::{
             DiskAttribute, //
         },
         bio,
+        bio_disk::{
+            self,
+            Bios, //
+        },
         gen_disk::{
             self,
             Disk,
             GenDisk,
             Geometry,
-            NewDisk, //
+            Requests, //
         },
         mq,
         zoned::ZoneReport,
@@ -65,42 +75,13 @@ use storage::{
     virtio::Device,
 };
 
-/// The path of a disk's I/O.
-pub(crate) enum Path {
-    /// Request mode.
-    Request(Arc<request_path::Queues>),
-    /// Bio mode.
-    Bio(Arc<BioPath>),
-}
-
-impl Path {
-    /// Whether a ring can work no more: the device broke it, or is gone.
-    fn is_broken(&self) -> bool {
-        match self {
-            Self::Request(queues) => queues.is_broken(),
-            Self::Bio(path) => path.is_broken(),
-        }
-    }
-
-    /// Fills `data` by a command of the driver itself: the serial number or, with `zones`, a report
-    /// of those from `sector` on. May sleep.
-    fn read(&self, disk: &Disk<BlkDisk>, zones: bool, sector: u64, data: &mut KVec<u8>) -> Result {
-        match self {
-            Self::Request(_) => mq::request::execute_in(disk, zones, sector, data),
-            Self::Bio(path) => bio::execute_in(disk, zones, sector, data, |bio| {
-                let mut bios = bio::BioList::new();
-                bios.push(bio);
-                path.submit_list(bios, false);
-            }),
-        }
-    }
-}
-
 /// What lives as long as somebody has the disk open.
-pub(crate) struct Shared {
-    pub(crate) index: DiskIndex,
+pub(crate) struct Shared<P> {
+    /// Free again with the last user.
+    pub(crate) _index: DiskIndex,
     pub(crate) recovery: Arc<Recovery>,
-    pub(crate) path: Path,
+    /// The path of the I/O.
+    pub(crate) path: Arc<P>,
     pub(crate) zones: Arc<ZoneMap>,
     /// Bytes of a report of zones at most.
     pub(crate) report_size: usize,
@@ -110,33 +91,38 @@ pub(crate) struct Shared {
     pub(crate) config_wce: bool,
 }
 
-/// The block device operations.
-pub(crate) struct BlkDisk;
+/// What the two kinds of disk differ in.
+pub(crate) trait BlkDisk: gen_disk::Operations<Data = Arc<Shared<Self::Path>>> {
+    /// The path of the I/O.
+    type Path: Send + Sync;
+
+    /// Its name.
+    const PATH: &'static str;
+
+    /// Fills `data` by a command of the driver itself: the serial number or, with `zones`, a report
+    /// of those from `sector` on. May sleep.
+    fn read(disk: &Disk<Self>, zones: bool, sector: u64, data: &mut KVec<u8>) -> Result;
+}
+
+/// A disk in request mode.
+pub(crate) struct RequestDisk;
+
+impl BlkDisk for RequestDisk {
+    type Path = request_path::Queues;
+
+    const PATH: &'static str = "request";
+
+    fn read(disk: &Disk<Self>, zones: bool, sector: u64, data: &mut KVec<u8>) -> Result {
+        mq::request::execute_in(disk, zones, sector, data)
+    }
+}
 
 #[vtable]
-impl gen_disk::Operations for BlkDisk {
-    type Data = Arc<Shared>;
+impl gen_disk::Operations for RequestDisk {
+    type Kind = Requests<RequestPath>;
+    type Data = Arc<Shared<request_path::Queues>>;
 
-    const ATTRIBUTES: &'static [Attribute<Self>] = &[
-        Attribute::of::<Serial>(),
-        Attribute::of::<CacheType>(),
-        Attribute::of::<IoPath>(),
-    ];
-
-    fn submit_bio(data: ArcBorrow<'_, Shared>, bio: bio::Bio) {
-        match &data.path {
-            Path::Bio(path) => path.submit(bio),
-            // blk-mq takes the bios of such a disk; one that comes here ends with an error.
-            Path::Request(_) => drop(bio),
-        }
-    }
-
-    fn poll_bio(data: ArcBorrow<'_, Shared>, cookie: u32) -> usize {
-        match &data.path {
-            Path::Request(_) => 0,
-            Path::Bio(path) => path.poll(cookie as usize),
-        }
-    }
+    const ATTRIBUTES: &'static [Attribute<Self>] = Files::ALL;
 
     fn report_zones(
         disk: &Disk<Self>,
@@ -144,50 +130,113 @@ impl gen_disk::Operations for BlkDisk {
         nr_zones: u32,
         report: &mut ZoneReport<'_>,
     ) -> Result<u32> {
-        let data = disk.data();
-        let map = &*data.zones;
-        let mut start = sector & !map.zone_sectors.checked_sub(1).ok_or(EOPNOTSUPP)?;
-        let mut buf = report_buffer(data.report_size, nr_zones)?;
-
-        while report.count() < nr_zones && start < map.capacity {
-            buf.fill(0);
-            data.path.read(disk, true, start, &mut buf)?;
-
-            let count = zones::count(&buf);
-            if count == 0 {
-                break;
-            }
-            for index in 0..count {
-                if report.count() == nr_zones || start >= map.capacity {
-                    break;
-                }
-                let zone = zones::parse(map, &buf, index, start).map_err(|bad| {
-                    dev_err!(
-                        data.recovery.binding.device(),
-                        "zone at sector {}: bad report: {:?}\n",
-                        start,
-                        bad
-                    );
-                    EIO
-                })?;
-                report.add(zone)?;
-                start += zone.len;
-            }
-        }
-        match report.count() {
-            0 => Err(EINVAL),
-            count => Ok(count),
-        }
+        report_zones(disk, sector, nr_zones, report)
     }
 
     fn geometry(disk: &Disk<Self>) -> Result<Geometry> {
-        // As sd has it, and the C driver.
-        Ok(disk.data().geometry.unwrap_or(Geometry {
-            heads: 1 << 6,
-            sectors: 1 << 5,
-            cylinders: (disk.capacity() >> 11) as u16,
-        }))
+        Ok(geometry(disk))
     }
+}
+
+/// A disk in bio mode.
+pub(crate) struct BioDisk;
+
+impl BlkDisk for BioDisk {
+    type Path = BioPath;
+
+    const PATH: &'static str = "bio";
+
+    fn read(disk: &Disk<Self>, zones: bool, sector: u64, data: &mut KVec<u8>) -> Result {
+        bio::execute_in(disk, zones, sector, data, |bio| {
+            let mut bios = bio::BioList::new();
+
+            bios.push(bio);
+            disk.data().path.submit_list(bios, false);
+        })
+    }
+}
+
+#[vtable]
+impl gen_disk::Operations for BioDisk {
+    type Kind = Bios;
+    type Data = Arc<Shared<BioPath>>;
+
+    const ATTRIBUTES: &'static [Attribute<Self>] = Files::ALL;
+
+    fn report_zones(
+        disk: &Disk<Self>,
+        sector: u64,
+        nr_zones: u32,
+        report: &mut ZoneReport<'_>,
+    ) -> Result<u32> {
+        report_zones(disk, sector, nr_zones, report)
+    }
+
+    fn geometry(disk: &Disk<Self>) -> Result<Geometry> {
+        Ok(geometry(disk))
+    }
+}
+
+#[vtable]
+impl bio_disk::Operations for BioDisk {
+    fn submit_bio(data: ArcBorrow<'_, Shared<BioPath>>, bio: bio::Bio) {
+        data.path.submit(bio);
+    }
+
+    fn poll_bio(data: ArcBorrow<'_, Shared<BioPath>>, cookie: u32) -> usize {
+        data.path.poll(cookie as usize)
+    }
+}
+
+fn report_zones<T: BlkDisk>(
+    disk: &Disk<T>,
+    sector: u64,
+    nr_zones: u32,
+    report: &mut ZoneReport<'_>,
+) -> Result<u32> {
+    let data = disk.data();
+    let map = &*data.zones;
+    let mut start = sector & !map.zone_sectors.checked_sub(1).ok_or(EOPNOTSUPP)?;
+    let mut buf = report_buffer(data.report_size, nr_zones)?;
+
+    while report.count() < nr_zones && start < map.capacity {
+        buf.fill(0);
+        T::read(disk, true, start, &mut buf)?;
+
+        let count = zones::count(&buf);
+        if count == 0 {
+            break;
+        }
+        for index in 0..count {
+            if report.count() == nr_zones || start >= map.capacity {
+                break;
+            }
+            let zone = zones::parse(map, &buf, index, start).map_err(|bad| {
+                dev_err!(
+                    data.recovery.binding.device(),
+                    "zone at sector {}: bad report: {:?}\n",
+                    start,
+                    bad
+                );
+                EIO
+            })?;
+            report.add(zone)?;
+            start += zone.len;
+        }
+    }
+    match report.count() {
+        0 => Err(EINVAL),
+        count => Ok(count),
+    }
+}
+
+fn geometry<T: BlkDisk>(disk: &Disk<T>) -> Geometry {
+    // As sd has it, and the C driver.
+    disk.data().geometry.unwrap_or(Geometry {
+        heads: 1 << 6,
+        sectors: 1 << 5,
+        cylinders: (disk.capacity() >> 11) as u16,
+    })
 }
 
 /// Memory for a report of `nr_zones` zones, or of fewer.
@@ -204,16 +253,27 @@ fn report_buffer(max: usize, nr_zones: u32) -> Result<KVec<u8>> {
     Ok(KVec::from_elem(0, size, GFP_KERNEL)?)
 }
 
+/// The sysfs files.
+struct Files<T>(PhantomData<T>);
+
+impl<T: BlkDisk> Files<T> {
+    const ALL: &'static [Attribute<T>] = &[
+        Attribute::of::<Serial>(),
+        Attribute::of::<CacheType>(),
+        Attribute::of::<IoPath>(),
+    ];
+}
+
 /// `serial`: up to 20 bytes that the host gave the disk; empty if the device has none.
 struct Serial;
 
-impl DiskAttribute<BlkDisk> for Serial {
+impl<T: BlkDisk> DiskAttribute<T> for Serial {
     const NAME: &'static CStr = c"serial";
 
-    fn show(disk: &Disk<BlkDisk>, to: &mut dyn fmt::Write) -> Result {
+    fn show(disk: &Disk<T>, to: &mut dyn fmt::Write) -> Result {
         let mut id = KVec::from_elem(0, bindings::VIRTIO_BLK_ID_BYTES as usize, GFP_KERNEL)?;
 
-        match disk.data().path.read(disk, false, 0, &mut id) {
+        match T::read(disk, false, 0, &mut id) {
             // Not supported? Then it is empty, as in the C driver.
             Err(e) if e == EIO => return Ok(()),
             ret => ret?,
@@ -232,21 +292,21 @@ impl CacheType {
     const NAMES: [&'static str; 2] = ["write through", "write back"];
 }
 
-impl DiskAttribute<BlkDisk> for CacheType {
+impl<T: BlkDisk> DiskAttribute<T> for CacheType {
     const NAME: &'static CStr = c"cache_type";
 
-    fn is_writable(disk: &Disk<BlkDisk>) -> bool {
+    fn is_writable(disk: &Disk<T>) -> bool {
         disk.data().config_wce
     }
 
-    fn show(disk: &Disk<BlkDisk>, to: &mut dyn fmt::Write) -> Result {
+    fn show(disk: &Disk<T>, to: &mut dyn fmt::Write) -> Result {
         let writeback = disk.data().recovery.binding.with(is_writeback)?;
 
         writeln!(to, "{}", Self::NAMES[usize::from(writeback)])?;
         Ok(())
     }
 
-    fn store(disk: &Disk<BlkDisk>, value: &[u8]) -> Result {
+    fn store(disk: &Disk<T>, value: &[u8]) -> Result {
         let data = disk.data();
         let mode = Self::NAMES
             .iter()
@@ -267,16 +327,12 @@ impl DiskAttribute<BlkDisk> for CacheType {
 /// `io_path`: "request" or "bio".
 struct IoPath;
 
-impl DiskAttribute<BlkDisk> for IoPath {
+impl<T: BlkDisk> DiskAttribute<T> for IoPath {
     const NAME: &'static CStr = c"io_path";
 
-    fn show(disk: &Disk<BlkDisk>, to: &mut dyn fmt::Write) -> Result {
-        let name = match disk.data().path {
-            Path::Request(_) => "request",
-            Path::Bio(_) => "bio",
-        };
-
-        writeln!(to, "{name}")?;
+    fn show(disk: &Disk<T>, to: &mut dyn fmt::Write) -> Result {
+        let _ = disk;
+        writeln!(to, "{}", T::PATH)?;
         Ok(())
     }
 }
@@ -295,11 +351,19 @@ pub(crate) fn is_writeback(dev: &Device<Bound>) -> Result<bool> {
     ))
 }
 
+/// A disk that the system sees.
+pub(crate) enum AnyDisk {
+    /// In request mode.
+    Request(GenDisk<RequestDisk>),
+    /// In bio mode.
+    Bio(GenDisk<BioDisk>),
+}
+
 /// The disk as the bound device has it, with the work that follows its capacity.
 #[pin_data]
 pub(crate) struct BoundDisk {
-    pub(crate) gen_disk: GenDisk<BlkDisk>,
-    pub(crate) shared: Arc<Shared>,
+    disk: AnyDisk,
+    recovery: Arc<Recovery>,
     /// The disk was not removed yet.
     #[pin]
     live: Mutex<bool>,
@@ -327,17 +391,11 @@ impl_has_work! {
 }
 
 impl BoundDisk {
-    /// Makes the disk known: from here on it is used.
-    pub(crate) fn add(
-        disk: NewDisk<BlkDisk>,
-        shared: Arc<Shared>,
-        dev: &Device<Bound>,
+    /// Makes the disk known, by `add`: from here on it is used.
+    pub(crate) fn new(
+        recovery: Arc<Recovery>,
+        add: impl FnOnce() -> Result<AnyDisk>,
     ) -> Result<Arc<Self>> {
-        if let Path::Bio(path) = &shared.path {
-            path.begin_watch();
-        }
-        let held = shared.clone();
-
         // Adding comes after all else that may fail.
         Arc::pin_init(
             try_pin_init!(Self {
@@ -345,16 +403,11 @@ impl BoundDisk {
                 waiting: Atomic::new(false),
                 resize <- new_work!("virtio_blk::resize"),
                 watch <- new_work!("virtio_blk::watch"),
-                gen_disk: disk.add(Some(dev.as_ref()))?,
-                shared: held,
+                disk: add()?,
+                recovery,
             }? Error),
             GFP_KERNEL,
         )
-        .inspect_err(|_| {
-            if let Path::Bio(path) = &shared.path {
-                path.end_watch();
-            }
-        })
     }
 
     /// Removes the disk, and waits until nothing is in flight. A device that is gone, or does not
@@ -362,20 +415,27 @@ impl BoundDisk {
     pub(crate) fn remove(self: &Arc<Self>, dev: &Device<Bound>) {
         *self.live.lock() = false;
 
-        if self.shared.path.is_broken() {
-            dev.cancel_queues();
-        }
-        match &self.shared.path {
+        match &self.disk {
             // blk-mq watches requests by itself, see `timed_out()`, and waits for them.
-            Path::Request(_) => {
-                self.shared.recovery.set_impatient(true);
-                self.gen_disk.remove();
+            AnyDisk::Request(disk) => {
+                if disk.data().path.is_broken() {
+                    dev.cancel_queues();
+                }
+                self.recovery.set_impatient(true);
+                disk.remove();
             }
-            Path::Bio(path) => self.watched(|| {
-                self.gen_disk.remove();
-                wait_until(path, BioPath::is_idle);
-                path.end_watch();
-            }),
+            AnyDisk::Bio(disk) => {
+                let path = &disk.data().path;
+
+                if path.is_broken() {
+                    dev.cancel_queues();
+                }
+                self.watched(|| {
+                    disk.remove();
+                    wait_until(path, BioPath::is_idle);
+                    path.end_watch();
+                });
+            }
         }
     }
 
@@ -383,13 +443,15 @@ impl BoundDisk {
     pub(crate) fn quiesce(self: &Arc<Self>) {
         *self.live.lock() = false;
 
-        match &self.shared.path {
-            Path::Request(queues) => {
-                self.shared.recovery.set_impatient(true);
-                self.gen_disk.quiesce(|| queues.poll_all());
-                self.shared.recovery.set_impatient(false);
+        match &self.disk {
+            AnyDisk::Request(disk) => {
+                self.recovery.set_impatient(true);
+                disk.quiesce(|| disk.data().path.poll_all());
+                self.recovery.set_impatient(false);
             }
-            Path::Bio(path) => self.watched(|| {
+            AnyDisk::Bio(disk) => self.watched(|| {
+                let path = &disk.data().path;
+
                 path.hold();
                 wait_until(path, BioPath::is_drained);
             }),
@@ -398,9 +460,9 @@ impl BoundDisk {
 
     /// Goes on.
     pub(crate) fn resume(self: &Arc<Self>) {
-        match &self.shared.path {
-            Path::Request(_) => self.gen_disk.resume(),
-            Path::Bio(path) => path.release(),
+        match &self.disk {
+            AnyDisk::Request(disk) => disk.resume(),
+            AnyDisk::Bio(disk) => disk.data().path.release(),
         }
         *self.live.lock() = true;
         // The device may be another one, as far as we know: its capacity, say.
@@ -417,7 +479,7 @@ impl BoundDisk {
 }
 
 /// Says how large the disk is, in the C driver's words.
-pub(crate) fn announce(disk: &Disk<BlkDisk>, dev: &Device<Bound>, capacity: u64, what: &str) {
+pub(crate) fn announce<T: BlkDisk>(disk: &Disk<T>, dev: &Device<Bound>, capacity: u64, what: &str) {
     let size = disk.logical_block_size();
     let blocks = capacity.div_ceil(u64::from(size >> 9));
 
@@ -447,9 +509,10 @@ impl WorkItem<WATCH> for BoundDisk {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
-        let Path::Bio(path) = &this.shared.path else {
+        let AnyDisk::Bio(disk) = &this.disk else {
             return;
         };
+        let path = &disk.data().path;
         let mut completed = path.completed();
         let mut since = Instant::<Monotonic>::now();
 
@@ -460,7 +523,7 @@ impl WorkItem<WATCH> for BoundDisk {
                 completed = now;
                 since = Instant::now();
             } else if since.elapsed() > PATIENCE {
-                this.shared.recovery.give_up();
+                this.recovery.give_up();
                 return;
             }
         }
@@ -478,19 +541,25 @@ impl WorkItem<RESIZE> for BoundDisk {
             return;
         }
         // Fails if the device was unbound; there is nothing to do then.
-        let _ = this.shared.recovery.binding.with(|dev| {
-            let capacity = dev.read_config(offset_of!(virtio_blk_config, capacity))?;
-
-            match limits::check_capacity(capacity) {
-                // Something else changed.
-                Ok(capacity) if capacity == this.gen_disk.capacity() => (),
-                Ok(capacity) => {
-                    announce(&this.gen_disk, dev, capacity, "new size: ");
-                    this.gen_disk.set_capacity(capacity);
-                }
-                Err(refusal) => dev_err!(dev, "{}; the old size stays\n", refusal),
-            }
-            Ok(())
+        let _ = this.recovery.binding.with(|dev| match &this.disk {
+            AnyDisk::Request(disk) => follow_capacity(disk, dev),
+            AnyDisk::Bio(disk) => follow_capacity(disk, dev),
         });
     }
+}
+
+/// Gives the disk the capacity that the device has now.
+fn follow_capacity<T: BlkDisk>(disk: &Disk<T>, dev: &Device<Bound>) -> Result {
+    let capacity = dev.read_config(offset_of!(virtio_blk_config, capacity))?;
+
+    match limits::check_capacity(capacity) {
+        // Something else changed.
+        Ok(capacity) if capacity == disk.capacity() => (),
+        Ok(capacity) => {
+            announce(disk, dev, capacity, "new size: ");
+            disk.set_capacity(capacity);
+        }
+        Err(refusal) => dev_err!(dev, "{}; the old size stays\n", refusal),
+    }
+    Ok(())
 }

@@ -9,8 +9,9 @@ use crate::{
     },
     disk::{
         self,
+        AnyDisk,
+        BlkDisk,
         BoundDisk,
-        Path,
         Shared, //
     },
     limits::{
@@ -33,6 +34,7 @@ use crate::{
         RequestPath,
         RequestQueue, //
     },
+    zones::ZoneMap,
     MAJOR,
 };
 use core::mem::offset_of;
@@ -95,6 +97,7 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
     }
 
     let index = DiskIndex::take().ok_or(ENOSPC)?;
+    let number = index.get();
     let recovery = Recovery::new(dev.binding())?;
     let counts = queue_counts(dev)?;
     let config = read_config(dev)?;
@@ -102,24 +105,13 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
     let little_endian = dev.is_little_endian();
     let strict = dev.has_feature(bindings::VIRTIO_F_VERSION_1);
 
-    let new_shared = |path, limits: &Limits| {
-        Arc::new(
-            Shared {
-                index,
-                recovery: recovery.clone(),
-                path,
-                zones: zones.clone(),
-                // In segments of a page, whatever else the device takes.
-                report_size: (usize::from(limits.max_segments) * PAGE_SIZE).min(MAX_REPORT),
-                geometry: geometry(dev)?,
-                config_wce: dev.has_feature(bindings::VIRTIO_BLK_F_CONFIG_WCE),
-            },
-            GFP_KERNEL,
-        )
-        .map_err(Error::from)
-    };
+    let geometry = geometry(dev)?;
+    // In segments of a page, whatever else the device takes.
+    let report_size =
+        |limits: &Limits| (usize::from(limits.max_segments) * PAGE_SIZE).min(MAX_REPORT);
+    let config_wce = dev.has_feature(bindings::VIRTIO_BLK_F_CONFIG_WCE);
 
-    let (disk, shared) = match params::USE_BIO.get() {
+    match params::USE_BIO.get() {
         params::UseBio::No => {
             let queues = find_queues(dev, Builder::new(), counts, || {
                 let handler = RequestQueue {
@@ -143,16 +135,31 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
             )?;
             let tag_set = TagSet::<RequestPath>::new(depth, counts, set.clone());
             let tag_set = Arc::pin_init(tag_set, GFP_KERNEL)?;
-            let shared = new_shared(Path::Request(set), &limits)?;
+            let shared = Arc::new(
+                Shared {
+                    _index: index,
+                    recovery: recovery.clone(),
+                    path: set,
+                    zones: zones.clone(),
+                    report_size: report_size(&limits),
+                    geometry,
+                    config_wce,
+                },
+                GFP_KERNEL,
+            )?;
             // blk-mq knows by itself whether there are queues to be polled.
-            let gen_disk = disk_builder(dev, &config, &limits, &shared, false)?.build_mq(
-                fmt!("{}", DiskName(shared.index.get())),
+            let disk = disk_builder(dev, &config, &limits, number, false)?.build_mq(
+                fmt!("{}", DiskName(number)),
                 this_module::<crate::Module>(),
                 tag_set,
-                shared.clone(),
+                shared,
             );
 
-            (refused(dev, gen_disk)?, shared)
+            let disk = prepare(dev, disk, &zones)?;
+
+            BoundDisk::new(recovery, || {
+                Ok(AnyDisk::Request(disk.add(Some(dev.as_ref()))?))
+            })
         }
         params::UseBio::Yes => {
             let map = Arc::new(CpuMap::new(0, counts.default)?, GFP_KERNEL)?;
@@ -182,24 +189,49 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
                 }),
                 GFP_KERNEL,
             )?;
-            let shared = new_shared(Path::Bio(path), &limits)?;
-            let builder = disk_builder(dev, &config, &limits, &shared, counts.poll > 0)?;
-            let gen_disk = builder.build_bio(
-                fmt!("{}", DiskName(shared.index.get())),
+            let shared = Arc::new(
+                Shared {
+                    _index: index,
+                    recovery: recovery.clone(),
+                    path: path.clone(),
+                    zones: zones.clone(),
+                    report_size: report_size(&limits),
+                    geometry,
+                    config_wce,
+                },
+                GFP_KERNEL,
+            )?;
+            let builder = disk_builder(dev, &config, &limits, number, counts.poll > 0)?;
+            let disk = builder.build_bio(
+                fmt!("{}", DiskName(number)),
                 this_module::<crate::Module>(),
-                shared.clone(),
+                shared,
             );
 
-            (refused(dev, gen_disk)?, shared)
+            let disk = prepare(dev, disk, &zones)?;
+
+            path.begin_watch();
+            BoundDisk::new(recovery, || Ok(AnyDisk::Bio(disk.add(Some(dev.as_ref()))?)))
+                .inspect_err(|_| path.end_watch())
         }
-    };
+    }
+}
+
+/// Says how large a new disk is, or that the block layer refuses it; and makes the device ready.
+fn prepare<T: BlkDisk>(
+    dev: &Device<Bound>,
+    disk: Result<NewDisk<T>>,
+    zones: &ZoneMap,
+) -> Result<NewDisk<T>> {
+    let disk =
+        disk.inspect_err(|e| dev_err!(dev, "the block layer refuses the disk: {:?}\n", e))?;
 
     disk::announce(&disk, dev, disk.capacity(), "");
     dev.ready();
     if zones.zone_sectors > 0 {
         disk.revalidate_zones()?;
     }
-    BoundDisk::add(disk, shared, dev)
+    Ok(disk)
 }
 
 /// How many queues to use.
@@ -403,7 +435,7 @@ fn disk_builder(
     dev: &Device<Bound>,
     config: &Config,
     limits: &Limits,
-    shared: &Shared,
+    number: u32,
     poll: bool,
 ) -> Result<GenDiskBuilder> {
     let mut queue_limits = LimitsBuilder::new()
@@ -432,16 +464,8 @@ fn disk_builder(
     Ok(GenDiskBuilder::new(queue_limits, config.capacity)
         .device_numbers(
             MAJOR.load(Relaxed),
-            names::first_minor(shared.index.get()),
+            names::first_minor(number),
             names::MINORS,
         )
         .read_only(dev.has_feature(bindings::VIRTIO_BLK_F_RO)))
-}
-
-/// Says so if the block layer refuses the disk.
-fn refused<T: storage::block::gen_disk::Operations>(
-    dev: &Device<Bound>,
-    disk: Result<NewDisk<T>>,
-) -> Result<NewDisk<T>> {
-    disk.inspect_err(|e| dev_err!(dev, "the block layer refuses the disk: {:?}\n", e))
 }

@@ -5,10 +5,8 @@
 //! C header: [`include/linux/bio.h`](srctree/include/linux/bio.h)
 
 use super::{
-    gen_disk::{
-        Disk,
-        Operations, //
-    },
+    bio_disk::Operations,
+    gen_disk::Disk,
     Op,
     Status,
     DRIVER_FLAG, //

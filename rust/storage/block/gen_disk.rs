@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Generic disk abstraction: a disk of blk-mq requests or of bios.
+//! Generic disk abstraction: what disks of blk-mq requests and those of bios have in common, and the
+//! former. See [`bio_disk`](super::bio_disk) for the latter.
 //!
 //! C header: [`include/linux/blkdev.h`](srctree/include/linux/blkdev.h)
 
@@ -9,7 +10,6 @@ use super::{
         self,
         Attribute, //
     },
-    bio::Bio,
     limits::LimitsBuilder,
     mq::{
         self,
@@ -68,31 +68,32 @@ pub struct Geometry {
     pub sectors: u8,
 }
 
+/// Keeps others from adding kinds of disk.
+pub trait Sealed {}
+
+/// What a disk is of: [`Requests`] or [`Bios`](super::bio_disk::Bios).
+pub trait Kind: Sealed + 'static {}
+
+/// The kind of a disk of blk-mq requests, of the driver `M`.
+pub struct Requests<M: mq::Operations>(PhantomData<M>);
+
+impl<M: mq::Operations> Sealed for Requests<M> {}
+impl<M: mq::Operations> Kind for Requests<M> {}
+
 /// What a driver does for its disks. C counterpart: `struct block_device_operations`.
 #[vtable]
 pub trait Operations: Sized + 'static {
+    /// What the disk is of. One of bios also needs [`bio_disk::Operations`].
+    ///
+    /// [`bio_disk::Operations`]: super::bio_disk::Operations
+    type Kind: Kind;
+
     /// The disk's private data. It lives as long as somebody has the disk open, which may be
     /// longer than the device.
     type Data: ForeignOwnable + Send + Sync;
 
     /// The driver's sysfs files of the disk.
     const ATTRIBUTES: &'static [Attribute<Self>] = &[];
-
-    /// Takes a bio; for disks made by [`GenDiskBuilder::build_bio`].
-    ///
-    /// Process context, may sleep unless the bio says `nowait`.
-    fn submit_bio(data: <Self::Data as ForeignOwnable>::Borrowed<'_>, bio: Bio) {
-        let _ = (data, bio);
-        build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
-    }
-
-    /// Ends what the device has done on the queue that `bio` names by its cookie
-    /// ([`Bio::set_cookie`]). Returns how many bios it found. For disks of bios with
-    /// [`LimitsBuilder::poll`]; process context, must not sleep.
-    fn poll_bio(data: <Self::Data as ForeignOwnable>::Borrowed<'_>, cookie: u32) -> usize {
-        let _ = (data, cookie);
-        build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
-    }
 
     /// Reports up to `nr_zones` zones from that of `sector` on to `report`; returns how many.
     /// For zoned disks; process context, may sleep.
@@ -194,7 +195,7 @@ impl<T: Operations> Disk<T> {
 
 /// A builder of [`NewDisk`].
 pub struct GenDiskBuilder {
-    limits: LimitsBuilder,
+    pub(super) limits: LimitsBuilder,
     major: u32,
     first_minor: u32,
     minors: u32,
@@ -229,8 +230,8 @@ impl GenDiskBuilder {
         self
     }
 
-    /// Makes a disk of requests.
-    pub fn build_mq<T: Operations, M: mq::Operations>(
+    /// Makes a disk of requests. May sleep. C counterpart: `blk_mq_alloc_disk()`.
+    pub fn build_mq<T: Operations<Kind = Requests<M>>, M: mq::Operations>(
         mut self,
         name: fmt::Arguments<'_>,
         module: &'static ThisModule,
@@ -247,40 +248,21 @@ impl GenDiskBuilder {
             )
         })?;
 
-        self.finish(disk, Some(tag_set), name, module, data)
+        self.finish(disk, fops::<T>(module), Some(tag_set), name, data)
     }
 
-    /// Makes a disk of bios, which go straight to [`Operations::submit_bio`].
-    pub fn build_bio<T: Operations>(
-        mut self,
-        name: fmt::Arguments<'_>,
-        module: &'static ThisModule,
-        data: T::Data,
-    ) -> Result<NewDisk<T>> {
-        // SAFETY: The limits are valid.
-        let disk = from_err_ptr(unsafe {
-            bindings::__blk_alloc_disk(
-                self.limits.as_mut(),
-                bindings::NUMA_NO_NODE,
-                static_lock_class!().as_ptr(),
-            )
-        })?;
-
-        self.finish(disk, None, name, module, data)
-    }
-
-    fn finish<T: Operations>(
+    /// Fits out a new `disk` of `T`.
+    pub(super) fn finish<T: Operations>(
         self,
         disk: *mut bindings::gendisk,
+        fops: bindings::block_device_operations,
         tag_set: Option<Arc<dyn AnyTagSet>>,
         name: fmt::Arguments<'_>,
-        module: &'static ThisModule,
         data: T::Data,
     ) -> Result<NewDisk<T>> {
         // The block layer uses it until the disk is put, also on errors.
         let _tag_set = tag_set.clone();
         let private = attribute::Groups::new::<T>().and_then(|groups| {
-            let fops = fops::<T>(module, tag_set.is_none());
             let private = Private::<T> {
                 data: data.into_foreign().cast(),
                 fops,
@@ -452,8 +434,18 @@ impl<T: Operations> GenDisk<T> {
         }
     }
 
+    /// All I/O fails from now on: the device is lost. Wakes those who wait to submit.
+    ///
+    /// C counterpart: `blk_mark_disk_dead()`.
+    pub fn mark_dead(&self) {
+        // SAFETY: The disk is valid.
+        unsafe { bindings::blk_mark_disk_dead(self.as_raw()) };
+    }
+}
+
+impl<M: mq::Operations, T: Operations<Kind = Requests<M>>> GenDisk<T> {
     /// Holds requests back until [`Self::resume`], and waits for those that the driver has. Calls
-    /// `look` while it waits: who polled for their end may be frozen. For disks of requests.
+    /// `look` while it waits: who polled for their end may be frozen.
     ///
     /// May sleep. C counterparts: `blk_mq_freeze_queue()`, `blk_mq_quiesce_queue()`.
     pub fn quiesce(&self, mut look: impl FnMut()) {
@@ -475,14 +467,6 @@ impl<T: Operations> GenDisk<T> {
         // SAFETY: The disk and its queue are valid.
         unsafe { bindings::blk_mq_unquiesce_queue(self.queue()) };
     }
-
-    /// All I/O fails from now on: the device is lost. Wakes those who wait to submit.
-    ///
-    /// C counterpart: `blk_mark_disk_dead()`.
-    pub fn mark_dead(&self) {
-        // SAFETY: The disk is valid.
-        unsafe { bindings::blk_mark_disk_dead(self.as_raw()) };
-    }
 }
 
 impl<T: Operations> Drop for GenDisk<T> {
@@ -491,23 +475,12 @@ impl<T: Operations> Drop for GenDisk<T> {
     }
 }
 
-/// The operations of a disk of `T`.
-fn fops<T: Operations>(
+/// The operations that all disks of `T` have.
+pub(super) fn fops<T: Operations>(
     module: &'static ThisModule,
-    bio: bool,
 ) -> bindings::block_device_operations {
     bindings::block_device_operations {
         owner: module.as_ptr(),
-        submit_bio: if bio {
-            Some(submit_bio_callback::<T>)
-        } else {
-            None
-        },
-        poll_bio: if bio && T::HAS_POLL_BIO {
-            Some(poll_bio_callback::<T>)
-        } else {
-            None
-        },
         report_zones: if T::HAS_REPORT_ZONES {
             Some(report_zones_callback::<T>)
         } else {
@@ -517,53 +490,6 @@ fn fops<T: Operations>(
         free_disk: Some(free_disk_callback::<T>),
         ..Default::default()
     }
-}
-
-/// # Safety
-///
-/// May only be called by the block layer, on a disk of `T`.
-unsafe extern "C" fn submit_bio_callback<T: Operations>(bio: *mut bindings::bio) {
-    // SAFETY: The block layer passes a valid bio of a disk of `T`, and the ownership of the bio.
-    let (disk, bio) = unsafe {
-        let disk = (*(*bio).bi_bdev).bd_disk;
-        (Disk::<T>::from_raw(disk), Bio::from_raw(bio))
-    };
-
-    T::submit_bio(disk.data(), bio);
-}
-
-/// The type of `block_device_operations::poll_bio`.
-type PollBio =
-    unsafe extern "C" fn(*mut bindings::bio, *mut bindings::io_comp_batch, c_uint) -> c_int;
-
-/// # Safety
-///
-/// May only be called by the block layer, on a disk of `T`.
-unsafe extern "C" fn poll_bio_callback<T: Operations>(
-    bio: *mut bindings::bio,
-    _batch: *mut bindings::io_comp_batch,
-    _flags: c_uint,
-) -> c_int {
-    // The bio may have ended meanwhile, and even be in use again, on another disk. It, the disk and
-    // the disk's data are freed a grace period later only, see `free_disk_callback()`.
-    let _rcu = rcu::read_lock();
-
-    // SAFETY: See above. A bio on no disk has no block device; one on a disk of another driver has
-    // another function here.
-    let (disk, cookie) = unsafe {
-        let Some(bdev) = (&raw const (*bio).bi_bdev).read_volatile().as_ref() else {
-            return 0;
-        };
-        let disk = bdev.bd_disk;
-        let poll_bio = (*(*disk).fops).poll_bio;
-        if !poll_bio.is_some_and(|f| core::ptr::fn_addr_eq(f, poll_bio_callback::<T> as PollBio)) {
-            return 0;
-        }
-        let cookie = &raw const (*bio).__bindgen_anon_1.bi_cookie;
-        (Disk::<T>::from_raw(disk), cookie.read_volatile())
-    };
-
-    T::poll_bio(disk.data(), cookie) as c_int
 }
 
 /// # Safety
@@ -613,7 +539,7 @@ unsafe extern "C" fn getgeo_callback<T: Operations>(
 ///
 /// May only be called by the block layer, on a disk of `T`.
 unsafe extern "C" fn free_disk_callback<T: Operations>(disk: *mut bindings::gendisk) {
-    // For `poll_bio_callback()`, which may have come by a bio that has left the disk.
+    // For `bio_disk::poll_bio_callback()`, which may have come by a bio that has left the disk.
     rcu::synchronize_rcu();
 
     // SAFETY: The disk is of `T`, was added, and its last user is gone.

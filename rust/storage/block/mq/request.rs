@@ -14,7 +14,8 @@ use crate::{
     block::{
         gen_disk::{
             self,
-            Disk, //
+            Disk,
+            Requests, //
         },
         Op,
         Status,
@@ -594,7 +595,7 @@ impl<T: Operations> Drop for IoCompletionBatch<T> {
 /// ([`Request::driver_flag`]) if a driver has two of them. Waits until it ended.
 ///
 /// Process context, sleeps. C counterparts: `blk_mq_alloc_request()`, `blk_execute_rq()`.
-pub fn execute_in<D: gen_disk::Operations>(
+pub fn execute_in<M: Operations, D: gen_disk::Operations<Kind = Requests<M>>>(
     disk: &Disk<D>,
     flag: bool,
     sector: u64,
@@ -602,7 +603,7 @@ pub fn execute_in<D: gen_disk::Operations>(
 ) -> Result {
     let flags = if flag { DRIVER_FLAG } else { 0 };
 
-    // SAFETY: The queue lives as long as the disk.
+    // SAFETY: The queue lives as long as the disk, and is of requests by the disk's type.
     let rq = from_err_ptr(unsafe {
         bindings::blk_mq_alloc_request(disk.queue(), Op::DRV_IN.as_raw() | flags, 0)
     })?;

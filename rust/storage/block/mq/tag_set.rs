@@ -59,6 +59,9 @@ impl<T: Operations> TagSet<T> {
             // Before `inner`: the callbacks read it.
             counts: {
                 queues.check()?;
+                if queues.poll > 0 && !T::HAS_POLL {
+                    return Err(EINVAL);
+                }
                 queues
             },
             inner <- Opaque::try_ffi_init(move |set: *mut bindings::blk_mq_tag_set| {
