@@ -381,9 +381,9 @@ impl BioQueue {
 
         if asked == Command::ZoneAppend && outcome == Outcome::Ok {
             let at = wire::appended_at(footer);
-            if self.zones.holds_append(bio.sector(), at, bio.len()) {
-                bio.set_sector(at);
-            } else {
+            let zones = &self.zones;
+
+            if !zones.holds_append(bio.sector(), at, bio.len()) || bio.set_sector(at).is_err() {
                 outcome = Outcome::Nonsense;
             }
         }

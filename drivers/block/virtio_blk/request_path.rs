@@ -254,9 +254,9 @@ impl RequestQueue {
             Some(Command::Discard) => rq.data().clear_payload(),
             Some(Command::ZoneAppend) if outcome == Outcome::Ok => {
                 let at = wire::appended_at(footer);
-                if self.zones.holds_append(rq.sector(), at, rq.len()) {
-                    rq.set_sector(at);
-                } else {
+                let zones = &self.zones;
+
+                if !zones.holds_append(rq.sector(), at, rq.len()) || rq.set_sector(at).is_err() {
                     outcome = Outcome::Nonsense;
                 }
             }

@@ -7,6 +7,7 @@
 use super::{
     bio_disk::Operations,
     gen_disk::Disk,
+    zoned::in_same_zone,
     Op,
     Status,
     DRIVER_FLAG, //
@@ -114,10 +115,18 @@ impl Bio {
         self.opf() & DRIVER_FLAG != 0
     }
 
-    /// Says where the data of a zone append was written, in sectors.
-    pub fn set_sector(&mut self, sector: u64) {
+    /// Says where the data of a zone append was written, in sectors. [`EINVAL`] if that is not in
+    /// the bio's zone, or if the bio is something else.
+    pub fn set_sector(&mut self, sector: u64) -> Result {
+        // SAFETY: The bio is valid by the type invariant, and has a block device of a disk.
+        let disk = unsafe { &*(*(*self.as_raw()).bi_bdev).bd_disk };
+
+        if self.op() != Op::ZONE_APPEND || !in_same_zone(disk, self.sector(), sector) {
+            return Err(EINVAL);
+        }
         // SAFETY: The bio is valid by the type invariant.
         unsafe { (*self.as_raw()).bi_iter.bi_sector = sector };
+        Ok(())
     }
 
     /// The submitter polls for the bio's end.

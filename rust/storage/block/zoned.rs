@@ -139,3 +139,17 @@ impl ZoneReport<'_> {
         self.count
     }
 }
+
+/// Whether the data of a zone append of `sector` can have gone to `at`: it lies in the same zone of
+/// the disk. The block layer takes the place where an I/O was as an index of its zones.
+pub(crate) fn in_same_zone(disk: &bindings::gendisk, sector: u64, at: u64) -> bool {
+    // SAFETY: A disk has a queue and a first block device as long as it lives.
+    let (zone, capacity) = unsafe {
+        (
+            u64::from((*disk.queue).limits.chunk_sectors),
+            (*disk.part0).bd_nr_sectors,
+        )
+    };
+
+    zone.is_power_of_two() && (sector ^ at) < zone && at < capacity
+}

@@ -17,6 +17,7 @@ use crate::{
             Disk,
             Requests, //
         },
+        zoned::in_same_zone,
         Op,
         Status,
         DRIVER_FLAG,
@@ -260,10 +261,18 @@ impl<T: Operations> Request<T> {
         unsafe { (*self.as_raw()).cmd_flags & DRIVER_FLAG != 0 }
     }
 
-    /// Says where the data of a zone append was written, in sectors.
-    pub fn set_sector(&mut self, sector: u64) {
+    /// Says where the data of a zone append was written, in sectors. [`EINVAL`] if that is not in
+    /// the request's zone, or if the request is something else.
+    pub fn set_sector(&mut self, sector: u64) -> Result {
+        // SAFETY: The request is valid by the type invariant, and so is its queue.
+        let disk = unsafe { (*(*self.as_raw()).q).disk.as_ref() }.ok_or(EINVAL)?;
+
+        if self.op() != Op::ZONE_APPEND || !in_same_zone(disk, self.sector(), sector) {
+            return Err(EINVAL);
+        }
         // SAFETY: The request is valid by the type invariant.
         unsafe { (*self.as_raw()).__sector = sector };
+        Ok(())
     }
 
     /// The I/O priority. C counterpart: `req_get_ioprio()`.
