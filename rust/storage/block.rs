@@ -100,6 +100,17 @@ impl Op {
         self.0 & 1 != 0
     }
 
+    /// Whether one whose size is not zero has memory for as much. Others only name sectors.
+    ///
+    /// C counterpart: `bio_has_data()`.
+    #[inline]
+    pub fn has_data(self) -> bool {
+        !matches!(
+            self,
+            Self::DISCARD | Self::SECURE_ERASE | Self::WRITE_ZEROES
+        )
+    }
+
     #[inline]
     pub(crate) fn as_raw(self) -> u32 {
         self.0

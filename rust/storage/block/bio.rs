@@ -245,8 +245,8 @@ impl Bio {
         unsafe { bindings::bio_endio(self.into_raw().as_ptr()) };
     }
 
-    /// Copies the bio's data to `to`, as far as that reaches. For disks whose driver moves the
-    /// data itself; who submitted a bio may change its data meanwhile. Any context.
+    /// Copies the bio's data to `to`, as far as that reaches: not at all if it [has none](Op::has_data).
+    /// For disks whose driver moves the data itself; who submitted a bio may change its data meanwhile. Any context.
     pub fn copy_to(&self, to: &mut [u8]) {
         let mut to = to;
 
@@ -276,7 +276,12 @@ impl Bio {
     fn for_each_page(&self, mut f: impl FnMut(*mut u8, usize) -> Option<()>) {
         // SAFETY: The bio is valid by the type invariant.
         let bio = unsafe { &*self.as_raw() };
-        let mut left = bio.bi_iter.bi_size as usize;
+        // A discard has a size, but no vectors.
+        let mut left = if self.op().has_data() {
+            bio.bi_iter.bi_size as usize
+        } else {
+            0
+        };
         let mut done = bio.bi_iter.bi_offset as usize;
         let mut index = bio.bi_iter.bi_idx as usize;
 
@@ -307,9 +312,12 @@ impl Bio {
         }
     }
 
-    /// Lists the bio's data.
+    /// Lists the bio's data, if it [has some](Op::has_data).
     #[inline]
     fn map_data(&self, table: &mut SgTable) -> Result {
+        if !self.op().has_data() {
+            return Ok(());
+        }
         // SAFETY: The bio is valid by the type invariant.
         let bio = unsafe { &*self.as_raw() };
         let bvec_iter = bio.bi_iter;

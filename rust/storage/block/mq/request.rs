@@ -335,14 +335,15 @@ impl<T: Operations> Request<T> {
         unsafe { bindings::blk_mq_end_request(self.release(), status.as_raw()) };
     }
 
-    /// Lists the request's data.
+    /// Lists the request's data, if it [has some](Op::has_data).
     #[inline]
     fn map_data(&self, table: &mut SgTable) -> Result {
         // SAFETY: The request is valid by the type invariant.
         let rq = unsafe { &*self.as_raw() };
         let segments = usize::from(rq.nr_phys_segments);
 
-        if segments == 0 {
+        // A discard counts segments, but has no vectors.
+        if segments == 0 || !self.op().has_data() {
             return Ok(());
         }
         if segments == 1 && self.map_single(rq, table) {
