@@ -73,7 +73,7 @@ impl Queues {
     /// Ends what the device has done on the polled queues.
     pub(crate) fn poll_all(&self) {
         for queue in self.queues.iter().skip(self.counts.default as usize) {
-            RequestPath::poll(queue.as_arc_borrow());
+            RequestPath::poll(queue.as_arc_borrow(), &mut IoCompletionBatch::default());
         }
     }
 }
@@ -149,7 +149,7 @@ impl Operations for RequestPath {
         let recovery = &hw.handler().recovery;
 
         // Perhaps the device did it, and only nobody heard of it.
-        if Self::poll(hw) > 0 {
+        if Self::poll(hw, &mut IoCompletionBatch::default()) > 0 {
             recovery.unheard();
         } else {
             recovery.late(hw.lock().ring.is_broken());
@@ -163,14 +163,12 @@ impl Operations for RequestPath {
         rq.end(wire::judge(wire::status(footer), 0, 0, false).into());
     }
 
-    fn poll(hw: ArcBorrow<'_, Queue<RequestQueue>>) -> usize {
-        let mut batch = IoCompletionBatch::default();
+    fn poll(hw: ArcBorrow<'_, Queue<RequestQueue>>, batch: &mut IoCompletionBatch<Self>) -> usize {
         let mut guard = hw.lock();
-        let found = hw.handler().take_used(&mut guard, &mut batch);
+        let found = hw.handler().take_used(&mut guard, batch);
         let broken = guard.ring.is_broken();
         drop(guard);
 
-        batch.end();
         if broken {
             hw.handler().recovery.give_up();
         }

@@ -10,10 +10,13 @@
 //!
 //! C header: [`include/linux/blk-mq.h`](srctree/include/linux/blk-mq.h)
 
+pub mod batch;
 pub mod operations;
 pub mod request;
+mod rq_list;
 pub mod tag_set;
 
+pub use batch::IoCompletionBatch;
 pub use operations::{
     Operations,
     QueueCounts,
@@ -22,7 +25,6 @@ pub use operations::{
 };
 pub use request::{
     IdleRequest,
-    IoCompletionBatch,
     Request,
     RequestData,
     RequestList, //

@@ -5,6 +5,7 @@
 //! C header: [`include/linux/blk-mq.h`](srctree/include/linux/blk-mq.h)
 
 use super::{
+    batch::IoCompletionBatch,
     request::{
         IdleRequest,
         Request,
@@ -80,10 +81,10 @@ pub trait Operations: Sized + 'static {
         build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
     }
 
-    /// Ends what the device has done on a queue that does not interrupt. Returns how many requests
-    /// it found. Process context.
-    fn poll(hw: Borrowed<'_, Self::HwData>) -> usize {
-        let _ = hw;
+    /// Ends what the device has done on a queue that does not interrupt, as far as possible through
+    /// `batch`, which is ended by who polls. Returns how many requests it found. Process context.
+    fn poll(hw: Borrowed<'_, Self::HwData>, batch: &mut IoCompletionBatch<Self>) -> usize {
+        let _ = (hw, batch);
         build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
     }
 
@@ -329,10 +330,17 @@ impl<T: Operations> OperationsVTable<T> {
     /// May only be called by blk-mq, on a tag set of `T`.
     unsafe extern "C" fn poll_callback(
         hctx: *mut bindings::blk_mq_hw_ctx,
-        _batch: *mut bindings::io_comp_batch,
+        batch: *mut bindings::io_comp_batch,
     ) -> c_int {
         // SAFETY: blk-mq passes a live `hctx`.
-        T::poll(unsafe { Self::hw_data(hctx) }) as c_int
+        let hw = unsafe { Self::hw_data(hctx) };
+
+        // Not everybody who polls has a batch.
+        if batch.is_null() {
+            return T::poll(hw, &mut IoCompletionBatch::default()) as c_int;
+        }
+        // SAFETY: The batch is that of who polls, who ends it after the call.
+        T::poll(hw, unsafe { IoCompletionBatch::from_raw(batch) }) as c_int
     }
 
     const VTABLE: bindings::blk_mq_ops = {

@@ -4,10 +4,13 @@
 //!
 //! C header: [`include/linux/blk-mq.h`](srctree/include/linux/blk-mq.h)
 
-use super::operations::{
-    Operations,
-    OperationsVTable,
-    Refused, //
+use super::{
+    operations::{
+        Operations,
+        OperationsVTable,
+        Refused, //
+    },
+    rq_list, //
 };
 use crate::{
     bindings,
@@ -507,12 +510,7 @@ impl<'a, T: Operations> RequestList<'a, T> {
             if !matches(OperationsVTable::<T>::hw_data((*rq).mq_hctx)) {
                 return None;
             }
-            let next = (*rq).__bindgen_anon_1.rq_next;
-            self.list.head = next;
-            if next.is_null() {
-                self.list.tail = core::ptr::null_mut();
-            }
-            (*rq).__bindgen_anon_1.rq_next = core::ptr::null_mut();
+            rq_list::pop(self.list);
             Some(IdleRequest::from_raw(rq))
         }
     }
@@ -529,75 +527,7 @@ impl<'a, T: Operations> RequestList<'a, T> {
         let rq = rq.into_inner().release();
 
         // SAFETY: The request is valid and on no list.
-        unsafe { (*rq).__bindgen_anon_1.rq_next = self.list.head };
-        if self.list.tail.is_null() {
-            self.list.tail = rq;
-        }
-        self.list.head = rq;
-    }
-}
-
-/// Requests that ended well, to be freed together.
-///
-/// C counterpart: `struct io_comp_batch`, `blk_mq_end_request_batch()`.
-pub struct IoCompletionBatch<T: Operations>(bindings::io_comp_batch, PhantomData<T>);
-
-impl<T: Operations> Default for IoCompletionBatch<T> {
-    #[inline]
-    fn default() -> Self {
-        Self(bindings::io_comp_batch::default(), PhantomData)
-    }
-}
-
-impl<T: Operations> IoCompletionBatch<T> {
-    /// Takes a request that ended with `status`; or ends it now, if it cannot be batched.
-    ///
-    /// C counterpart: `blk_mq_add_to_batch()`.
-    #[inline]
-    pub fn add(&mut self, rq: Request<T>, status: Status) {
-        const SCHED_TAGS: u32 = 1 << bindings::rqf_flags___RQF_SCHED_TAGS;
-        const NEED_TS: u32 = (1 << bindings::rqf_flags___RQF_IO_STAT)
-            | (1 << bindings::rqf_flags___RQF_STATS)
-            | (1 << bindings::rqf_flags___RQF_USE_SCHED);
-
-        // SAFETY: The request is valid.
-        let raw = unsafe { &mut *rq.as_raw() };
-        if status != Status::OK || raw.end_io.is_some() || raw.rq_flags & SCHED_TAGS != 0 {
-            rq.end(status);
-            return;
-        }
-
-        let batch = &mut self.0;
-        batch.need_ts |= raw.rq_flags & NEED_TS != 0;
-        raw.__bindgen_anon_1.rq_next = core::ptr::null_mut();
-        let ptr = rq.release();
-        if batch.req_list.tail.is_null() {
-            batch.req_list.head = ptr;
-        } else {
-            // SAFETY: The requests on the list are valid and ours.
-            unsafe { (*batch.req_list.tail).__bindgen_anon_1.rq_next = ptr };
-        }
-        batch.req_list.tail = ptr;
-    }
-
-    /// Ends the requests. Hold no lock.
-    #[inline]
-    pub fn end(mut self) {
-        self.flush();
-    }
-
-    #[inline]
-    fn flush(&mut self) {
-        if !self.0.req_list.head.is_null() {
-            // SAFETY: The list holds valid, started requests, whose ownership goes away.
-            unsafe { bindings::blk_mq_end_request_batch(&mut self.0) };
-        }
-    }
-}
-
-impl<T: Operations> Drop for IoCompletionBatch<T> {
-    fn drop(&mut self) {
-        self.flush();
+        unsafe { rq_list::add_head(self.list, rq) };
     }
 }
 
