@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//~ ERROR use of moved value: `disk`
-
 //! A disk is added once: adding it again would free live memory.
+//~ ERROR use of moved value: `disk`
 
 #![forbid(unsafe_code)]
 
@@ -11,7 +10,7 @@ use storage::block::gen_disk::{
     Operations, //
 };
 
-fn add_twice<T: Operations>(disk: NewDisk<T>) -> Result {
+pub fn add_twice<T: Operations>(disk: NewDisk<T>) -> Result {
     let _first = disk.add(None);
     disk.add(None)?;
     Ok(())

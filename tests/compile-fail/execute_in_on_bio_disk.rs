@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//~ ERROR type mismatch resolving `<RamDisk as Operations>::Kind == Requests<_>`
-
 //! A request of the driver itself needs a disk of requests: one of bios has no queues for them.
+//~ ERROR type mismatch resolving `<RamDisk as Operations>::Kind == Requests<_>`
 
 #![forbid(unsafe_code)]
 
@@ -16,7 +15,7 @@ use storage::block::{
     mq, //
 };
 
-struct RamDisk;
+pub struct RamDisk;
 
 #[vtable]
 impl Operations for RamDisk {
@@ -28,6 +27,6 @@ impl Operations for RamDisk {
     }
 }
 
-fn read_id(disk: &Disk<RamDisk>, id: &mut KVec<u8>) -> Result {
+pub fn read_id(disk: &Disk<RamDisk>, id: &mut KVec<u8>) -> Result {
     mq::request::execute_in(disk, false, 0, id)
 }

@@ -69,7 +69,10 @@ pub struct Geometry {
 }
 
 /// Keeps others from adding kinds of disk.
-pub trait Sealed {}
+mod sealed {
+    pub trait Sealed {}
+}
+pub(super) use sealed::Sealed;
 
 /// What a disk is of: [`Requests`] or [`Bios`](super::bio_disk::Bios).
 pub trait Kind: Sealed + 'static {}
