@@ -105,7 +105,7 @@ impl kernel::Module for RamDiskModule {
             .build_bio(fmt!("rbram0"), module, memory)?;
 
         Ok(Self {
-            _disk: disk.add(None)?,
+            _disk: disk.add_disk(None)?,
         })
     }
 }

@@ -11,7 +11,7 @@ use storage::block::gen_disk::{
 };
 
 pub fn add_twice<T: Operations>(disk: NewDisk<T>) -> Result {
-    let _first = disk.add(None);
-    disk.add(None)?;
+    let _first = disk.add_disk(None);
+    disk.add_disk(None)?;
     Ok(())
 }

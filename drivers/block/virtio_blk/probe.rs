@@ -158,7 +158,7 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
             let disk = prepare(dev, disk, &zones)?;
 
             BoundDisk::new(recovery, || {
-                Ok(AnyDisk::Request(disk.add(Some(dev.as_ref()))?))
+                Ok(AnyDisk::Request(disk.add_disk(Some(dev.as_ref()))?))
             })
         }
         params::UseBio::Yes => {
@@ -211,8 +211,10 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
             let disk = prepare(dev, disk, &zones)?;
 
             path.begin_watch();
-            BoundDisk::new(recovery, || Ok(AnyDisk::Bio(disk.add(Some(dev.as_ref()))?)))
-                .inspect_err(|_| path.end_watch())
+            BoundDisk::new(recovery, || {
+                Ok(AnyDisk::Bio(disk.add_disk(Some(dev.as_ref()))?))
+            })
+            .inspect_err(|_| path.end_watch())
         }
     }
 }

@@ -358,7 +358,7 @@ impl<T: Operations> NewDisk<T> {
     /// partitions. One that cannot be added is gone: the block layer knows no second try.
     ///
     /// May sleep. C counterpart: `device_add_disk()`.
-    pub fn add(self, parent: Option<&device::Device<device::Bound>>) -> Result<GenDisk<T>> {
+    pub fn add_disk(self, parent: Option<&device::Device<device::Bound>>) -> Result<GenDisk<T>> {
         let parent = parent.map_or(core::ptr::null(), core::ptr::from_ref);
 
         // SAFETY: The disk is valid and was not added, by its type; `device::Device` is a
