@@ -65,4 +65,16 @@ if [[ $MODE != c ]]; then
 	blkdev zoned fault "op=report data=0:0"
 	fails blkzone report --count 2 "/dev/$d"
 fi
+# The block layer has memory for the zones that there were: a disk of zones does not grow.
+told()
+{
+	dmesg | grep -q "$1"
+}
+if [[ $MODE != c ]]; then
+	dmesg -C
+	blkdev zoned config capacity 131072
+	wait_for 10 told 'cannot grow; the old size stays' || fail "no message: $(dmesg)"
+	same "the old size" "$(blockdev --getsz "/dev/$d")" 65536
+	blkzone reset "/dev/$d"
+fi
 blkdev_stop zoned

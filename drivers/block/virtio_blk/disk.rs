@@ -555,10 +555,10 @@ fn follow_capacity<T: BlkDisk>(disk: &Disk<T>, dev: &Device<Bound>) -> Result {
     match limits::check_capacity(capacity) {
         // Something else changed.
         Ok(capacity) if capacity == disk.capacity() => (),
-        Ok(capacity) => {
-            announce(disk, dev, capacity, "new size: ");
-            disk.set_capacity(capacity);
-        }
+        Ok(capacity) => match disk.set_capacity(capacity) {
+            Ok(()) => announce(disk, dev, capacity, "new size: "),
+            Err(_) => dev_err!(dev, "a disk of zones cannot grow; the old size stays\n"),
+        },
         Err(refusal) => dev_err!(dev, "{}; the old size stays\n", refusal),
     }
     Ok(())

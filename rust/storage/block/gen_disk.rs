@@ -166,12 +166,24 @@ impl<T: Operations> Disk<T> {
         unsafe { (*(*self.as_raw()).part0).bd_nr_sectors }
     }
 
-    /// Changes the capacity in sectors; on a disk in use, with a message and an uevent.
+    /// Changes the capacity in sectors; on a disk in use, with a message and an uevent. [`EINVAL`] if
+    /// it goes beyond the zones that were [read](NewDisk::revalidate_zones): the block layer has
+    /// memory for those, and takes any sector of the disk for an index of it.
     ///
     /// May sleep. C counterpart: `set_capacity_and_notify()`.
-    pub fn set_capacity(&self, sectors: u64) {
+    pub fn set_capacity(&self, sectors: u64) -> Result {
+        // SAFETY: The disk and its queue are valid by the type invariant.
+        #[cfg(CONFIG_BLK_DEV_ZONED)]
+        unsafe {
+            let zones = u64::from((*self.as_raw()).nr_zones);
+            let zone = u64::from((*self.queue()).limits.chunk_sectors);
+            if zones > 0 && sectors > zones.saturating_mul(zone) {
+                return Err(EINVAL);
+            }
+        }
         // SAFETY: The disk is valid by the type invariant.
         unsafe { bindings::set_capacity_and_notify(self.as_raw(), sectors) };
+        Ok(())
     }
 
     /// The logical block size in bytes.
