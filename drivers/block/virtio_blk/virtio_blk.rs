@@ -11,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+mod attributes;
 mod bio_path;
 mod disk;
 mod flush;

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The sysfs files of a disk.
+
+use crate::disk::{
+    is_writeback,
+    BlkDisk, //
+};
+use core::{
+    marker::PhantomData,
+    mem::offset_of, //
+};
+use kernel::{
+    fmt,
+    prelude::*, //
+};
+use storage::{
+    bindings::{
+        self,
+        virtio_blk_config, //
+    },
+    block::{
+        attribute::{
+            Attribute,
+            DiskAttribute, //
+        },
+        gen_disk::Disk, //
+    },
+};
+
+/// The sysfs files.
+pub(crate) struct Files<T>(PhantomData<T>);
+
+impl<T: BlkDisk> Files<T> {
+    pub(crate) const ALL: &'static [Attribute<T>] = &[
+        Attribute::of::<Serial>(),
+        Attribute::of::<CacheType>(),
+        Attribute::of::<IoPath>(),
+    ];
+}
+
+/// `serial`: up to 20 bytes that the host gave the disk; empty if the device has none.
+struct Serial;
+
+impl<T: BlkDisk> DiskAttribute<T> for Serial {
+    const NAME: &'static CStr = c"serial";
+
+    fn show(disk: &Disk<T>, to: &mut dyn fmt::Write) -> Result {
+        let mut id = KVec::from_elem(0, bindings::VIRTIO_BLK_ID_BYTES as usize, GFP_KERNEL)?;
+
+        match T::read(disk, false, 0, &mut id) {
+            // Not supported? Then it is empty, as in the C driver.
+            Err(e) if e == EIO => return Ok(()),
+            ret => ret?,
+        }
+        for byte in id.iter().take_while(|byte| **byte != 0) {
+            to.write_char(char::from(*byte))?;
+        }
+        Ok(())
+    }
+}
+
+/// `cache_type`: "write back" or "write through", which root may change if the device lets it.
+struct CacheType;
+
+impl CacheType {
+    const NAMES: [&'static str; 2] = ["write through", "write back"];
+}
+
+impl<T: BlkDisk> DiskAttribute<T> for CacheType {
+    const NAME: &'static CStr = c"cache_type";
+
+    fn is_writable(disk: &Disk<T>) -> bool {
+        disk.data().config_wce
+    }
+
+    fn show(disk: &Disk<T>, to: &mut dyn fmt::Write) -> Result {
+        let writeback = disk.data().recovery.binding.with(is_writeback)?;
+
+        writeln!(to, "{}", Self::NAMES[usize::from(writeback)])?;
+        Ok(())
+    }
+
+    fn store(disk: &Disk<T>, value: &[u8]) -> Result {
+        let data = disk.data();
+        let mode = Self::NAMES
+            .iter()
+            .position(|name| name.as_bytes() == value)
+            .ok_or(EINVAL)?;
+
+        if !data.config_wce {
+            return Err(EPERM);
+        }
+        let writeback = data.recovery.binding.with(|dev| {
+            dev.write_config_u8(offset_of!(virtio_blk_config, wce), mode as u8)?;
+            is_writeback(dev)
+        })?;
+        disk.set_write_cache(writeback)
+    }
+}
+
+/// `io_path`: "request" or "bio".
+struct IoPath;
+
+impl<T: BlkDisk> DiskAttribute<T> for IoPath {
+    const NAME: &'static CStr = c"io_path";
+
+    fn show(disk: &Disk<T>, to: &mut dyn fmt::Write) -> Result {
+        let _ = disk;
+        writeln!(to, "{}", T::PATH)?;
+        Ok(())
+    }
+}
