@@ -43,7 +43,7 @@ def _initramfs(folder: Path, log: Path) -> tuple[Path, str]:
     modules = [our_module(name) for name in OUR_MODULES]
     with open(log / "install.log", "wb") as out:
         done = subprocess.run(
-            ["unshare", "--mount", HERE / "make-image", folder, release, *modules],
+            ["unshare", "--mount", "--propagation", "unchanged", HERE / "make-image", folder, release, *modules],
             stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, timeout=DEADLINE, check=False,
         )  # fmt: skip
     if done.returncode != 0:
