@@ -48,11 +48,12 @@ def _initramfs(folder: Path, log: Path) -> tuple[Path, str]:
         )  # fmt: skip
     if done.returncode != 0:
         raise RuntimeError(f"installing failed, see {log}/install.log")
-    paths = (folder / "list").read_text().split()
-    for name in OUR_MODULES:
-        found = [path for path in paths if Path(path).name.startswith(f"{name}.ko")]
-        if [path.split(release)[1] for path in found] != [f"/updates/{PLACES[name]}/{name}.ko"]:
-            return folder / "initrd", f"the initramfs has {found}"
+    for listing in ("list", "list-fewest"):
+        paths = (folder / listing).read_text().split()
+        for name in OUR_MODULES:
+            found = [path for path in paths if Path(path).name.startswith(f"{name}.ko")]
+            if [path.split(release)[1] for path in found] != [f"/updates/{PLACES[name]}/{name}.ko"]:
+                return folder / "initrd", f"{listing}: the initramfs has {found}"
     left = (folder / "left").read_text().split()
     return folder / "initrd", f"uninstalling left {left}" if left else ""
 
