@@ -10,7 +10,7 @@ export DRIVER KERNEL
 enter := scripts/enter
 
 .DEFAULT_GOAL := modules
-.PHONY: modules tree vm demo test test-full bench check clean distclean help
+.PHONY: modules install uninstall tree vm demo test test-full bench check clean distclean help
 
 ifdef KDIR
 modules:
@@ -20,7 +20,16 @@ modules:
 else
 modules: tree
 	$(enter) scripts/build
+	@echo "The modules are in $$(scripts/build-dir)"
 endif
+
+# DESTDIR, KVER, MODULES, SIGN_KEY, SIGN_CERT and SIGN_FILE reach the script by the environment. Nothing is built here: that
+# is for an ordinary user, this for root.
+install:
+	@folder=$$(scripts/build-dir $(KDIR)) && scripts/install "$$folder"/virtio_blk.ko "$$folder"/virtio_scsi.ko
+
+uninstall:
+	@scripts/install --uninstall
 
 tree:
 	@scripts/kernel-tree
@@ -45,6 +54,7 @@ help:
 
 #: make               build the modules for the stock kernel (the first time it makes its own toolchain: 7 minutes)
 #: make KDIR=DIR      build them for the kernel build tree DIR, with this machine's tools
+#: make install       install what was built, here or into DESTDIR=ROOT; KVER=, MODULES=, SIGN_KEY=, SIGN_CERT=; make uninstall
 #: make vm            a shell in a guest that has the modules and a scratch disk of each
 #: make demo          boot, verify a file system's files in each mode, show a table
 #: make test          all tests in guests; make test-full: more rounds, and the driver built into a kernel of its own
