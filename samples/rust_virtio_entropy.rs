@@ -26,7 +26,6 @@ use storage::{
             Queue, //
         },
         queues::Builder,
-        sg::Content,
         Device,
         DeviceId, //
     },
@@ -87,7 +86,7 @@ fn start(dev: &Device<kernel::device::Bound>) -> Result<Arc<Queue<Printer>>> {
 
     let buffer = WritableBuffer::new(LEN)?;
     let mut guard = queue.lock();
-    let added = guard.ring.add(buffer, Content::Data);
+    let added = guard.ring.add(buffer);
     Queue::kick(guard);
     added.map_err(|(_buffer, e)| e)?;
     Ok(queue)

@@ -6,6 +6,9 @@
 //! neighbours there: [`virtio`] follows `pci` and `auxiliary`, [`block::mq`] extends the module of
 //! the same name.
 //!
+//! [`virtio`], [`block`] and [`scsi`] do not know each other; [`joint`] is where an I/O of the latter
+//! two becomes the token of a virtqueue.
+//!
 //! All `unsafe` code of the project is in this crate; the drivers forbid it. The rule that makes
 //! this possible: *a token goes into a queue and comes out of it exactly once*, see
 //! [`virtio::queue::Token`].
@@ -14,8 +17,10 @@ pub mod bindings;
 pub mod block;
 pub mod completion;
 pub mod cpu_map;
+pub mod joint;
 pub mod module_param;
 mod page_writer;
+pub mod scatterlist;
 pub mod scsi;
 pub mod virtio;
 pub mod work;

@@ -5,11 +5,12 @@
 //! C header: [`include/linux/virtio.h`](srctree/include/linux/virtio.h)
 
 pub mod buffer;
+pub mod chain;
 pub mod config;
+pub mod frame;
 pub mod queue;
 pub mod queues;
 mod restart;
-pub mod sg;
 pub mod state;
 
 use self::state::State;

@@ -3,7 +3,7 @@
 use crate::wire::{appended_at, judge, status, Command, Header, Outcome, Range, NO_FOOTER};
 use proptest::prelude::*;
 use storage::block::{Op, Status};
-use storage::virtio::sg::Content;
+use storage::virtio::frame::Content;
 
 /// Command, code, whether the header names a sector, and what lies beside the frame.
 const ALL: [(Command, u8, bool, Content); 14] = [

@@ -48,9 +48,7 @@ use storage::{
     block::{
         bio::{
             Bio,
-            BioCommand,
-            BioList,
-            BoxedCommand, //
+            BioList, //
         },
         plug,
         Op,
@@ -58,14 +56,18 @@ use storage::{
         SECTOR_SHIFT, //
     },
     cpu_map::CpuMap,
+    joint::bio::{
+        BioCommand,
+        BoxedCommand, //
+    },
     virtio::{
+        frame::Content, //
         queue::{
             Handler,
             Inner,
             Queue,
             QueueGuard, //
         },
-        sg::Content, //
     },
 };
 
@@ -257,12 +259,12 @@ impl BioQueue {
         let mut envelope = command.as_mut().envelope();
         envelope
             .as_mut()
-            .set(header, wire::NO_FOOTER, asked.footer());
+            .set(header, wire::NO_FOOTER, asked.footer(), asked.content());
         if let Some(range) = range {
             envelope.set_payload(range);
         }
 
-        match inner.ring.add(command, asked.content()) {
+        match inner.ring.add(command) {
             Ok(()) => (),
             // A completion makes room, or gives memory back.
             Err((command, e)) if e == ENOSPC || e == ENOMEM => {

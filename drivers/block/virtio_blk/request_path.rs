@@ -40,14 +40,14 @@ use storage::{
     },
     virtio::{
         self,
+        frame::{
+            Content,
+            Envelope, //
+        },
         queue::{
             Handler,
             Queue,
             QueueGuard, //
-        },
-        sg::{
-            Content,
-            Envelope, //
         },
     },
 };
@@ -115,13 +115,13 @@ impl Operations for RequestPath {
         rq: IdleRequest<Self>,
         is_last: bool,
     ) -> Result<(), Refused<Self>> {
-        let (rq, command) = match hw.handler().prepare(rq) {
+        let rq = match hw.handler().prepare(rq) {
             Ok(prepared) => prepared,
             Err((rq, status)) => return Err(rq.refuse(status)),
         };
         let mut guard = hw.lock();
 
-        let ret = match guard.ring.add(rq, command.content()) {
+        let ret = match guard.ring.add(rq) {
             Ok(()) => Ok(()),
             Err((rq, e)) => Err(refuse(&mut guard, rq, e)),
         };
@@ -203,7 +203,7 @@ impl RequestQueue {
     fn prepare(
         &self,
         mut rq: IdleRequest<RequestPath>,
-    ) -> Result<(Request<RequestPath>, Command), (IdleRequest<RequestPath>, Status)> {
+    ) -> Result<Request<RequestPath>, (IdleRequest<RequestPath>, Status)> {
         let Some(command) = Command::of(rq.op(), rq.driver_flag()) else {
             return Err((rq, Status::NOTSUPP));
         };
@@ -213,8 +213,9 @@ impl RequestQueue {
         let mut rq = rq.start();
         let header = Header::new(self.little_endian, command, rq.ioprio(), rq.sector());
 
-        rq.data().set(header, wire::NO_FOOTER, command.footer());
-        Ok((rq, command))
+        rq.data()
+            .set(header, wire::NO_FOOTER, command.footer(), command.content());
+        Ok(rq)
     }
 
     /// Takes what the device has done, into `batch`. Returns how many requests.
@@ -295,8 +296,8 @@ fn queue_batch(
             break;
         }
         match queue.handler().prepare(rq) {
-            Ok((rq, command)) => {
-                if let Err((rq, _)) = guard.ring.add(rq, command.content()) {
+            Ok(rq) => {
+                if let Err((rq, _)) = guard.ring.add(rq) {
                     rq.requeue();
                     room = false;
                     break;

@@ -10,7 +10,7 @@ use storage::{
         Op,
         Status, //
     },
-    virtio::sg::Content, //
+    virtio::frame::Content, //
 };
 
 /// What a command asks the device to do (`VIRTIO_BLK_T_*`).

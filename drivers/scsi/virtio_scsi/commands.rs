@@ -46,7 +46,6 @@ use storage::{
             Handler,
             Queue, //
         },
-        sg::Content,
     },
 };
 
@@ -164,7 +163,7 @@ pub(crate) fn queue_command(
     }
 
     let mut guard = queue.lock();
-    match guard.ring.add(cmd, Content::Data) {
+    match guard.ring.add(cmd) {
         Ok(()) => {
             if is_last {
                 Queue::kick(guard);

@@ -48,7 +48,6 @@ use storage::{
             Handler,
             Queue, //
         },
-        sg::Content,
     },
 };
 
@@ -198,7 +197,7 @@ pub(crate) fn refill(queue: &Queue<EventQueue>) {
     let mut guard = queue.lock();
 
     while let Some(buffer) = guard.state.idle.pop() {
-        if let Err((buffer, _)) = guard.ring.add(buffer, Content::None) {
+        if let Err((buffer, _)) = guard.ring.add(buffer) {
             let _ = guard.state.idle.push_within_capacity(buffer);
             break;
         }

@@ -56,8 +56,8 @@ use storage::{
     },
     virtio::{
         self,
+        frame::Envelope,
         queue::Queue,
-        sg::Envelope,
         state::Binding, //
     },
 };

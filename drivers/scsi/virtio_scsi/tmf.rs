@@ -44,11 +44,11 @@ use storage::{
     completion::Completion,
     virtio::{
         buffer::BoxedFrame,
+        frame::Content,
         queue::{
             Handler,
             Queue, //
         },
-        sg::Content,
     },
 };
 
@@ -150,8 +150,9 @@ pub(crate) fn ask(
         ControlRequest::new(queue.handler().order, function, address),
         wire::RESPONSE_NONE,
         size_of::<ControlResponse>(),
+        Content::None,
     );
-    if let Err((token, e)) = guard.ring.add(token, Content::None) {
+    if let Err((token, e)) = guard.ring.add(token) {
         guard.state.put(token);
         return Err(e);
     }

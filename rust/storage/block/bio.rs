@@ -14,20 +14,12 @@ use super::{
 };
 use crate::{
     bindings,
-    virtio::{
-        queue::Token,
-        sg::{
-            Content,
-            DeviceReadable,
-            DeviceWritable,
-            Envelope,
-            Segment,
-            SgTable, //
-        },
+    scatterlist::{
+        Segment,
+        SgTable, //
     },
 };
 use core::{
-    ffi::c_void,
     mem::ManuallyDrop,
     pin::Pin,
     ptr::NonNull, //
@@ -314,7 +306,7 @@ impl Bio {
 
     /// Lists the bio's data, if it [has some](Op::has_data).
     #[inline]
-    fn map_data(&self, table: &mut SgTable) -> Result {
+    pub(crate) fn map_data(&self, table: &mut SgTable) -> Result {
         if !self.op().has_data() {
             return Ok(());
         }
@@ -488,81 +480,6 @@ impl BioList {
 impl Drop for BioList {
     fn drop(&mut self) {
         while self.pop().is_some() {}
-    }
-}
-
-/// A preallocated command of a bio: the frame for the device, the bio, and the driver's own data.
-/// It is the token of a queue of bios.
-#[pin_data]
-pub struct BioCommand<H: DeviceReadable, F: DeviceWritable, P: DeviceReadable, D: Send> {
-    #[pin]
-    envelope: Envelope<H, F, P>,
-    bio: Option<Bio>,
-    data: D,
-}
-
-/// An owned [`BioCommand`].
-pub type BoxedCommand<H, F, P, D> = Pin<KBox<BioCommand<H, F, P, D>>>;
-
-impl<H: DeviceReadable, F: DeviceWritable, P: DeviceReadable, D: Send> BioCommand<H, F, P, D> {
-    /// Allocates a command. May sleep.
-    pub fn new(header: H, footer: F, payload: P, data: D) -> Result<BoxedCommand<H, F, P, D>> {
-        KBox::pin_init(
-            try_pin_init!(Self {
-                envelope <- Envelope::new(header, footer, payload),
-                bio: None,
-                data,
-            }? Error),
-            GFP_KERNEL,
-        )
-    }
-
-    /// The frame.
-    #[inline]
-    pub fn envelope(self: Pin<&mut Self>) -> Pin<&mut Envelope<H, F, P>> {
-        // SAFETY: `envelope` is structurally pinned.
-        unsafe { self.map_unchecked_mut(|this| &mut this.envelope) }
-    }
-
-    /// The bio, and the driver's data.
-    #[inline]
-    pub fn parts(self: Pin<&mut Self>) -> (&mut Option<Bio>, &mut D) {
-        // SAFETY: Neither field is structurally pinned.
-        let this = unsafe { self.get_unchecked_mut() };
-
-        (&mut this.bio, &mut this.data)
-    }
-}
-
-// SAFETY: The frame is pinned in the command's heap memory, and the data belongs to the bio, which
-// the command owns. `into_raw()` and `from_raw()` are those of the box.
-unsafe impl<H, F, P, D> Token for BoxedCommand<H, F, P, D>
-where
-    H: DeviceReadable,
-    F: DeviceWritable,
-    P: DeviceReadable,
-    D: Send,
-{
-    #[inline]
-    fn map(&mut self, table: &mut SgTable, content: Content) -> Result {
-        let bio = self.bio.as_ref();
-        let outward = bio.is_some_and(|bio| bio.op().is_write());
-
-        self.envelope.map(table, content, outward, |table| {
-            bio.map_or(Ok(()), |bio| bio.map_data(table))
-        })
-    }
-
-    #[inline]
-    fn into_raw(self) -> NonNull<c_void> {
-        // SAFETY: The content is not moved. A box is never null.
-        unsafe { NonNull::new_unchecked(KBox::into_raw(Pin::into_inner_unchecked(self)).cast()) }
-    }
-
-    #[inline]
-    unsafe fn from_raw(ptr: NonNull<c_void>) -> Self {
-        // SAFETY: By this function's safety requirements; the content is still pinned.
-        unsafe { Pin::new_unchecked(KBox::from_raw(ptr.as_ptr().cast())) }
     }
 }
 

@@ -11,25 +11,13 @@ use super::{
         Refused, //
     },
     HostByte,
-    SenseKey,
-    SENSE_BUFFER_SIZE, //
+    SenseKey, //
 };
 use crate::{
     bindings,
-    block::mq::RequestData,
-    virtio::{
-        queue::Token,
-        sg::{
-            Content,
-            DeviceReadable,
-            DeviceWritable,
-            Envelope,
-            SgTable, //
-        },
-    },
+    scatterlist::SgTable, //
 };
 use core::{
-    ffi::c_void,
     marker::PhantomData,
     mem::ManuallyDrop,
     pin::Pin,
@@ -51,9 +39,30 @@ use kernel::{
 /// Bit of `scsi_cmnd::state`: the command was finished, or its time is over.
 const STATE_COMPLETE: usize = 1 << bindings::SCMD_STATE_COMPLETE;
 
+/// The data of a command of the driver, allocated with the command.
+///
+/// # Safety
+///
+/// The type must be sound at any place in the kernel's linear mapping.
+pub unsafe trait CommandData: Sized + Send + Sync {
+    /// Makes the data in place; each command once. May sleep.
+    ///
+    /// # Safety
+    ///
+    /// The place must be in the linear mapping, as behind a command: neither a stack nor a `VBox`.
+    unsafe fn init() -> impl PinInit<Self, Error>;
+}
+
+// SAFETY: No data goes to a device.
+unsafe impl CommandData for () {
+    unsafe fn init() -> impl PinInit<Self, Error> {
+        Ok(())
+    }
+}
+
 /// What lies behind each command: the library's bookkeeping, then the driver's data.
 #[pin_data]
-pub(super) struct Private<D: RequestData> {
+pub(super) struct Private<D: CommandData> {
     /// The driver has the command. Error handling takes nothing back before this is clear.
     lent: Atomic<bool>,
     /// How often the command's time was over since it was queued.
@@ -63,13 +72,17 @@ pub(super) struct Private<D: RequestData> {
     data: D,
 }
 
-impl<D: RequestData> Private<D> {
-    pub(super) fn new() -> impl PinInit<Self, Error> {
+impl<D: CommandData> Private<D> {
+    /// # Safety
+    ///
+    /// See [`CommandData::init`].
+    pub(super) unsafe fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             lent: Atomic::new(false),
             timeouts: Atomic::new(0),
             next: core::ptr::null_mut(),
-            data <- D::init(),
+            // SAFETY: By this function's safety requirements.
+            data <- unsafe { D::init() },
         }? Error)
     }
 }
@@ -143,9 +156,25 @@ impl<T: Operations> Command<T> {
         unsafe { &*self.as_raw() }
     }
 
+    /// Takes a command back that [`Self::release`] gave up.
+    ///
+    /// # Safety
+    ///
+    /// See the type's invariants.
+    #[inline]
+    pub(crate) unsafe fn from_raw(cmd: NonNull<bindings::scsi_cmnd>) -> Self {
+        Self(cmd, PhantomData)
+    }
+
+    /// Room for sense data, of `SENSE_BUFFER_SIZE` bytes.
+    #[inline]
+    pub(crate) fn sense_buffer(&mut self) -> *mut u8 {
+        self.raw().sense_buffer
+    }
+
     /// Ends the driver's ownership.
     #[inline]
-    fn release(self) -> *mut bindings::scsi_cmnd {
+    pub(crate) fn release(self) -> *mut bindings::scsi_cmnd {
         ManuallyDrop::new(self).as_raw()
     }
 
@@ -347,7 +376,7 @@ impl<T: Operations> Command<T> {
 
     /// Lists the protection information, then the data.
     #[inline]
-    fn map_data(&self, table: &mut SgTable) -> Result {
+    pub(crate) fn map_data(&self, table: &mut SgTable) -> Result {
         let data = &self.raw().sdb.table;
 
         if !self.raw().prot_sdb.is_null() {
@@ -358,28 +387,6 @@ impl<T: Operations> Command<T> {
         }
         // SAFETY: The mid-layer's list is valid until the command is finished, and ended.
         unsafe { table.push_list(data.sgl) }
-    }
-}
-
-impl<T, H, F> Command<T>
-where
-    T: Operations<CommandData = Envelope<H, F>>,
-    H: DeviceReadable + Default + Sync,
-    F: DeviceWritable + Default + Sync,
-{
-    /// Takes the sense data: `len` bytes at `offset` of the frame's footer, as far as they lie in
-    /// it and as there is room.
-    #[cold]
-    pub fn take_sense(&mut self, offset: usize, len: usize) {
-        let len = len
-            .min(size_of::<F>().saturating_sub(offset))
-            .min(SENSE_BUFFER_SIZE);
-
-        for i in 0..len {
-            let byte = self.data().footer_part::<u8>(offset + i).unwrap_or(0);
-            // SAFETY: The sense buffer has `SENSE_BUFFER_SIZE` bytes.
-            unsafe { (*self.as_raw()).sense_buffer.add(i).write(byte) };
-        }
     }
 }
 
@@ -417,47 +424,6 @@ impl<T: Operations> Drop for Command<T> {
         let _rcu = rcu::read_lock();
         // SAFETY: The command is ours, and its ownership goes away.
         unsafe { finish::<T>(self.as_raw()) };
-    }
-}
-
-// SAFETY: The frame is pinned in the command's private data; it and the mid-layer's buffers belong
-// to the driver until it gives the command back. The pointer is that of the command.
-unsafe impl<T, H, F> Token for Command<T>
-where
-    T: Operations<CommandData = Envelope<H, F>>,
-    H: DeviceReadable + Default + Sync,
-    F: DeviceWritable + Default + Sync,
-{
-    /// The order of virtio-scsi: header, protection, data; footer, protection, data.
-    #[inline]
-    fn map(&mut self, table: &mut SgTable, content: Content) -> Result {
-        let data = content == Content::Data;
-        let direction = self.direction();
-        let (header, footer) = {
-            let envelope = self.data();
-            (envelope.header_segment(), envelope.footer_segment())
-        };
-
-        table.push(header)?;
-        if data && direction == Direction::ToDevice {
-            self.map_data(table)?;
-        }
-        table.end_readable();
-        table.push(footer)?;
-        if data && direction == Direction::FromDevice {
-            self.map_data(table)?;
-        }
-        Ok(())
-    }
-
-    #[inline]
-    fn into_raw(self) -> NonNull<c_void> {
-        ManuallyDrop::new(self).0.cast()
-    }
-
-    #[inline]
-    unsafe fn from_raw(ptr: NonNull<c_void>) -> Self {
-        Self(ptr.cast(), PhantomData)
     }
 }
 

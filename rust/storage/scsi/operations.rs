@@ -8,16 +8,14 @@ use super::{
     cmnd::{
         self,
         Command,
+        CommandData,
         Late,
         Private, //
     },
     device::Device,
     host::HostPrivate,
 };
-use crate::{
-    bindings,
-    block::mq::RequestData, //
-};
+use crate::bindings;
 use core::{
     ffi::c_void,
     marker::PhantomData, //
@@ -69,7 +67,7 @@ pub enum Timeout {
 #[vtable]
 pub trait Operations: Sized + 'static {
     /// Data of each command, allocated with it.
-    type CommandData: RequestData;
+    type CommandData: CommandData;
 
     /// Data of the host.
     type HostData: Send + Sync + 'static;

@@ -3,16 +3,15 @@
 //! The simplest tokens: a buffer that the device fills, and a frame without data.
 
 use super::{
-    queue::Token,
-    sg::{
-        Content,
+    chain::Chain,
+    frame::{
         DeviceReadable,
         DeviceWritable,
-        Envelope,
-        Segment,
-        SgTable, //
+        Envelope, //
     },
+    queue::Token, //
 };
+use crate::scatterlist::Segment;
 use core::{
     ffi::c_void,
     pin::Pin,
@@ -50,10 +49,10 @@ impl WritableBuffer {
 
 // SAFETY: The buffer is heap memory that the token owns; the pointer is that of the box.
 unsafe impl Token for WritableBuffer {
-    fn map(&mut self, table: &mut SgTable, _content: Content) -> Result {
-        table.end_readable();
+    fn map(&mut self, chain: &mut Chain) -> Result {
+        chain.end_readable();
         // SAFETY: A `KVec` is memory of `kmalloc()`.
-        table.push(unsafe { Segment::new(self.0.as_ptr(), self.0.len()) })
+        chain.push(unsafe { Segment::new(self.0.as_ptr(), self.0.len()) })
     }
 
     fn into_raw(self) -> NonNull<c_void> {
@@ -103,10 +102,10 @@ impl<H: DeviceReadable, F: DeviceWritable, D: Send> BoxedFrame<H, F, D> {
 
 // SAFETY: The frame is heap memory that the token owns; the pointer is that of the box.
 unsafe impl<H: DeviceReadable, F: DeviceWritable, D: Send> Token for BoxedFrame<H, F, D> {
-    fn map(&mut self, table: &mut SgTable, _content: Content) -> Result {
-        table.push(self.0.frame.header_segment())?;
-        table.end_readable();
-        table.push(self.0.frame.footer_segment())
+    fn map(&mut self, chain: &mut Chain) -> Result {
+        chain.push(self.0.frame.header_segment())?;
+        chain.end_readable();
+        chain.push(self.0.frame.footer_segment())
     }
 
     fn into_raw(self) -> NonNull<c_void> {

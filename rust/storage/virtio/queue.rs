@@ -15,10 +15,7 @@
 //! C header: [`include/linux/virtio.h`](srctree/include/linux/virtio.h)
 
 use super::{
-    sg::{
-        Content,
-        SgTable, //
-    },
+    chain::Chain,
     state::State, //
 };
 use crate::{
@@ -51,15 +48,15 @@ use kernel::{
 ///
 /// # Safety
 ///
-/// - The memory of every segment that [`Token::map`] puts into the table must stay valid, and be
+/// - The memory of every segment that [`Token::map`] puts into the chain must stay valid, and be
 ///   used by nobody else than the device, until [`Token::from_raw`] made the token again.
 /// - [`Token::into_raw`] and [`Token::from_raw`] must be inverse.
 pub unsafe trait Token: Sized + Send {
     /// Lists the token's buffers: first those that the device reads, then, after
-    /// [`SgTable::end_readable`], those that it writes; `content` says which beside the frame.
+    /// [`Chain::end_readable`], those that it writes.
     ///
     /// Called with the queue's lock held.
-    fn map(&mut self, table: &mut SgTable, content: Content) -> Result;
+    fn map(&mut self, chain: &mut Chain) -> Result;
 
     /// Gives the token up for a pointer.
     fn into_raw(self) -> NonNull<c_void>;
@@ -139,7 +136,7 @@ impl<H: Handler> Queue<H> {
                     vq: core::ptr::null_mut(),
                     in_flight: 0,
                     completed: 0,
-                    table: SgTable::empty(),
+                    chain: Chain::empty(),
                     _tokens: PhantomData,
                 },
                 state,
@@ -198,10 +195,10 @@ impl<H: Handler> Queue<H> {
         // SAFETY: `vq` is valid.
         let size = unsafe { bindings::virtqueue_get_vring_size(vq) };
         // No chain may be longer than the ring.
-        let table = SgTable::new(size as usize)?;
+        let chain = Chain::new(size as usize)?;
         let mut guard = self.lock();
 
-        let _old = core::mem::replace(&mut guard.ring.table, table);
+        let _old = core::mem::replace(&mut guard.ring.chain, chain);
         guard.ring.vq = vq;
         drop(guard);
         Ok(())
@@ -257,7 +254,7 @@ pub struct Ring<T: Token> {
     vq: *mut bindings::virtqueue,
     in_flight: usize,
     completed: usize,
-    table: SgTable,
+    chain: Chain,
     _tokens: PhantomData<fn(T) -> T>,
 }
 
@@ -265,24 +262,24 @@ pub struct Ring<T: Token> {
 unsafe impl<T: Token> Send for Ring<T> {}
 
 impl<T: Token> Ring<T> {
-    /// Adds `token`'s buffers: its frame with `content`. The device may not see them until
+    /// Adds `token`'s buffers. The device may not see them until
     /// [`Queue::kick`].
     ///
     /// Fails, and gives the token back, with [`ENOSPC`] if the ring is full, [`ENOMEM`] if memory
     /// (of a bounce buffer, say) is short for the moment, [`ENODEV`] if the ring is detached, and
     /// [`EIO`] if the device broke it. C counterpart: `virtqueue_add_sgs()`.
     #[inline]
-    pub fn add(&mut self, mut token: T, content: Content) -> Result<(), (T, Error)> {
+    pub fn add(&mut self, mut token: T) -> Result<(), (T, Error)> {
         if self.vq.is_null() {
             return Err((token, ENODEV));
         }
 
-        self.table.clear();
-        if let Err(e) = token.map(&mut self.table, content) {
+        self.chain.clear();
+        if let Err(e) = token.map(&mut self.chain) {
             return Err((token, e));
         }
 
-        let (mut lists, readable, writable) = self.table.lists();
+        let (mut lists, readable, writable) = self.chain.lists();
         if readable + writable == 0 {
             return Err((token, EINVAL));
         }

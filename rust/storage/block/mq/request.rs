@@ -26,20 +26,12 @@ use crate::{
         DRIVER_FLAG,
         SECTOR_SHIFT, //
     },
-    virtio::{
-        queue::Token,
-        sg::{
-            Content,
-            DeviceReadable,
-            DeviceWritable,
-            Envelope,
-            Segment,
-            SgTable, //
-        },
+    scatterlist::{
+        Segment,
+        SgTable, //
     },
 };
 use core::{
-    ffi::c_void,
     marker::PhantomData,
     mem::ManuallyDrop,
     pin::Pin,
@@ -61,25 +53,17 @@ use kernel::{
 /// The type must be sound at any place in the kernel's linear mapping.
 pub unsafe trait RequestData: Sized + Send + Sync {
     /// Makes the data in place; each request once. May sleep.
-    fn init() -> impl PinInit<Self, Error>;
+    ///
+    /// # Safety
+    ///
+    /// The place must be in the linear mapping, as behind a request: neither a stack nor a `VBox`.
+    unsafe fn init() -> impl PinInit<Self, Error>;
 }
 
 // SAFETY: No data goes to a device.
 unsafe impl RequestData for () {
-    fn init() -> impl PinInit<Self, Error> {
+    unsafe fn init() -> impl PinInit<Self, Error> {
         Ok(())
-    }
-}
-
-// SAFETY: An envelope is made for the linear mapping.
-unsafe impl<H, F, P> RequestData for Envelope<H, F, P>
-where
-    H: DeviceReadable + Default + Sync,
-    F: DeviceWritable + Default + Sync,
-    P: DeviceReadable + Default + Sync,
-{
-    fn init() -> impl PinInit<Self, Error> {
-        Envelope::new(H::default(), F::default(), P::default())
     }
 }
 
@@ -146,6 +130,12 @@ impl<T: Operations> IdleRequest<T> {
         self.0.is_nounmap()
     }
 
+    /// The request, to be looked at.
+    #[inline]
+    pub(crate) fn request(&self) -> &Request<T> {
+        &self.0
+    }
+
     #[inline]
     fn into_inner(self) -> Request<T> {
         self.0
@@ -176,24 +166,31 @@ impl<T: Operations> Request<T> {
     ///
     /// See the type's invariants.
     #[inline]
-    pub(super) unsafe fn from_raw(rq: *mut bindings::request) -> Self {
+    pub(crate) unsafe fn from_raw(rq: *mut bindings::request) -> Self {
         // SAFETY: By this function's safety requirements.
         Self(unsafe { NonNull::new_unchecked(rq) }, PhantomData)
     }
 
     #[inline]
-    pub(super) fn as_raw(&self) -> *mut bindings::request {
+    pub(crate) fn as_raw(&self) -> *mut bindings::request {
         self.0.as_ptr()
     }
 
     #[inline]
-    pub(super) fn release(self) -> *mut bindings::request {
+    pub(crate) fn release(self) -> *mut bindings::request {
         ManuallyDrop::new(self).as_raw()
     }
 
     /// Where a request's data lies: right behind it (`blk_mq_rq_to_pdu()`).
     #[inline]
-    pub(super) fn data_ptr(rq: *mut bindings::request) -> *mut T::RequestData {
+    pub(crate) fn data_ptr(rq: *mut bindings::request) -> *mut T::RequestData {
+        const {
+            // Requests of flushes are of `kzalloc()`, without regard to what follows them.
+            assert!(
+                align_of::<T::RequestData>() <= align_of::<bindings::request>(),
+                "the data of a request lies right behind it"
+            )
+        };
         rq.wrapping_add(1).cast()
     }
 
@@ -240,7 +237,7 @@ impl<T: Operations> Request<T> {
 
     /// The ranges of a discard, as first sector and count of sectors: one for each bio if the disk
     /// takes several in one command, else the whole.
-    fn ranges(&self) -> Ranges<'_> {
+    pub(crate) fn ranges(&self) -> Ranges<'_> {
         // SAFETY: The request, its queue and its bios are valid by the type invariant.
         let (bio, multi) = unsafe {
             let rq = &*self.as_raw();
@@ -340,7 +337,7 @@ impl<T: Operations> Request<T> {
 
     /// Lists the request's data, if it [has some](Op::has_data).
     #[inline]
-    fn map_data(&self, table: &mut SgTable) -> Result {
+    pub(crate) fn map_data(&self, table: &mut SgTable) -> Result {
         // SAFETY: The request is valid by the type invariant.
         let rq = unsafe { &*self.as_raw() };
         let segments = usize::from(rq.nr_phys_segments);
@@ -403,37 +400,8 @@ impl<T: Operations> Drop for Request<T> {
     }
 }
 
-// SAFETY: The frame is pinned in the request's private data, and the data belongs to the request
-// until it ends. The pointer is that of the request.
-unsafe impl<T, H, F, P> Token for Request<T>
-where
-    T: Operations<RequestData = Envelope<H, F, P>>,
-    H: DeviceReadable + Default + Sync,
-    F: DeviceWritable + Default + Sync,
-    P: DeviceReadable + Default + Sync,
-{
-    #[inline]
-    fn map(&mut self, table: &mut SgTable, content: Content) -> Result {
-        let outward = self.op().is_write();
-
-        // SAFETY: The data is initialized, and owned with the request.
-        let envelope = unsafe { &*Self::data_ptr(self.as_raw()) };
-        envelope.map(table, content, outward, |table| self.map_data(table))
-    }
-
-    #[inline]
-    fn into_raw(self) -> NonNull<c_void> {
-        ManuallyDrop::new(self).0.cast()
-    }
-
-    #[inline]
-    unsafe fn from_raw(ptr: NonNull<c_void>) -> Self {
-        Self(ptr.cast(), PhantomData)
-    }
-}
-
 /// The ranges of a discard, see [`Request::ranges`].
-struct Ranges<'a> {
+pub(crate) struct Ranges<'a> {
     whole: Option<(u64, u64)>,
     bio: Option<&'a bindings::bio>,
 }
@@ -449,34 +417,6 @@ impl Iterator for Ranges<'_> {
             return Some((iter.bi_sector, u64::from(iter.bi_size) >> SECTOR_SHIFT));
         }
         self.whole.take()
-    }
-}
-
-impl<T, H, F, P> IdleRequest<T>
-where
-    T: Operations<RequestData = Envelope<H, F, P>>,
-    H: DeviceReadable + Default + Sync,
-    F: DeviceWritable + Default + Sync,
-    P: DeviceReadable + Default + Sync,
-{
-    /// Sets the payload to the ranges of a discard or the like: `item` makes each of first sector
-    /// and count of sectors. One range for each bio if the disk takes several in one command.
-    ///
-    /// Any context; fails with [`ENOMEM`] if memory for several ranges is short.
-    pub fn set_ranges(&mut self, item: impl Fn((u64, u64)) -> P) -> Result {
-        // SAFETY: The data is initialized and pinned, owned with the request, and not what the
-        // ranges borrow.
-        let envelope = unsafe { Pin::new_unchecked(&mut *Request::<T>::data_ptr(self.0.as_raw())) };
-        let mut ranges = self.0.ranges();
-        let first = ranges.next().ok_or(EINVAL)?;
-
-        match ranges.next() {
-            None => {
-                envelope.set_payload(item(first));
-                Ok(())
-            }
-            Some(_) => envelope.set_payloads(self.0.ranges().map(item)),
-        }
     }
 }
 

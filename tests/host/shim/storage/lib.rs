@@ -201,7 +201,7 @@ pub mod block {
 }
 
 pub mod virtio {
-    pub mod sg {
+    pub mod frame {
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         pub enum Content {
             None,

@@ -1,182 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Scatterlists for virtqueues, and the header and footer that frame a command's data.
-//!
-//! A virtqueue copies a scatterlist into descriptors at once and never looks at it again. So there
-//! is one table for each queue, used under the queue's lock: no table for each request, nothing to
-//! allocate, and the same few cache lines for every I/O.
+//! Frames: the header and the footer around a command's data, and the types that may lie in them.
 
-use super::config::Field;
-use crate::bindings;
+use super::{
+    chain::Chain,
+    config::Field, //
+};
+use crate::scatterlist::{
+    Segment,
+    SgTable, //
+};
 use core::{
     marker::PhantomPinned,
     pin::Pin, //
 };
-use kernel::{
-    alloc::KVVec,
-    prelude::*, //
-};
-
-/// Flag of `scatterlist::page_link`: the last entry of a list.
-const SG_END: usize = 0x2;
-
-/// Flag of `scatterlist::page_link`: no entry, but the address where the list goes on.
-const SG_CHAIN: usize = 0x1;
-
-/// A stretch of memory that the device reads or writes, as a scatterlist entry holds it.
-#[derive(Clone, Copy)]
-pub(crate) struct Segment {
-    pub(crate) page: *mut bindings::page,
-    pub(crate) offset: u32,
-    pub(crate) len: u32,
-}
-
-impl Segment {
-    /// # Safety
-    ///
-    /// `ptr` must lie in the kernel's linear mapping, as all memory of `kmalloc()` and of blk-mq
-    /// requests does.
-    pub(crate) unsafe fn new(ptr: *const u8, len: usize) -> Self {
-        Self {
-            // SAFETY: By this function's safety requirements.
-            page: unsafe { bindings::storage_virt_to_page(ptr.cast()) },
-            offset: (ptr as usize % kernel::page::PAGE_SIZE) as u32,
-            len: len as u32,
-        }
-    }
-}
-
-/// The scatterlist of a queue: filled for one command, then added to the ring.
-///
-/// The entries that the device reads come first, then those that it writes.
-pub struct SgTable {
-    entries: KVVec<bindings::scatterlist>,
-    used: usize,
-    readable: usize,
-}
-
-// SAFETY: The pointers in the entries are dead once `add()` returned.
-unsafe impl Send for SgTable {}
-
-impl SgTable {
-    pub(crate) fn new(capacity: usize) -> Result<Self> {
-        let mut entries = KVVec::with_capacity(capacity, GFP_KERNEL)?;
-        for _ in 0..capacity {
-            entries.push(bindings::scatterlist::default(), GFP_KERNEL)?;
-        }
-        Ok(Self {
-            entries,
-            used: 0,
-            readable: 0,
-        })
-    }
-
-    pub(crate) const fn empty() -> Self {
-        Self {
-            entries: KVVec::new(),
-            used: 0,
-            readable: 0,
-        }
-    }
-
-    #[inline]
-    pub(crate) fn clear(&mut self) {
-        self.used = 0;
-        self.readable = 0;
-    }
-
-    /// Appends an entry; fails with [`ENOBUFS`] if the table is full.
-    #[inline]
-    pub(crate) fn push(&mut self, seg: Segment) -> Result {
-        let entry = self.entries.get_mut(self.used).ok_or(ENOBUFS)?;
-
-        entry.page_link = seg.page as usize;
-        entry.offset = seg.offset;
-        entry.length = seg.len;
-        self.used += 1;
-        Ok(())
-    }
-
-    /// Appends a copy of an entry of another list.
-    #[inline]
-    pub(crate) fn push_entry(&mut self, sg: &bindings::scatterlist) -> Result {
-        self.push(Segment {
-            page: (sg.page_link & !(SG_CHAIN | SG_END)) as *mut bindings::page,
-            offset: sg.offset,
-            len: sg.length,
-        })
-    }
-
-    /// Lets the list go on, after an entry at least, with another one, to whose end it then goes:
-    /// what is appended next must begin the writable entries.
-    ///
-    /// # Safety
-    ///
-    /// `list` must be a list with an end that stays valid until the table is added.
-    #[inline]
-    pub(crate) unsafe fn push_list(&mut self, list: *mut bindings::scatterlist) -> Result {
-        let entry = self.entries.get_mut(self.used).ok_or(ENOBUFS)?;
-
-        entry.page_link = list as usize | SG_CHAIN;
-        entry.offset = 0;
-        entry.length = 0;
-        self.used += 1;
-        Ok(())
-    }
-
-    /// Ends the list at entry `i`, unless it goes on in another one, which has its own end.
-    #[inline]
-    fn end_at(&mut self, i: usize) {
-        let link = &mut self.entries[i].page_link;
-
-        if *link & SG_CHAIN == 0 {
-            *link |= SG_END;
-        }
-    }
-
-    /// The entries that are still free, to be filled by C code that ends the list itself.
-    #[inline]
-    pub(crate) fn spare(&mut self) -> &mut [bindings::scatterlist] {
-        &mut self.entries[self.used..]
-    }
-
-    /// Accounts for `n` entries that were written into [`Self::spare`].
-    #[inline]
-    pub(crate) fn commit(&mut self, n: usize) {
-        self.used = (self.used + n).min(self.entries.len());
-        // The next entry continues the list.
-        if let Some(last) = self.used.checked_sub(1) {
-            self.entries[last].page_link &= !SG_END;
-        }
-    }
-
-    /// All entries so far are read by the device; those that follow are written by it.
-    #[inline]
-    pub(crate) fn end_readable(&mut self) {
-        self.readable = self.used;
-    }
-
-    /// The readable and the writable list in the form of `virtqueue_add_sgs()`, with the count of
-    /// each (0 or 1). The lists are valid until the table is changed.
-    #[inline]
-    pub(crate) fn lists(&mut self) -> ([*mut bindings::scatterlist; 2], u32, u32) {
-        let (readable, used) = (self.readable, self.used);
-        let base = self.entries.as_mut_ptr();
-        let mut lists = [core::ptr::null_mut(); 2];
-        let mut n = 0;
-
-        if readable > 0 {
-            self.end_at(readable - 1);
-            lists[n] = base;
-            n += 1;
-        }
-        if used > readable {
-            self.end_at(used - 1);
-            lists[n] = base.wrapping_add(readable);
-        }
-        (lists, n as u32, u32::from(used > readable))
-    }
-}
+use kernel::prelude::*;
 
 /// Plain data that a device may read: every byte of it is initialized.
 ///
@@ -228,14 +66,14 @@ macro_rules! device_readable {
         }
 
         const _: () = {
-            const fn plain<T: $crate::virtio::sg::WireField>() -> usize {
+            const fn plain<T: $crate::virtio::frame::WireField>() -> usize {
                 ::core::mem::size_of::<T>()
             }
             ::core::assert!(0 $(+ plain::<$ty>())* == ::core::mem::size_of::<$name>());
         };
 
         // SAFETY: The structure is `repr(C)`, of integers and bytes, and its fields fill it.
-        unsafe impl $crate::virtio::sg::DeviceReadable for $name {}
+        unsafe impl $crate::virtio::frame::DeviceReadable for $name {}
     };
 }
 
@@ -256,14 +94,14 @@ macro_rules! device_writable {
         }
 
         const _: () = {
-            const fn plain<T: $crate::virtio::sg::WireField>() -> usize {
+            const fn plain<T: $crate::virtio::frame::WireField>() -> usize {
                 ::core::mem::size_of::<T>()
             }
             ::core::assert!(0 $(+ plain::<$ty>())* == ::core::mem::size_of::<$name>());
         };
 
         // SAFETY: The structure is `repr(C)`, of integers and bytes, which are valid for any bits.
-        unsafe impl $crate::virtio::sg::DeviceWritable for $name {}
+        unsafe impl $crate::virtio::frame::DeviceWritable for $name {}
     };
 }
 
@@ -294,6 +132,7 @@ pub struct Envelope<H: DeviceReadable, F: DeviceWritable, P: DeviceReadable = ()
     footer: F,
     payload: P,
     more: KVec<P>,
+    content: Content,
     header_segment: Segment,
     footer_segment: Segment,
     payload_segment: Segment,
@@ -323,6 +162,7 @@ impl<H: DeviceReadable, F: DeviceWritable, P: DeviceReadable> Envelope<H, F, P> 
                 f.write(footer);
                 p.write(payload);
                 (&raw mut (*slot).more).write(KVec::new());
+                (&raw mut (*slot).content).write(Content::None);
                 (&raw mut (*slot).header_segment).write(Segment::new(h.cast(), size_of::<H>()));
                 (&raw mut (*slot).footer_segment).write(Segment::new(f.cast(), size_of::<F>()));
                 (&raw mut (*slot).payload_segment).write(Segment::new(p.cast(), size_of::<P>()));
@@ -335,9 +175,9 @@ impl<H: DeviceReadable, F: DeviceWritable, P: DeviceReadable> Envelope<H, F, P> 
     }
 
     /// Sets the header, and the footer to `footer`: a value that only the device can replace by a
-    /// success. The device gets the last `written` bytes of it.
+    /// success. The device gets the last `written` bytes of it, and `content` between the two.
     #[inline]
-    pub fn set(self: Pin<&mut Self>, header: H, footer: F, written: usize) {
+    pub fn set(self: Pin<&mut Self>, header: H, footer: F, written: usize, content: Content) {
         // SAFETY: Nothing is moved; the fields are not structurally pinned.
         let this = unsafe { self.get_unchecked_mut() };
         let segment = &mut this.footer_segment;
@@ -345,6 +185,7 @@ impl<H: DeviceReadable, F: DeviceWritable, P: DeviceReadable> Envelope<H, F, P> 
 
         this.header = header;
         this.footer = footer;
+        this.content = content;
         // Its end stays where it is.
         segment.offset = segment.offset + segment.len - len;
         segment.len = len;
@@ -353,8 +194,12 @@ impl<H: DeviceReadable, F: DeviceWritable, P: DeviceReadable> Envelope<H, F, P> 
     /// Sets a payload of one item.
     #[inline]
     pub fn set_payload(self: Pin<&mut Self>, payload: P) {
-        // SAFETY: Nothing is moved; `payload` is not structurally pinned.
-        unsafe { self.get_unchecked_mut() }.payload = payload;
+        // SAFETY: Nothing is moved; neither field is structurally pinned.
+        let this = unsafe { self.get_unchecked_mut() };
+
+        this.payload = payload;
+        // Those of a command that was cancelled, say.
+        this.more.clear();
     }
 
     /// Sets a payload of several items, until [`Self::clear_payload`]. In memory that can not
@@ -433,28 +278,27 @@ impl<H: DeviceReadable, F: DeviceWritable, P: DeviceReadable> Envelope<H, F, P> 
     #[inline]
     pub(crate) fn map(
         &self,
-        table: &mut SgTable,
-        content: Content,
+        chain: &mut Chain,
         outward: bool,
         data: impl FnOnce(&mut SgTable) -> Result,
     ) -> Result {
-        table.push(self.header_segment)?;
-        match content {
+        chain.push(self.header_segment)?;
+        match self.content {
             Content::Data if outward => {
-                data(table)?;
-                table.end_readable();
+                data(chain.table())?;
+                chain.end_readable();
             }
             Content::Data => {
-                table.end_readable();
-                data(table)?;
+                chain.end_readable();
+                data(chain.table())?;
             }
             Content::Payload => {
-                table.push(self.payload())?;
-                table.end_readable();
+                chain.push(self.payload())?;
+                chain.end_readable();
             }
-            Content::None => table.end_readable(),
+            Content::None => chain.end_readable(),
         }
-        table.push(self.footer_segment)
+        chain.push(self.footer_segment)
     }
 
     #[inline]
