@@ -50,19 +50,20 @@ unsafe impl DeviceWritable for u8 {}
 /// Declares a `repr(C)` wire structure of unsigned integers and bytes that a device may read.
 ///
 /// The sizes of the fields must add up to the size of the structure, which is checked when the
-/// code is compiled.
+/// code is compiled. Fields take no attributes but documentation: one that `cfg` removes would
+/// still be counted, in place of padding.
 #[macro_export]
 macro_rules! device_readable {
     (
         $(#[$attr:meta])*
         $vis:vis struct $name:ident {
-            $($(#[$field_attr:meta])* $field_vis:vis $field:ident : $ty:ty),* $(,)?
+            $($(#[doc = $doc:literal])* $field_vis:vis $field:ident : $ty:ty),* $(,)?
         }
     ) => {
         $(#[$attr])*
         #[repr(C)]
         $vis struct $name {
-            $($(#[$field_attr])* $field_vis $field: $ty),*
+            $($(#[doc = $doc])* $field_vis $field: $ty),*
         }
 
         const _: () = {
@@ -83,14 +84,14 @@ macro_rules! device_writable {
     (
         $(#[$attr:meta])*
         $vis:vis struct $name:ident {
-            $($(#[$field_attr:meta])* $field_vis:vis $field:ident : $ty:ty),* $(,)?
+            $($(#[doc = $doc:literal])* $field_vis:vis $field:ident : $ty:ty),* $(,)?
         }
     ) => {
         $(#[$attr])*
         #[derive(Clone, Copy)]
         #[repr(C)]
         $vis struct $name {
-            $($(#[$field_attr])* $field_vis $field: $ty),*
+            $($(#[doc = $doc])* $field_vis $field: $ty),*
         }
 
         const _: () = {
