@@ -47,7 +47,8 @@ def _initramfs(folder: Path, log: Path) -> tuple[Path, str]:
             stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, timeout=DEADLINE, check=False,
         )  # fmt: skip
     if done.returncode != 0:
-        raise RuntimeError(f"installing failed, see {log}/install.log")
+        last = (log / "install.log").read_text(errors="replace").strip().splitlines()[-1:]
+        raise RuntimeError(f"installing failed: {last}, see {log}/install.log")
     for listing in ("list", "list-fewest"):
         paths = (folder / listing).read_text().split()
         for name in OUR_MODULES:
