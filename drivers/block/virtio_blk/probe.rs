@@ -127,7 +127,7 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
             let depth = queue_depth(dev, ring_size);
             let set = Arc::new(
                 request_path::Queues {
-                    dev: dev.into(),
+                    map: dev.interrupt_map(0, counts.default)?,
                     counts,
                     queues,
                 },

@@ -19,7 +19,6 @@ use crate::{
 use kernel::{
     prelude::*,
     sync::{
-        aref::ARef,
         Arc,
         ArcBorrow, //
     },
@@ -38,8 +37,8 @@ use storage::{
         },
         Status, //
     },
+    cpu_map::CpuMap,
     virtio::{
-        self,
         frame::{
             Content,
             Envelope, //
@@ -57,7 +56,8 @@ pub(crate) struct RequestPath;
 
 /// The data of the tag set.
 pub(crate) struct Queues {
-    pub(crate) dev: ARef<virtio::Device>,
+    /// Whose interrupts go to which CPU.
+    pub(crate) map: CpuMap,
     pub(crate) counts: QueueCounts,
     pub(crate) queues: KVec<Arc<Queue<RequestQueue>>>,
 }
@@ -107,7 +107,7 @@ impl Operations for RequestPath {
     }
 
     fn map_queues(set: ArcBorrow<'_, Queues>, map: QueueMap<'_>) {
-        map.map_to_interrupts((*set.dev).as_ref());
+        map.copy_from(&set.map);
     }
 
     fn queue_rq(

@@ -43,6 +43,7 @@ use kernel::{
     },
 };
 use storage::{
+    cpu_map::CpuMap,
     scsi::{
         operations::Timeout,
         Command,
@@ -72,6 +73,8 @@ pub(crate) struct Hba {
     pub(crate) events: Arc<Queue<EventQueue>>,
     pub(crate) requests: Arc<RequestQueues>,
     pub(crate) queues: Queues,
+    /// Whose interrupts go to which CPU.
+    map: CpuMap,
     /// The host is being removed: no command may hold that up for ever.
     removing: Atomic<bool>,
     /// The device is being reset, or sleeps: commands wait.
@@ -92,6 +95,7 @@ impl Hba {
         events: Arc<Queue<EventQueue>>,
         requests: Arc<RequestQueues>,
         queues: Queues,
+        map: CpuMap,
     ) -> Self {
         Self {
             binding,
@@ -99,6 +103,7 @@ impl Hba {
             events,
             requests,
             queues,
+            map,
             removing: Atomic::new(false),
             held: Atomic::new(false),
             asleep: Atomic::new(false),
@@ -252,12 +257,7 @@ impl Operations for ScsiHost {
     }
 
     fn map_queues(hba: &Hba, maps: QueueMaps<'_>) {
-        maps.map(
-            hba.device().as_ref(),
-            probe::FIRST_REQUEST_QUEUE,
-            hba.queues.interrupting,
-            hba.queues.polled,
-        );
+        maps.map(&hba.map, hba.queues.interrupting, hba.queues.polled);
     }
 
     fn poll(hba: &Hba, queue: usize) -> usize {

@@ -142,8 +142,9 @@ fn find_queues(dev: &Device<Bound>, queues: Queues) -> Result<Arc<Hba>> {
         }
     }
     dev.find_queues(wanted)?;
+    let map = dev.interrupt_map(FIRST_REQUEST_QUEUE, queues.interrupting)?;
     Ok(Arc::new(
-        Hba::new(dev.binding(), control, events, requests, queues),
+        Hba::new(dev.binding(), control, events, requests, queues, map),
         GFP_KERNEL,
     )?)
 }

@@ -15,13 +15,15 @@ use super::{
     device::Device,
     host::HostPrivate,
 };
-use crate::bindings;
+use crate::{
+    bindings,
+    cpu_map::CpuMap, //
+};
 use core::{
     ffi::c_void,
     marker::PhantomData, //
 };
 use kernel::{
-    device,
     error::{
         from_result,
         VTABLE_DEFAULT_ERROR, //
@@ -145,29 +147,31 @@ pub trait Operations: Sized + 'static {
 pub struct QueueMaps<'a>(&'a mut bindings::blk_mq_tag_set);
 
 impl QueueMaps<'_> {
-    /// Gives each CPU the queue, of the first `interrupting` ones, whose interrupt it gets, as the
-    /// bus of `dev` says, where `offset` other interrupts come first; and spreads the CPUs over
-    /// the `polled` queues that follow.
+    /// Gives each CPU that of the first `interrupting` hardware queues that `map` gives it, and
+    /// spreads the CPUs over the `polled` ones that follow: all of the host's at most.
     ///
-    /// C counterparts: `blk_mq_map_hw_queues()`, `blk_mq_map_queues()`.
-    pub fn map(self, dev: &device::Device, offset: u32, interrupting: u32, polled: u32) {
+    /// C counterpart: `blk_mq_map_queues()`.
+    pub fn map(self, map: &CpuMap, interrupting: u32, polled: u32) {
         const DEFAULT: usize = bindings::hctx_type_HCTX_TYPE_DEFAULT as usize;
         const READ: usize = bindings::hctx_type_HCTX_TYPE_READ as usize;
         const POLL: usize = bindings::hctx_type_HCTX_TYPE_POLL as usize;
-        let dev: *const device::Device = dev;
-        let maps = &mut self.0.map;
+        let set = self.0;
+        let interrupting = interrupting.clamp(1, set.nr_hw_queues);
+        let polled = polled.min(set.nr_hw_queues - interrupting);
+        let maps = &mut set.map;
 
         maps[DEFAULT].nr_queues = interrupting;
         maps[DEFAULT].queue_offset = 0;
-        // SAFETY: Both are valid; `device::Device` is a transparent wrapper.
-        unsafe {
-            bindings::blk_mq_map_hw_queues(&mut maps[DEFAULT], dev.cast_mut().cast(), offset)
-        };
+        // SAFETY: blk-mq's map has an entry for each CPU.
+        unsafe { map.copy_to(&mut maps[DEFAULT]) };
+        if set.nr_maps as usize <= POLL {
+            return;
+        }
         maps[READ].nr_queues = 0;
         maps[READ].queue_offset = interrupting;
+        maps[POLL].nr_queues = polled;
+        maps[POLL].queue_offset = interrupting;
         if polled > 0 {
-            maps[POLL].nr_queues = polled;
-            maps[POLL].queue_offset = interrupting;
             // SAFETY: The map is valid.
             unsafe { bindings::blk_mq_map_queues(&mut maps[POLL]) };
         }

@@ -237,6 +237,22 @@ impl Device<device::Bound> {
         set.find()
     }
 
+    /// Which of the `queues` virtqueues from number `first` on interrupts each CPU, counted from 0.
+    ///
+    /// May sleep. Fails with [`EINVAL`] if not so many were found.
+    pub fn interrupt_map(&self, first: u32, queues: u32) -> Result<CpuMap> {
+        let slot = self.state().queues.lock();
+        let found = slot.as_ref().filter(|set| set.found);
+        let found = found.map_or(0, |set| set.wanted.queues.len());
+
+        if first as usize + queues as usize > found {
+            return Err(EINVAL);
+        }
+        // SAFETY: There are as many virtqueues, whose number is that of their interrupt for the bus;
+        // with the lock held they stay.
+        unsafe { CpuMap::of_interrupts(self.as_ref(), first, queues) }
+    }
+
     /// Gives a device up that is broken or answers no more: resets it and cancels what is in
     /// flight. The virtqueues stay allocated but detached. May sleep.
     pub fn cancel_queues(&self) {

@@ -16,14 +16,14 @@ use super::{
 };
 use crate::{
     bindings,
-    block::Status, //
+    block::Status,
+    cpu_map::CpuMap, //
 };
 use core::{
     ffi::c_void,
     marker::PhantomData, //
 };
 use kernel::{
-    device,
     error::from_result,
     prelude::*,
     types::ForeignOwnable, //
@@ -138,14 +138,10 @@ impl QueueCounts {
 }
 
 impl QueueMap<'_> {
-    /// Gives each CPU the queue whose interrupt it gets, as the bus of `dev` says.
-    ///
-    /// C counterpart: `blk_mq_map_hw_queues()`.
-    pub fn map_to_interrupts(self, dev: &device::Device) {
-        let dev: *const device::Device = dev;
-
-        // SAFETY: Both are valid; `device::Device` is a transparent wrapper.
-        unsafe { bindings::blk_mq_map_hw_queues(self.0, dev.cast_mut().cast(), 0) };
+    /// Gives each CPU the queue that `map`, of as many queues, gives it.
+    pub fn copy_from(self, map: &CpuMap) {
+        // SAFETY: blk-mq's map has an entry for each CPU.
+        unsafe { map.copy_to(self.0) };
     }
 }
 
