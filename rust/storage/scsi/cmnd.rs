@@ -579,3 +579,33 @@ pub(super) unsafe fn is_kept<T: Operations>(cmd: *mut bindings::scsi_cmnd) -> bo
             && (&raw const (*cmd).state).read_volatile() & STATE_COMPLETE != 0
     }
 }
+
+/// Whether error handling sends this command: by the one that failed, which it uses again.
+///
+/// # Safety
+///
+/// `cmd` must be a valid command that the mid-layer queues.
+#[inline]
+pub(super) unsafe fn is_of_error_handling(cmd: *mut bindings::scsi_cmnd) -> bool {
+    // SAFETY: By this function's safety requirements.
+    unsafe { (*cmd).submitter == bindings::scsi_cmnd_submitter_SUBMITTED_BY_SCSI_ERROR_HANDLER }
+}
+
+/// Waits until each command that is seen to be not lent went through `scsi_done()`, see
+/// [`finish`]. What it did there to the command that error handling uses again, is undone: an early
+/// end of what is not queued yet.
+///
+/// # Safety
+///
+/// May only be called for error handling, before it queues a command to `shost`.
+#[cold]
+pub(super) unsafe fn settle(shost: *mut bindings::Scsi_Host) {
+    rcu::synchronize_rcu();
+    // SAFETY: Error handling, which runs this, has set where it waits, or null. What completes it
+    // is over; what `reinit_completion()` does.
+    unsafe {
+        if let Some(action) = (*shost).eh_action.as_mut() {
+            action.done = 0;
+        }
+    }
+}

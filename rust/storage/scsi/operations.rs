@@ -14,6 +14,7 @@ use super::{
     },
     device::Device,
     host::HostPrivate,
+    HostByte, //
 };
 use crate::bindings;
 use core::{
@@ -194,6 +195,21 @@ impl<T: Operations> OperationsVTable<T> {
         shost: *mut bindings::Scsi_Host,
         cmd: *mut bindings::scsi_cmnd,
     ) -> bindings::scsi_qc_status {
+        // SAFETY: The mid-layer passes a valid command of a device.
+        if unsafe { cmnd::is_of_error_handling(cmd) } {
+            // SAFETY: By this function's safety requirements; error handling sleeps.
+            if unsafe { Self::is_premature_start(shost, cmd) } {
+                // Not "busy": that is tried again until the time for all of error handling is over.
+                // SAFETY: The command is valid, and left to this function.
+                unsafe {
+                    (*cmd).result = HostByte::ERROR.with_status(0);
+                    bindings::scsi_done(cmd);
+                }
+                return QUEUED;
+            }
+            // SAFETY: As above.
+            unsafe { cmnd::settle(shost) };
+        }
         // SAFETY: The mid-layer passes a valid command and leaves it to the driver; the host is
         // added as long as it gets commands.
         let (data, is_last, cmd) = unsafe {
@@ -312,6 +328,26 @@ impl<T: Operations> OperationsVTable<T> {
         // SAFETY: The host is valid and has its tags; `look()` gets what it expects.
         unsafe { bindings::scsi_host_busy_iter(shost, Some(look::<T>), (&raw mut search).cast()) };
         search.found
+    }
+
+    /// Whether `cmd` is error handling's START UNIT while the driver has commands of that unit.
+    ///
+    /// The mid-layer takes all of them back once the unit has started, without asking the driver.
+    ///
+    /// # Safety
+    ///
+    /// `shost` must be an added host of `T`, and `cmd` a command of it, of error handling.
+    #[cold]
+    unsafe fn is_premature_start(
+        shost: *mut bindings::Scsi_Host,
+        cmd: *mut bindings::scsi_cmnd,
+    ) -> bool {
+        // SAFETY: By this function's safety requirements; commands have a device.
+        unsafe {
+            let device = (*cmd).device;
+            u32::from((*cmd).cmnd[0]) == bindings::START_STOP
+                && Self::keeps_any(shost, &|cmd| (*cmd).device == device)
+        }
     }
 
     /// Runs a step of the ladder for `cmd`, which may be one that was never queued (an ioctl's).
