@@ -21,10 +21,11 @@ use core::{
 use kernel::{
     device,
     error::to_result,
-    new_spinlock,
+    new_condvar, new_spinlock,
     prelude::*,
     sync::{
         Arc,
+        CondVar,
         SpinLock, //
     },
 };
@@ -59,9 +60,20 @@ pub struct Limits {
 pub(super) struct HostPrivate<T: Operations> {
     /// Valid as long as the host is added.
     hot: *const T::HostData,
-    /// `None` once it is not: some callbacks may still come then.
     #[pin]
-    cold: SpinLock<Option<Data<T>>>,
+    cold: SpinLock<Cold<T>>,
+    /// The last of `Cold::resets` is over.
+    #[pin]
+    resets_over: CondVar,
+}
+
+struct Cold<T: Operations> {
+    /// `None` once the host is removed: some callbacks may still come then.
+    data: Option<Data<T>>,
+    /// The host is about to be removed.
+    closed: bool,
+    /// How many steps of ioctls' resets are under way.
+    resets: usize,
 }
 
 impl<T: Operations> HostPrivate<T> {
@@ -69,7 +81,12 @@ impl<T: Operations> HostPrivate<T> {
     fn new(data: Data<T>) -> impl PinInit<Self> {
         pin_init!(Self {
             hot: Arc::as_ptr(&data),
-            cold <- new_spinlock!(Some(data)),
+            cold <- new_spinlock!(Cold {
+                data: Some(data),
+                closed: false,
+                resets: 0,
+            }),
+            resets_over <- new_condvar!(),
         })
     }
 
@@ -99,7 +116,52 @@ impl<T: Operations> HostPrivate<T> {
     #[inline]
     pub(super) unsafe fn cold(shost: *mut bindings::Scsi_Host) -> Option<Data<T>> {
         // SAFETY: By this function's safety requirements.
-        unsafe { Self::of(shost) }.cold.lock().clone()
+        unsafe { Self::of(shost) }.cold.lock().data.clone()
+    }
+
+    /// Keeps the host, with its tags, added for a step of an ioctl's reset, which no command of the
+    /// host holds up; `None` if the host is being removed.
+    ///
+    /// # Safety
+    ///
+    /// `shost` must be a valid host of `T`, and stay so as long as what this returns.
+    #[inline]
+    pub(super) unsafe fn begin_reset<'a>(shost: *mut bindings::Scsi_Host) -> Option<Reset<'a, T>> {
+        // SAFETY: By this function's safety requirements.
+        let host = unsafe { Self::of(shost) };
+        let mut cold = host.cold.lock();
+
+        if cold.closed {
+            return None;
+        }
+        cold.resets += 1;
+        Some(Reset(host))
+    }
+
+    /// Lets no reset of an ioctl begin any more, and waits for those that did. May sleep.
+    #[inline]
+    fn end_resets(&self) {
+        let mut cold = self.cold.lock();
+
+        cold.closed = true;
+        while cold.resets > 0 {
+            self.resets_over.wait(&mut cold);
+        }
+    }
+}
+
+/// A step of an ioctl's reset, see [`HostPrivate::begin_reset`].
+pub(super) struct Reset<'a, T: Operations>(&'a HostPrivate<T>);
+
+impl<T: Operations> Drop for Reset<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        let mut cold = self.0.cold.lock();
+
+        cold.resets -= 1;
+        if cold.resets == 0 {
+            self.0.resets_over.notify_all();
+        }
     }
 }
 
@@ -395,14 +457,17 @@ impl<T: Operations> Drop for Host<T> {
     #[inline]
     fn drop(&mut self) {
         let shost = self.host.as_raw();
+        // SAFETY: The host is valid.
+        let private = unsafe { HostPrivate::<T>::of(shost) };
 
         if self.added {
+            // They look at the tags, which go with the host.
+            private.end_resets();
             // SAFETY: The host was added.
             unsafe { bindings::scsi_remove_host(shost) };
         }
         // No command, and no queue, is left; an ioctl that comes late does without.
-        // SAFETY: The host is valid.
-        let data = unsafe { HostPrivate::<T>::of(shost) }.cold.lock().take();
+        let data = private.cold.lock().data.take();
         drop(data);
     }
 }

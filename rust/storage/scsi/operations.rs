@@ -350,6 +350,16 @@ impl<T: Operations> OperationsVTable<T> {
         }
     }
 
+    /// Whether an ioctl resets, without a command that failed.
+    ///
+    /// # Safety
+    ///
+    /// `cmd` must be a valid command that the mid-layer calls a step of the ladder for.
+    unsafe fn is_of_ioctl(cmd: *mut bindings::scsi_cmnd) -> bool {
+        // SAFETY: By this function's safety requirements.
+        unsafe { (*cmd).submitter == bindings::scsi_cmnd_submitter_SUBMITTED_BY_SCSI_RESET_IOCTL }
+    }
+
     /// Runs a step of the ladder for `cmd`, which may be one that was never queued (an ioctl's).
     ///
     /// # Safety
@@ -365,7 +375,16 @@ impl<T: Operations> OperationsVTable<T> {
             let dev = (*cmd).device;
             ((*dev).host, Device::from_raw(dev))
         };
-        // An ioctl may come when the host is gone.
+        // An ioctl may come when the host goes, or is gone. Error handling has commands of it, so it
+        // is there.
+        // SAFETY: `cmd` is valid; `shost` is a host of `T`, which its device keeps.
+        let guard = unsafe {
+            match Self::is_of_ioctl(cmd) {
+                true => HostPrivate::<T>::begin_reset(shost).map(Some),
+                false => Some(None),
+            }
+        };
+        let Some(_guard) = guard else { return FAILED };
         // SAFETY: `shost` is a host of `T`.
         let Some(data) = (unsafe { HostPrivate::<T>::cold(shost) }) else {
             return FAILED;
@@ -418,6 +437,11 @@ impl<T: Operations> OperationsVTable<T> {
         loop {
             // SAFETY: By this function's safety requirements.
             let ret = unsafe { Self::reset(cmd, |data, _| T::host_reset(data), &|_| true) };
+            // An ioctl takes no command back.
+            // SAFETY: As above.
+            if unsafe { Self::is_of_ioctl(cmd) } {
+                return ret;
+            }
             // SAFETY: As above; `reset()` says the same of a host that is gone.
             let kept = unsafe {
                 let shost = (*(*cmd).device).host;
