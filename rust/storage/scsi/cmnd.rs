@@ -67,6 +67,8 @@ pub(super) struct Private<D: CommandData> {
     lent: Atomic<bool>,
     /// How often the command's time was over since it was queued.
     timeouts: Atomic<u32>,
+    /// Its time was over when the driver had given it back, and nobody had finished it.
+    orphan: Atomic<bool>,
     next: *mut bindings::scsi_cmnd,
     #[pin]
     data: D,
@@ -80,6 +82,7 @@ impl<D: CommandData> Private<D> {
         try_pin_init!(Self {
             lent: Atomic::new(false),
             timeouts: Atomic::new(0),
+            orphan: Atomic::new(false),
             next: core::ptr::null_mut(),
             // SAFETY: By this function's safety requirements.
             data <- unsafe { D::init() },
@@ -141,6 +144,7 @@ impl<T: Operations> Command<T> {
         }
         private.lent.store(true, Relaxed);
         private.timeouts.store(0, Relaxed);
+        private.orphan.store(false, Relaxed);
         // SAFETY: As above.
         Some(Self(unsafe { NonNull::new_unchecked(cmd) }, PhantomData))
     }
@@ -557,6 +561,21 @@ impl<T: Operations> Late<'_, T> {
     /// How often the command's time was over, this time included.
     pub fn timeouts(&self) -> u32 {
         self.private().timeouts.load(Relaxed)
+    }
+
+    /// Whether `scsi_done()` was called for the command and took effect.
+    pub(super) fn is_complete(&self) -> bool {
+        // SAFETY: The command is valid; the state is changed by others, hence volatile.
+        unsafe { (&raw const (*self.cmd).state).read_volatile() & STATE_COMPLETE != 0 }
+    }
+
+    /// Whether this is asked for the second time since the command was queued.
+    pub(super) fn was_orphan(&self) -> bool {
+        let orphan = &self.private().orphan;
+        let before = orphan.load(Relaxed);
+
+        orphan.store(true, Relaxed);
+        before
     }
 
     /// Counts a timeout.

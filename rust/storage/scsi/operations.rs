@@ -264,8 +264,18 @@ impl<T: Operations> OperationsVTable<T> {
         let (data, late) = unsafe { (Self::data((*(*cmd).device).host), Late::<T>::from_raw(cmd)) };
 
         late.count_timeout();
-        match T::timed_out(data, &late) {
-            _ if !late.is_lent() => bindings::scsi_timeout_action_SCSI_EH_DONE,
+        let wanted = T::timed_out(data, &late);
+        if !late.is_lent() {
+            // Nobody looks at it again after `DONE`. If it is not complete, another CPU is about to
+            // finish it, or a fault was injected that forgets it there (fail_io_timeout): then it
+            // has to be taken back.
+            return match (late.is_complete(), late.was_orphan()) {
+                (true, _) => bindings::scsi_timeout_action_SCSI_EH_DONE,
+                (false, false) => bindings::scsi_timeout_action_SCSI_EH_RESET_TIMER,
+                (false, true) => bindings::scsi_timeout_action_SCSI_EH_NOT_HANDLED,
+            };
+        }
+        match wanted {
             Timeout::Wait => bindings::scsi_timeout_action_SCSI_EH_RESET_TIMER,
             Timeout::Abort => bindings::scsi_timeout_action_SCSI_EH_NOT_HANDLED,
         }
