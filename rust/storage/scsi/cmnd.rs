@@ -150,7 +150,7 @@ impl<T: Operations> Command<T> {
     }
 
     #[inline]
-    fn as_raw(&self) -> *mut bindings::scsi_cmnd {
+    pub(super) fn as_raw(&self) -> *mut bindings::scsi_cmnd {
         self.0.as_ptr()
     }
 

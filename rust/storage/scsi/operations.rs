@@ -42,6 +42,8 @@ const SUCCESS: c_int = bindings::scsi_disposition_SUCCESS as c_int;
 const FAILED: c_int = bindings::scsi_disposition_FAILED as c_int;
 
 /// A command that the driver could not take, on its way back to the mid-layer.
+///
+/// Returned for another command than the one that came, it ends that one with an error.
 #[must_use]
 pub struct Refused<T: Operations>(pub(super) Command<T>);
 
@@ -221,11 +223,18 @@ impl<T: Operations> OperationsVTable<T> {
         };
         let Some(cmd) = cmd else { return HOST_BUSY };
 
+        let raw = cmd.as_raw();
+
         match T::queue_command(data, cmd, is_last) {
             Ok(()) => QUEUED,
-            Err(Refused(cmd)) => {
+            Err(Refused(cmd)) if cmd.as_raw() == raw => {
                 cmd.give_back();
                 HOST_BUSY
+            }
+            // Another one, which was queued before; this one stays with the driver.
+            Err(Refused(other)) => {
+                drop(other);
+                QUEUED
             }
         }
     }
