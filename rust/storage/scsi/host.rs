@@ -15,6 +15,8 @@ use super::{
 use crate::bindings;
 use core::{
     ffi::c_void,
+    marker::PhantomData,
+    mem::ManuallyDrop,
     ops::Range,
     ptr::NonNull, //
 };
@@ -95,7 +97,7 @@ impl<T: Operations> HostPrivate<T> {
     /// `shost` must be a valid host of `T`.
     #[inline]
     unsafe fn of<'a>(shost: *mut bindings::Scsi_Host) -> &'a Self {
-        // SAFETY: `Host::new()` initialized it.
+        // SAFETY: `NewHost::new()` initialized it.
         unsafe { &*(&raw const (*shost).hostdata).cast::<Self>() }
     }
 
@@ -117,6 +119,19 @@ impl<T: Operations> HostPrivate<T> {
     pub(super) unsafe fn cold(shost: *mut bindings::Scsi_Host) -> Option<Data<T>> {
         // SAFETY: By this function's safety requirements.
         unsafe { Self::of(shost) }.cold.lock().data.clone()
+    }
+
+    /// Drops the data.
+    ///
+    /// # Safety
+    ///
+    /// `shost` must be a valid host of `T` that is not added (any more).
+    #[inline]
+    unsafe fn take(shost: *mut bindings::Scsi_Host) {
+        // SAFETY: By this function's safety requirements.
+        let data = unsafe { Self::of(shost) }.cold.lock().data.take();
+
+        drop(data);
     }
 
     /// Keeps the host, with its tags, added for a step of an ioctl's reset, which no command of the
@@ -359,20 +374,26 @@ impl Drop for Devices<'_> {
     }
 }
 
+/// A host that nobody knows yet. See [`Host`] for one that is added.
+pub struct NewHost<T: Operations>(HostRef, PhantomData<T>);
+
+// SAFETY: A host can be set up and freed by any thread; the driver's data is `Send` and `Sync`.
+unsafe impl<T: Operations> Send for NewHost<T> {}
+
 /// A host of a driver. Dropping it removes it, with all its devices: what they have in flight is
 /// waited for.
-pub struct Host<T: Operations> {
-    host: HostRef,
-    added: bool,
-    _p: core::marker::PhantomData<T>,
-}
+///
+/// # Invariants
+///
+/// The host was added, and is not removed.
+pub struct Host<T: Operations>(HostRef, PhantomData<T>);
 
 // SAFETY: The mid-layer serializes what is done to a host; the driver's data is `Send` and `Sync`.
 unsafe impl<T: Operations> Send for Host<T> {}
 // SAFETY: As above.
 unsafe impl<T: Operations> Sync for Host<T> {}
 
-impl<T: Operations> Host<T> {
+impl<T: Operations> NewHost<T> {
     /// Makes a host that nobody knows yet. May sleep.
     #[inline]
     pub fn new(limits: &Limits, data: Arc<T::HostData>) -> Result<Self> {
@@ -396,11 +417,7 @@ impl<T: Operations> Host<T> {
             let Ok(()) = HostPrivate::new(data).__init(place);
             Self::set_limits(&mut *shost.as_ptr(), limits);
         }
-        Ok(Self {
-            host: HostRef(shost),
-            added: false,
-            _p: core::marker::PhantomData,
-        })
+        Ok(Self(HostRef(shost), PhantomData))
     }
 
     #[inline]
@@ -436,38 +453,48 @@ impl<T: Operations> Host<T> {
     ///
     /// May sleep. C counterpart: `scsi_add_host()`.
     #[inline]
-    pub fn add(&mut self, dev: &device::Device) -> Result {
+    pub fn add_host(self, dev: &device::Device) -> Result<Host<T>> {
         let dev: *const device::Device = dev;
         let dev: *mut bindings::device = dev.cast_mut().cast();
 
         // SAFETY: Both are valid; `device::Device` is a transparent wrapper.
-        to_result(unsafe { bindings::scsi_add_host_with_dma(self.host.as_raw(), dev, dev) })?;
-        self.added = true;
-        Ok(())
+        to_result(unsafe { bindings::scsi_add_host_with_dma(self.0.as_raw(), dev, dev) })?;
+        // The data is dropped by the one or the other.
+        let new = ManuallyDrop::new(self);
+        // SAFETY: The reference moves.
+        // INVARIANT: The host was added.
+        Ok(Host(unsafe { core::ptr::read(&new.0) }, PhantomData))
     }
+}
 
+impl<T: Operations> Drop for NewHost<T> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: The host is valid, and not added.
+        unsafe { HostPrivate::<T>::take(self.0.as_raw()) };
+    }
+}
+
+impl<T: Operations> Host<T> {
     /// A reference to the host.
     #[inline]
     pub fn host_ref(&self) -> &HostRef {
-        &self.host
+        &self.0
     }
 }
 
 impl<T: Operations> Drop for Host<T> {
     #[inline]
     fn drop(&mut self) {
-        let shost = self.host.as_raw();
-        // SAFETY: The host is valid.
-        let private = unsafe { HostPrivate::<T>::of(shost) };
+        let shost = self.0.as_raw();
 
-        if self.added {
-            // They look at the tags, which go with the host.
-            private.end_resets();
-            // SAFETY: The host was added.
-            unsafe { bindings::scsi_remove_host(shost) };
+        // An ioctl's reset looks at the tags, which go with the host.
+        // SAFETY: The host is valid, and was added; no command, and no queue, is left then. An
+        // ioctl that comes late does without data.
+        unsafe {
+            HostPrivate::<T>::of(shost).end_resets();
+            bindings::scsi_remove_host(shost);
+            HostPrivate::<T>::take(shost);
         }
-        // No command, and no queue, is left; an ioctl that comes late does without.
-        let data = private.cold.lock().data.take();
-        drop(data);
     }
 }
