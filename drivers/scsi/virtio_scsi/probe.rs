@@ -82,8 +82,7 @@ fn make(dev: &Device<Bound>) -> Result<(Host<ScsiHost>, Arc<Hba>)> {
     dev.ready();
     hba.started();
     let control = hba.control.clone();
-    host.host_ref()
-        .in_background(move |host| scan::scan(host, &control))?;
+    host.in_background(move |host| scan::scan(host, &control))?;
     Ok((host, hba))
 }
 

@@ -23,13 +23,15 @@ use core::{
 use kernel::{
     device,
     error::to_result,
-    new_condvar, new_spinlock,
+    new_condvar,
+    new_spinlock,
     prelude::*,
     sync::{
         Arc,
         CondVar,
         SpinLock, //
     },
+    types::Opaque, //
 };
 
 /// What a host can do. C counterpart: the fields of `struct Scsi_Host` of these names.
@@ -67,6 +69,9 @@ pub(super) struct HostPrivate<T: Operations> {
     /// The last of `Cold::resets` is over.
     #[pin]
     resets_over: CondVar,
+    /// What is done in the background.
+    #[pin]
+    background: Opaque<bindings::async_domain>,
 }
 
 struct Cold<T: Operations> {
@@ -89,6 +94,10 @@ impl<T: Operations> HostPrivate<T> {
                 resets: 0,
             }),
             resets_over <- new_condvar!(),
+            // SAFETY: The place is valid for writes, and pinned.
+            background <- Opaque::ffi_init(|domain| unsafe {
+                bindings::storage_init_async_domain(domain)
+            }),
         })
     }
 
@@ -253,35 +262,6 @@ impl HostRef {
     pub fn targets(&self) -> Range<u32> {
         // SAFETY: The host is valid; the number does not change once it is added.
         0..unsafe { (*self.as_raw()).max_id }
-    }
-
-    /// Does `work`, a scan, say, in the background. Who loads the module waits for it, and so does
-    /// who unloads it. May sleep.
-    #[inline]
-    pub fn in_background<F: FnOnce(&Self) + Send + 'static>(&self, work: F) -> Result {
-        /// # Safety
-        ///
-        /// `job` must be a `KBox<(HostRef, F)>` that is given away.
-        #[inline]
-        unsafe extern "C" fn run<F: FnOnce(&HostRef)>(job: *mut c_void, _cookie: u64) {
-            // SAFETY: By this function's safety requirements.
-            let job = unsafe { KBox::<(HostRef, F)>::from_raw(job.cast()) };
-            let (host, work) = KBox::into_inner(job);
-
-            work(&host);
-        }
-
-        let job = KBox::new((self.clone(), work), GFP_KERNEL)?;
-        // SAFETY: `run()` gets what it expects. The kernel waits for it before it frees the code
-        // of the module.
-        unsafe {
-            bindings::async_schedule_node(
-                Some(run::<F>),
-                KBox::into_raw(job).cast(),
-                bindings::NUMA_NO_NODE,
-            )
-        };
-        Ok(())
     }
 
     /// Looks for the logical units of a target that are not known yet: those that it reports, or
@@ -481,6 +461,38 @@ impl<T: Operations> Host<T> {
     pub fn host_ref(&self) -> &HostRef {
         &self.0
     }
+
+    /// Does `work`, a scan, say, in the background. Who loads the module waits for it, and so does
+    /// who drops the host; a scan ends early then. May sleep.
+    ///
+    /// C counterpart: `async_schedule_node_domain()`.
+    #[inline]
+    pub fn in_background<F: FnOnce(&HostRef) + Send + 'static>(&self, work: F) -> Result {
+        /// # Safety
+        ///
+        /// `job` must be a `KBox<(HostRef, F)>` that is given away.
+        #[inline]
+        unsafe extern "C" fn run<F: FnOnce(&HostRef)>(job: *mut c_void, _cookie: u64) {
+            // SAFETY: By this function's safety requirements.
+            let job = unsafe { KBox::<(HostRef, F)>::from_raw(job.cast()) };
+            let (host, work) = KBox::into_inner(job);
+
+            work(&host);
+        }
+
+        let job = KBox::new((self.0.clone(), work), GFP_KERNEL)?;
+        // SAFETY: `run()` gets what it expects. Dropping the host, which comes before the code of
+        // the module goes, also when the module fails to start, waits for what is in the domain.
+        unsafe {
+            bindings::async_schedule_node_domain(
+                Some(run::<F>),
+                KBox::into_raw(job).cast(),
+                bindings::NUMA_NO_NODE,
+                HostPrivate::<T>::of(self.0.as_raw()).background.get(),
+            )
+        };
+        Ok(())
+    }
 }
 
 impl<T: Operations> Drop for Host<T> {
@@ -488,12 +500,16 @@ impl<T: Operations> Drop for Host<T> {
     fn drop(&mut self) {
         let shost = self.0.as_raw();
 
-        // An ioctl's reset looks at the tags, which go with the host.
+        // An ioctl's reset looks at the tags, which go with the host. A scan in the background
+        // finds out that the host is removed.
         // SAFETY: The host is valid, and was added; no command, and no queue, is left then. An
         // ioctl that comes late does without data.
         unsafe {
-            HostPrivate::<T>::of(shost).end_resets();
+            let private = HostPrivate::<T>::of(shost);
+
+            private.end_resets();
             bindings::scsi_remove_host(shost);
+            bindings::async_synchronize_full_domain(private.background.get());
             HostPrivate::<T>::take(shost);
         }
     }
