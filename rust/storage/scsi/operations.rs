@@ -301,9 +301,13 @@ impl<T: Operations> OperationsVTable<T> {
         if late.is_lent() {
             let _ = T::abort(data, &late);
         }
-        // What counts is whether the driver still has it.
+        // What counts is whether the driver still has it: another CPU's interrupt handler may be
+        // about to give it back.
         if late.is_lent() {
-            return FAILED;
+            rcu::synchronize_rcu();
+            if late.is_lent() {
+                return FAILED;
+            }
         }
         // For `scsi_done()`, see `cmnd::finish()`.
         rcu::synchronize_rcu();
@@ -412,11 +416,17 @@ impl<T: Operations> OperationsVTable<T> {
         let result = step(&data, dev);
         // SAFETY: The data, so the host was added; its device is there. The private data of `cmd`
         // is initialized or zero.
-        let kept = unsafe {
+        let is_kept = || unsafe {
             let eh =
                 (*cmd).submitter == bindings::scsi_cmnd_submitter_SUBMITTED_BY_SCSI_ERROR_HANDLER;
             Self::keeps_any(shost, matches) || (eh && Late::<T>::from_raw(cmd).is_lent())
         };
+        // As in `eh_abort_callback()`.
+        let mut kept = is_kept();
+        if kept && result.is_ok() {
+            rcu::synchronize_rcu();
+            kept = is_kept();
+        }
         if result.is_err() || kept {
             return FAILED;
         }
