@@ -60,8 +60,8 @@ unsafe impl CommandData for () {
     }
 }
 
-/// What error handling may look at while the driver has the command, and with it a mutable reference
-/// to its data: never by a reference to all of [`Private`].
+/// What error handling may look at while the driver has the command, and with it a mutable
+/// reference to its data: never by a reference to all of [`Private`].
 struct Shared {
     /// The driver has the command. Error handling takes nothing back before this is clear.
     lent: Atomic<bool>,

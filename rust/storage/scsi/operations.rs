@@ -398,8 +398,8 @@ impl<T: Operations> OperationsVTable<T> {
             let dev = (*cmd).device;
             ((*dev).host, Device::from_raw(dev))
         };
-        // An ioctl may come when the host goes, or is gone. Error handling has commands of it, so it
-        // is there.
+        // An ioctl may come when the host goes, or is gone. Error handling has commands of it, so
+        // it is there.
         // SAFETY: `cmd` is valid; `shost` is a host of `T`, which its device keeps.
         let guard = unsafe {
             match Self::is_of_ioctl(cmd) {
