@@ -22,6 +22,7 @@ use storage::scsi::{
     Host,
     HostByte,
     Limits,
+    NewHost,
     Operations,
     Refused,
     SenseKey, //
@@ -307,9 +308,9 @@ impl kernel::Module for RamHostModule {
             ..Limits::default()
         };
         let parent = faux::Registration::new(c"rust_scsi_ram_host", None)?;
-        let mut host = Host::new(&limits, Arc::new(targets, GFP_KERNEL)?)?;
+        let host = NewHost::new(&limits, Arc::new(targets, GFP_KERNEL)?)?
+            .add_host(parent.as_ref().as_ref())?;
 
-        host.add(parent.as_ref().as_ref())?;
         host.host_ref().scan();
         Ok(Self {
             _host: host,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
+#include <linux/async.h>
 #include <linux/bio.h>
 #include <linux/blkdev.h>
 #include <linux/cpumask.h>
@@ -77,4 +78,11 @@ void rust_helper_storage_set_vq_affinity(struct virtqueue *vq, const unsigned in
 	/* A hint: without it the interrupts come, but from another CPU. */
 	virtqueue_set_affinity(vq, mask);
 	free_cpumask_var(mask);
+}
+
+/* What ASYNC_DOMAIN() does: who waits for all asynchronous work waits for this domain's, too. */
+void rust_helper_storage_init_async_domain(struct async_domain *domain)
+{
+	INIT_LIST_HEAD(&domain->pending);
+	domain->registered = 1;
 }

@@ -8,6 +8,7 @@
 
 #include <linux/types.h>
 
+struct async_domain;
 struct bio;
 struct hd_geometry;
 struct page;
@@ -25,5 +26,6 @@ unsigned int rust_helper_storage_nr_cpu_ids(void);
 bool rust_helper_storage_zone_plug_bio(struct bio *bio);
 void rust_helper_storage_set_vq_affinity(struct virtqueue *vq, const unsigned int *map,
 					 unsigned int queue);
+void rust_helper_storage_init_async_domain(struct async_domain *domain);
 
 #endif

@@ -24,7 +24,8 @@ pub use device::Device;
 pub use host::{
     Host,
     HostRef,
-    Limits, //
+    Limits,
+    NewHost, //
 };
 pub use operations::{
     Operations,

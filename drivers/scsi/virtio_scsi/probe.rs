@@ -44,7 +44,8 @@ use storage::{
     scsi::{
         CommandList,
         Host,
-        Limits, //
+        Limits,
+        NewHost, //
     },
     virtio::{
         queue::Queue,
@@ -75,14 +76,13 @@ fn make(dev: &Device<Bound>) -> Result<(Host<ScsiHost>, Arc<Hba>)> {
     configure(dev)?;
     let limits = read_limits(dev, &hba)?;
 
-    let mut host = Host::new(&limits, hba.clone())?;
+    let host = NewHost::new(&limits, hba.clone())?.add_host(dev.as_ref())?;
+    // The events' buffers go to the device when it is ready.
     hba.events.handler().set_host(host.host_ref().clone());
-    host.add(dev.as_ref())?;
     dev.ready();
     hba.started();
     let control = hba.control.clone();
-    host.host_ref()
-        .in_background(move |host| scan::scan(host, &control))?;
+    host.in_background(move |host| scan::scan(host, &control))?;
     Ok((host, hba))
 }
 

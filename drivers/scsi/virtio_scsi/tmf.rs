@@ -67,6 +67,8 @@ const NO_ANSWER: u32 = 0x100;
 pub(crate) struct Waiter {
     /// The response code, or `NO_ANSWER`.
     answer: Atomic<u32>,
+    /// Somebody waits, or has not read the answer yet: the function is not to be used again.
+    awaited: Atomic<bool>,
     #[pin]
     completion: Completion,
 }
@@ -92,6 +94,7 @@ impl Idle {
             let waiter = Arc::pin_init(
                 pin_init!(Waiter {
                     answer: Atomic::new(NO_ANSWER),
+                    awaited: Atomic::new(false),
                     completion <- Completion::new(),
                 }),
                 GFP_KERNEL,
@@ -102,6 +105,14 @@ impl Idle {
             )?;
         }
         Ok(Self(idle))
+    }
+
+    /// Takes one whose last answer was read.
+    fn take(&mut self) -> Option<Token> {
+        let free = |token: &Token| !token.data().awaited.load(Acquire);
+        let at = self.0.iter().position(free)?;
+
+        self.0.remove(at).ok()
     }
 
     fn put(&mut self, token: Token) {
@@ -141,7 +152,7 @@ pub(crate) fn ask(
     seconds: u32,
 ) -> Result<ControlResponse> {
     let mut guard = queue.lock();
-    let mut token = guard.state.0.pop().ok_or(EBUSY)?;
+    let mut token = guard.state.take().ok_or(EBUSY)?;
     let waiter = token.data().clone();
 
     waiter.answer.store(NO_ANSWER, Relaxed);
@@ -156,13 +167,17 @@ pub(crate) fn ask(
         guard.state.put(token);
         return Err(e);
     }
+    // The queue's lock is held: the answer cannot be there yet.
+    waiter.awaited.store(true, Relaxed);
     Queue::kick(guard);
 
     if !waiter.completion.wait(msecs_to_jiffies(seconds * 1000)) {
         // The interrupt may have been lost, not the answer.
         drain(queue);
     }
-    ControlResponse::try_from(waiter.answer.load(Acquire)).map_err(|_| ETIMEDOUT)
+    let answer = waiter.answer.load(Acquire);
+    waiter.awaited.store(false, Release);
+    ControlResponse::try_from(answer).map_err(|_| ETIMEDOUT)
 }
 
 /// Has all request queues looked at for a while: the first interrupts of a device that starts can

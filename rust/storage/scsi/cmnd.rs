@@ -60,13 +60,21 @@ unsafe impl CommandData for () {
     }
 }
 
-/// What lies behind each command: the library's bookkeeping, then the driver's data.
-#[pin_data]
-pub(super) struct Private<D: CommandData> {
+/// What error handling may look at while the driver has the command, and with it a mutable
+/// reference to its data: never by a reference to all of [`Private`].
+struct Shared {
     /// The driver has the command. Error handling takes nothing back before this is clear.
     lent: Atomic<bool>,
     /// How often the command's time was over since it was queued.
     timeouts: Atomic<u32>,
+    /// Its time was over when the driver had given it back, and nobody had finished it.
+    orphan: Atomic<bool>,
+}
+
+/// What lies behind each command: the library's bookkeeping, then the driver's data.
+#[pin_data]
+pub(super) struct Private<D: CommandData> {
+    shared: Shared,
     next: *mut bindings::scsi_cmnd,
     #[pin]
     data: D,
@@ -78,8 +86,11 @@ impl<D: CommandData> Private<D> {
     /// See [`CommandData::init`].
     pub(super) unsafe fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            lent: Atomic::new(false),
-            timeouts: Atomic::new(0),
+            shared: Shared {
+                lent: Atomic::new(false),
+                timeouts: Atomic::new(0),
+                orphan: Atomic::new(false),
+            },
             next: core::ptr::null_mut(),
             // SAFETY: By this function's safety requirements.
             data <- unsafe { D::init() },
@@ -93,6 +104,19 @@ pub(super) fn private<T: Operations>(
     cmd: *mut bindings::scsi_cmnd,
 ) -> *mut Private<T::CommandData> {
     cmd.wrapping_add(1).cast()
+}
+
+/// What everybody may look at.
+///
+/// # Safety
+///
+/// `cmd` must be a valid command of a host of `T` for the chosen lifetime, its private data
+/// initialized or all zero.
+#[inline]
+unsafe fn shared<'a, T: Operations>(cmd: *mut bindings::scsi_cmnd) -> &'a Shared {
+    // SAFETY: By this function's safety requirements. Only atomics are in there, and only they are
+    // borrowed.
+    unsafe { &(*private::<T>(cmd)).shared }
 }
 
 /// The request of a command, which lies right before it (`scsi_cmd_to_rq()`).
@@ -116,7 +140,7 @@ pub enum Direction {
 ///
 /// # Invariants
 ///
-/// A valid command of a host of `T` that was lent to the driver (`Private::lent` is set), and that
+/// A valid command of a host of `T` that was lent to the driver (`Shared::lent` is set), and that
 /// nobody else will finish.
 #[repr(transparent)]
 pub struct Command<T: Operations>(NonNull<bindings::scsi_cmnd>, PhantomData<T>);
@@ -134,19 +158,20 @@ impl<T: Operations> Command<T> {
     #[inline]
     pub(super) unsafe fn lend(cmd: *mut bindings::scsi_cmnd) -> Option<Self> {
         // SAFETY: By this function's safety requirements.
-        let private = unsafe { &*private::<T>(cmd) };
+        let shared = unsafe { shared::<T>(cmd) };
 
-        if private.lent.load(Relaxed) {
+        if shared.lent.load(Relaxed) {
             return None;
         }
-        private.lent.store(true, Relaxed);
-        private.timeouts.store(0, Relaxed);
+        shared.lent.store(true, Relaxed);
+        shared.timeouts.store(0, Relaxed);
+        shared.orphan.store(false, Relaxed);
         // SAFETY: As above.
         Some(Self(unsafe { NonNull::new_unchecked(cmd) }, PhantomData))
     }
 
     #[inline]
-    fn as_raw(&self) -> *mut bindings::scsi_cmnd {
+    pub(super) fn as_raw(&self) -> *mut bindings::scsi_cmnd {
         self.0.as_ptr()
     }
 
@@ -354,7 +379,7 @@ impl<T: Operations> Command<T> {
         let cmd = self.release();
 
         // SAFETY: The command is ours, and its data initialized.
-        unsafe { (*private::<T>(cmd)).lent.store(false, Release) };
+        unsafe { shared::<T>(cmd) }.lent.store(false, Release);
     }
 
     /// Calls `f` for each entry of the list of protection information.
@@ -413,7 +438,7 @@ unsafe fn unique_tag(cmd: *mut bindings::scsi_cmnd) -> u32 {
 unsafe fn finish<T: Operations>(cmd: *mut bindings::scsi_cmnd) {
     // SAFETY: By this function's safety requirements.
     unsafe {
-        (*private::<T>(cmd)).lent.store(false, Release);
+        shared::<T>(cmd).lent.store(false, Release);
         bindings::scsi_done(cmd);
     }
 }
@@ -525,10 +550,9 @@ impl<T: Operations> Late<'_, T> {
         }
     }
 
-    fn private(&self) -> &Private<T::CommandData> {
-        // SAFETY: The command is valid, its data initialized. Of this reference only atomics are
-        // used.
-        unsafe { &*private::<T>(self.cmd) }
+    fn shared(&self) -> &Shared {
+        // SAFETY: The command is valid, its data initialized.
+        unsafe { shared::<T>(self.cmd) }
     }
 
     /// The device that the command is for.
@@ -551,17 +575,32 @@ impl<T: Operations> Late<'_, T> {
 
     /// Whether the driver has not given the command back yet.
     pub fn is_lent(&self) -> bool {
-        self.private().lent.load(Acquire)
+        self.shared().lent.load(Acquire)
     }
 
     /// How often the command's time was over, this time included.
     pub fn timeouts(&self) -> u32 {
-        self.private().timeouts.load(Relaxed)
+        self.shared().timeouts.load(Relaxed)
+    }
+
+    /// Whether `scsi_done()` was called for the command and took effect.
+    pub(super) fn is_complete(&self) -> bool {
+        // SAFETY: The command is valid; the state is changed by others, hence volatile.
+        unsafe { (&raw const (*self.cmd).state).read_volatile() & STATE_COMPLETE != 0 }
+    }
+
+    /// Whether this is asked for the second time since the command was queued.
+    pub(super) fn was_orphan(&self) -> bool {
+        let orphan = &self.shared().orphan;
+        let before = orphan.load(Relaxed);
+
+        orphan.store(true, Relaxed);
+        before
     }
 
     /// Counts a timeout.
     pub(super) fn count_timeout(&self) {
-        self.private().timeouts.fetch_add(1, Relaxed);
+        self.shared().timeouts.fetch_add(1, Relaxed);
     }
 }
 
@@ -575,7 +614,37 @@ pub(super) unsafe fn is_kept<T: Operations>(cmd: *mut bindings::scsi_cmnd) -> bo
     // SAFETY: By this function's safety requirements; the state is changed by others, hence
     // volatile.
     unsafe {
-        (*private::<T>(cmd)).lent.load(Acquire)
+        shared::<T>(cmd).lent.load(Acquire)
             && (&raw const (*cmd).state).read_volatile() & STATE_COMPLETE != 0
+    }
+}
+
+/// Whether error handling sends this command: by the one that failed, which it uses again.
+///
+/// # Safety
+///
+/// `cmd` must be a valid command that the mid-layer queues.
+#[inline]
+pub(super) unsafe fn is_of_error_handling(cmd: *mut bindings::scsi_cmnd) -> bool {
+    // SAFETY: By this function's safety requirements.
+    unsafe { (*cmd).submitter == bindings::scsi_cmnd_submitter_SUBMITTED_BY_SCSI_ERROR_HANDLER }
+}
+
+/// Waits until each command that is seen to be not lent went through `scsi_done()`, see
+/// [`finish`]. What it did there to the command that error handling uses again, is undone: an early
+/// end of what is not queued yet.
+///
+/// # Safety
+///
+/// May only be called for error handling, before it queues a command to `shost`.
+#[cold]
+pub(super) unsafe fn settle(shost: *mut bindings::Scsi_Host) {
+    rcu::synchronize_rcu();
+    // SAFETY: Error handling, which runs this, has set where it waits, or null. What completes it
+    // is over; what `reinit_completion()` does.
+    unsafe {
+        if let Some(action) = (*shost).eh_action.as_mut() {
+            action.done = 0;
+        }
     }
 }

@@ -15,18 +15,23 @@ use super::{
 use crate::bindings;
 use core::{
     ffi::c_void,
+    marker::PhantomData,
+    mem::ManuallyDrop,
     ops::Range,
     ptr::NonNull, //
 };
 use kernel::{
     device,
     error::to_result,
+    new_condvar,
     new_spinlock,
     prelude::*,
     sync::{
         Arc,
+        CondVar,
         SpinLock, //
     },
+    types::Opaque, //
 };
 
 /// What a host can do. C counterpart: the fields of `struct Scsi_Host` of these names.
@@ -59,9 +64,23 @@ pub struct Limits {
 pub(super) struct HostPrivate<T: Operations> {
     /// Valid as long as the host is added.
     hot: *const T::HostData,
-    /// `None` once it is not: some callbacks may still come then.
     #[pin]
-    cold: SpinLock<Option<Data<T>>>,
+    cold: SpinLock<Cold<T>>,
+    /// The last of `Cold::resets` is over.
+    #[pin]
+    resets_over: CondVar,
+    /// What is done in the background.
+    #[pin]
+    background: Opaque<bindings::async_domain>,
+}
+
+struct Cold<T: Operations> {
+    /// `None` once the host is removed: some callbacks may still come then.
+    data: Option<Data<T>>,
+    /// The host is about to be removed.
+    closed: bool,
+    /// How many steps of ioctls' resets are under way.
+    resets: usize,
 }
 
 impl<T: Operations> HostPrivate<T> {
@@ -69,7 +88,16 @@ impl<T: Operations> HostPrivate<T> {
     fn new(data: Data<T>) -> impl PinInit<Self> {
         pin_init!(Self {
             hot: Arc::as_ptr(&data),
-            cold <- new_spinlock!(Some(data)),
+            cold <- new_spinlock!(Cold {
+                data: Some(data),
+                closed: false,
+                resets: 0,
+            }),
+            resets_over <- new_condvar!(),
+            // SAFETY: The place is valid for writes, and pinned.
+            background <- Opaque::ffi_init(|domain| unsafe {
+                bindings::storage_init_async_domain(domain)
+            }),
         })
     }
 
@@ -78,7 +106,7 @@ impl<T: Operations> HostPrivate<T> {
     /// `shost` must be a valid host of `T`.
     #[inline]
     unsafe fn of<'a>(shost: *mut bindings::Scsi_Host) -> &'a Self {
-        // SAFETY: `Host::new()` initialized it.
+        // SAFETY: `NewHost::new()` initialized it.
         unsafe { &*(&raw const (*shost).hostdata).cast::<Self>() }
     }
 
@@ -99,7 +127,65 @@ impl<T: Operations> HostPrivate<T> {
     #[inline]
     pub(super) unsafe fn cold(shost: *mut bindings::Scsi_Host) -> Option<Data<T>> {
         // SAFETY: By this function's safety requirements.
-        unsafe { Self::of(shost) }.cold.lock().clone()
+        unsafe { Self::of(shost) }.cold.lock().data.clone()
+    }
+
+    /// Drops the data.
+    ///
+    /// # Safety
+    ///
+    /// `shost` must be a valid host of `T` that is not added (any more).
+    #[inline]
+    unsafe fn take(shost: *mut bindings::Scsi_Host) {
+        // SAFETY: By this function's safety requirements.
+        let data = unsafe { Self::of(shost) }.cold.lock().data.take();
+
+        drop(data);
+    }
+
+    /// Keeps the host, with its tags, added for a step of an ioctl's reset, which no command of the
+    /// host holds up; `None` if the host is being removed.
+    ///
+    /// # Safety
+    ///
+    /// `shost` must be a valid host of `T`, and stay so as long as what this returns.
+    #[inline]
+    pub(super) unsafe fn begin_reset<'a>(shost: *mut bindings::Scsi_Host) -> Option<Reset<'a, T>> {
+        // SAFETY: By this function's safety requirements.
+        let host = unsafe { Self::of(shost) };
+        let mut cold = host.cold.lock();
+
+        if cold.closed {
+            return None;
+        }
+        cold.resets += 1;
+        Some(Reset(host))
+    }
+
+    /// Lets no reset of an ioctl begin any more, and waits for those that did. May sleep.
+    #[inline]
+    fn end_resets(&self) {
+        let mut cold = self.cold.lock();
+
+        cold.closed = true;
+        while cold.resets > 0 {
+            self.resets_over.wait(&mut cold);
+        }
+    }
+}
+
+/// A step of an ioctl's reset, see [`HostPrivate::begin_reset`].
+pub(super) struct Reset<'a, T: Operations>(&'a HostPrivate<T>);
+
+impl<T: Operations> Drop for Reset<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        let mut cold = self.0.cold.lock();
+
+        cold.resets -= 1;
+        if cold.resets == 0 {
+            self.0.resets_over.notify_all();
+        }
     }
 }
 
@@ -176,35 +262,6 @@ impl HostRef {
     pub fn targets(&self) -> Range<u32> {
         // SAFETY: The host is valid; the number does not change once it is added.
         0..unsafe { (*self.as_raw()).max_id }
-    }
-
-    /// Does `work`, a scan, say, in the background. Who loads the module waits for it, and so does
-    /// who unloads it. May sleep.
-    #[inline]
-    pub fn in_background<F: FnOnce(&Self) + Send + 'static>(&self, work: F) -> Result {
-        /// # Safety
-        ///
-        /// `job` must be a `KBox<(HostRef, F)>` that is given away.
-        #[inline]
-        unsafe extern "C" fn run<F: FnOnce(&HostRef)>(job: *mut c_void, _cookie: u64) {
-            // SAFETY: By this function's safety requirements.
-            let job = unsafe { KBox::<(HostRef, F)>::from_raw(job.cast()) };
-            let (host, work) = KBox::into_inner(job);
-
-            work(&host);
-        }
-
-        let job = KBox::new((self.clone(), work), GFP_KERNEL)?;
-        // SAFETY: `run()` gets what it expects. The kernel waits for it before it frees the code
-        // of the module.
-        unsafe {
-            bindings::async_schedule_node(
-                Some(run::<F>),
-                KBox::into_raw(job).cast(),
-                bindings::NUMA_NO_NODE,
-            )
-        };
-        Ok(())
     }
 
     /// Looks for the logical units of a target that are not known yet: those that it reports, or
@@ -297,20 +354,26 @@ impl Drop for Devices<'_> {
     }
 }
 
+/// A host that nobody knows yet. See [`Host`] for one that is added.
+pub struct NewHost<T: Operations>(HostRef, PhantomData<T>);
+
+// SAFETY: A host can be set up and freed by any thread; the driver's data is `Send` and `Sync`.
+unsafe impl<T: Operations> Send for NewHost<T> {}
+
 /// A host of a driver. Dropping it removes it, with all its devices: what they have in flight is
 /// waited for.
-pub struct Host<T: Operations> {
-    host: HostRef,
-    added: bool,
-    _p: core::marker::PhantomData<T>,
-}
+///
+/// # Invariants
+///
+/// The host was added, and is not removed.
+pub struct Host<T: Operations>(HostRef, PhantomData<T>);
 
 // SAFETY: The mid-layer serializes what is done to a host; the driver's data is `Send` and `Sync`.
 unsafe impl<T: Operations> Send for Host<T> {}
 // SAFETY: As above.
 unsafe impl<T: Operations> Sync for Host<T> {}
 
-impl<T: Operations> Host<T> {
+impl<T: Operations> NewHost<T> {
     /// Makes a host that nobody knows yet. May sleep.
     #[inline]
     pub fn new(limits: &Limits, data: Arc<T::HostData>) -> Result<Self> {
@@ -334,11 +397,7 @@ impl<T: Operations> Host<T> {
             let Ok(()) = HostPrivate::new(data).__init(place);
             Self::set_limits(&mut *shost.as_ptr(), limits);
         }
-        Ok(Self {
-            host: HostRef(shost),
-            added: false,
-            _p: core::marker::PhantomData,
-        })
+        Ok(Self(HostRef(shost), PhantomData))
     }
 
     #[inline]
@@ -374,35 +433,84 @@ impl<T: Operations> Host<T> {
     ///
     /// May sleep. C counterpart: `scsi_add_host()`.
     #[inline]
-    pub fn add(&mut self, dev: &device::Device) -> Result {
+    pub fn add_host(self, dev: &device::Device) -> Result<Host<T>> {
         let dev: *const device::Device = dev;
         let dev: *mut bindings::device = dev.cast_mut().cast();
 
         // SAFETY: Both are valid; `device::Device` is a transparent wrapper.
-        to_result(unsafe { bindings::scsi_add_host_with_dma(self.host.as_raw(), dev, dev) })?;
-        self.added = true;
-        Ok(())
+        to_result(unsafe { bindings::scsi_add_host_with_dma(self.0.as_raw(), dev, dev) })?;
+        // The data is dropped by the one or the other.
+        let new = ManuallyDrop::new(self);
+        // SAFETY: The reference moves.
+        // INVARIANT: The host was added.
+        Ok(Host(unsafe { core::ptr::read(&new.0) }, PhantomData))
     }
+}
 
+impl<T: Operations> Drop for NewHost<T> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: The host is valid, and not added.
+        unsafe { HostPrivate::<T>::take(self.0.as_raw()) };
+    }
+}
+
+impl<T: Operations> Host<T> {
     /// A reference to the host.
     #[inline]
     pub fn host_ref(&self) -> &HostRef {
-        &self.host
+        &self.0
+    }
+
+    /// Does `work`, a scan, say, in the background. Who loads the module waits for it, and so does
+    /// who drops the host; a scan ends early then. May sleep.
+    ///
+    /// C counterpart: `async_schedule_node_domain()`.
+    #[inline]
+    pub fn in_background<F: FnOnce(&HostRef) + Send + 'static>(&self, work: F) -> Result {
+        /// # Safety
+        ///
+        /// `job` must be a `KBox<(HostRef, F)>` that is given away.
+        #[inline]
+        unsafe extern "C" fn run<F: FnOnce(&HostRef)>(job: *mut c_void, _cookie: u64) {
+            // SAFETY: By this function's safety requirements.
+            let job = unsafe { KBox::<(HostRef, F)>::from_raw(job.cast()) };
+            let (host, work) = KBox::into_inner(job);
+
+            work(&host);
+        }
+
+        let job = KBox::new((self.0.clone(), work), GFP_KERNEL)?;
+        // SAFETY: `run()` gets what it expects. Dropping the host, which comes before the code of
+        // the module goes, also when the module fails to start, waits for what is in the domain.
+        unsafe {
+            bindings::async_schedule_node_domain(
+                Some(run::<F>),
+                KBox::into_raw(job).cast(),
+                bindings::NUMA_NO_NODE,
+                HostPrivate::<T>::of(self.0.as_raw()).background.get(),
+            )
+        };
+        Ok(())
     }
 }
 
 impl<T: Operations> Drop for Host<T> {
     #[inline]
     fn drop(&mut self) {
-        let shost = self.host.as_raw();
+        let shost = self.0.as_raw();
 
-        if self.added {
-            // SAFETY: The host was added.
-            unsafe { bindings::scsi_remove_host(shost) };
+        // An ioctl's reset looks at the tags, which go with the host. A scan in the background
+        // finds out that the host is removed.
+        // SAFETY: The host is valid, and was added; no command, and no queue, is left then. An
+        // ioctl that comes late does without data.
+        unsafe {
+            let private = HostPrivate::<T>::of(shost);
+
+            private.end_resets();
+            bindings::scsi_remove_host(shost);
+            bindings::async_synchronize_full_domain(private.background.get());
+            HostPrivate::<T>::take(shost);
         }
-        // No command, and no queue, is left; an ioctl that comes late does without.
-        // SAFETY: The host is valid.
-        let data = unsafe { HostPrivate::<T>::of(shost) }.cold.lock().take();
-        drop(data);
     }
 }

@@ -14,6 +14,7 @@ use super::{
     },
     device::Device,
     host::HostPrivate,
+    HostByte, //
 };
 use crate::{
     bindings,
@@ -43,6 +44,8 @@ const SUCCESS: c_int = bindings::scsi_disposition_SUCCESS as c_int;
 const FAILED: c_int = bindings::scsi_disposition_FAILED as c_int;
 
 /// A command that the driver could not take, on its way back to the mid-layer.
+///
+/// Returned for another command than the one that came, it ends that one with an error.
 #[must_use]
 pub struct Refused<T: Operations>(pub(super) Command<T>);
 
@@ -198,6 +201,21 @@ impl<T: Operations> OperationsVTable<T> {
         shost: *mut bindings::Scsi_Host,
         cmd: *mut bindings::scsi_cmnd,
     ) -> bindings::scsi_qc_status {
+        // SAFETY: The mid-layer passes a valid command of a device.
+        if unsafe { cmnd::is_of_error_handling(cmd) } {
+            // SAFETY: By this function's safety requirements; error handling sleeps.
+            if unsafe { Self::is_premature_start(shost, cmd) } {
+                // Not "busy": that is tried again until the time for all of error handling is over.
+                // SAFETY: The command is valid, and left to this function.
+                unsafe {
+                    (*cmd).result = HostByte::ERROR.with_status(0);
+                    bindings::scsi_done(cmd);
+                }
+                return QUEUED;
+            }
+            // SAFETY: As above.
+            unsafe { cmnd::settle(shost) };
+        }
         // SAFETY: The mid-layer passes a valid command and leaves it to the driver; the host is
         // added as long as it gets commands.
         let (data, is_last, cmd) = unsafe {
@@ -209,11 +227,18 @@ impl<T: Operations> OperationsVTable<T> {
         };
         let Some(cmd) = cmd else { return HOST_BUSY };
 
+        let raw = cmd.as_raw();
+
         match T::queue_command(data, cmd, is_last) {
             Ok(()) => QUEUED,
-            Err(Refused(cmd)) => {
+            Err(Refused(cmd)) if cmd.as_raw() == raw => {
                 cmd.give_back();
                 HOST_BUSY
+            }
+            // Another one, which was queued before; this one stays with the driver.
+            Err(Refused(other)) => {
+                drop(other);
+                QUEUED
             }
         }
     }
@@ -252,8 +277,18 @@ impl<T: Operations> OperationsVTable<T> {
         let (data, late) = unsafe { (Self::data((*(*cmd).device).host), Late::<T>::from_raw(cmd)) };
 
         late.count_timeout();
-        match T::timed_out(data, &late) {
-            _ if !late.is_lent() => bindings::scsi_timeout_action_SCSI_EH_DONE,
+        let wanted = T::timed_out(data, &late);
+        if !late.is_lent() {
+            // Nobody looks at it again after `DONE`. If it is not complete, another CPU is about to
+            // finish it, or a fault was injected that forgets it there (fail_io_timeout): then it
+            // has to be taken back.
+            return match (late.is_complete(), late.was_orphan()) {
+                (true, _) => bindings::scsi_timeout_action_SCSI_EH_DONE,
+                (false, false) => bindings::scsi_timeout_action_SCSI_EH_RESET_TIMER,
+                (false, true) => bindings::scsi_timeout_action_SCSI_EH_NOT_HANDLED,
+            };
+        }
+        match wanted {
             Timeout::Wait => bindings::scsi_timeout_action_SCSI_EH_RESET_TIMER,
             Timeout::Abort => bindings::scsi_timeout_action_SCSI_EH_NOT_HANDLED,
         }
@@ -270,9 +305,13 @@ impl<T: Operations> OperationsVTable<T> {
         if late.is_lent() {
             let _ = T::abort(data, &late);
         }
-        // What counts is whether the driver still has it.
+        // What counts is whether the driver still has it: another CPU's interrupt handler may be
+        // about to give it back.
         if late.is_lent() {
-            return FAILED;
+            rcu::synchronize_rcu();
+            if late.is_lent() {
+                return FAILED;
+            }
         }
         // For `scsi_done()`, see `cmnd::finish()`.
         rcu::synchronize_rcu();
@@ -318,6 +357,36 @@ impl<T: Operations> OperationsVTable<T> {
         search.found
     }
 
+    /// Whether `cmd` is error handling's START UNIT while the driver has commands of that unit.
+    ///
+    /// The mid-layer takes all of them back once the unit has started, without asking the driver.
+    ///
+    /// # Safety
+    ///
+    /// `shost` must be an added host of `T`, and `cmd` a command of it, of error handling.
+    #[cold]
+    unsafe fn is_premature_start(
+        shost: *mut bindings::Scsi_Host,
+        cmd: *mut bindings::scsi_cmnd,
+    ) -> bool {
+        // SAFETY: By this function's safety requirements; commands have a device.
+        unsafe {
+            let device = (*cmd).device;
+            u32::from((*cmd).cmnd[0]) == bindings::START_STOP
+                && Self::keeps_any(shost, &|cmd| (*cmd).device == device)
+        }
+    }
+
+    /// Whether an ioctl resets, without a command that failed.
+    ///
+    /// # Safety
+    ///
+    /// `cmd` must be a valid command that the mid-layer calls a step of the ladder for.
+    unsafe fn is_of_ioctl(cmd: *mut bindings::scsi_cmnd) -> bool {
+        // SAFETY: By this function's safety requirements.
+        unsafe { (*cmd).submitter == bindings::scsi_cmnd_submitter_SUBMITTED_BY_SCSI_RESET_IOCTL }
+    }
+
     /// Runs a step of the ladder for `cmd`, which may be one that was never queued (an ioctl's).
     ///
     /// # Safety
@@ -333,7 +402,16 @@ impl<T: Operations> OperationsVTable<T> {
             let dev = (*cmd).device;
             ((*dev).host, Device::from_raw(dev))
         };
-        // An ioctl may come when the host is gone.
+        // An ioctl may come when the host goes, or is gone. Error handling has commands of it, so
+        // it is there.
+        // SAFETY: `cmd` is valid; `shost` is a host of `T`, which its device keeps.
+        let guard = unsafe {
+            match Self::is_of_ioctl(cmd) {
+                true => HostPrivate::<T>::begin_reset(shost).map(Some),
+                false => Some(None),
+            }
+        };
+        let Some(_guard) = guard else { return FAILED };
         // SAFETY: `shost` is a host of `T`.
         let Some(data) = (unsafe { HostPrivate::<T>::cold(shost) }) else {
             return FAILED;
@@ -342,11 +420,17 @@ impl<T: Operations> OperationsVTable<T> {
         let result = step(&data, dev);
         // SAFETY: The data, so the host was added; its device is there. The private data of `cmd`
         // is initialized or zero.
-        let kept = unsafe {
+        let is_kept = || unsafe {
             let eh =
                 (*cmd).submitter == bindings::scsi_cmnd_submitter_SUBMITTED_BY_SCSI_ERROR_HANDLER;
             Self::keeps_any(shost, matches) || (eh && Late::<T>::from_raw(cmd).is_lent())
         };
+        // As in `eh_abort_callback()`.
+        let mut kept = is_kept();
+        if kept && result.is_ok() {
+            rcu::synchronize_rcu();
+            kept = is_kept();
+        }
         if result.is_err() || kept {
             return FAILED;
         }
@@ -386,6 +470,11 @@ impl<T: Operations> OperationsVTable<T> {
         loop {
             // SAFETY: By this function's safety requirements.
             let ret = unsafe { Self::reset(cmd, |data, _| T::host_reset(data), &|_| true) };
+            // An ioctl takes no command back.
+            // SAFETY: As above.
+            if unsafe { Self::is_of_ioctl(cmd) } {
+                return ret;
+            }
             // SAFETY: As above; `reset()` says the same of a host that is gone.
             let kept = unsafe {
                 let shost = (*(*cmd).device).host;
