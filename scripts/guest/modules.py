@@ -57,7 +57,7 @@ def module_tree() -> Path:
     modules = [our_module(name) for name in OUR_MODULES]
     stock = Path("/usr/lib/modules") / release
     ids = " ".join(build_id(module) for module in modules)
-    key = hashlib.sha256(f"{release} {ids}".encode()).hexdigest()[:12]
+    key = hashlib.sha256(f"{release} vmlinuz {ids}".encode()).hexdigest()[:12]
     base = CACHE / "guest"
     base.mkdir(parents=True, exist_ok=True)
     with open(base / "modules.lock", "w", encoding="ascii") as lock:
@@ -70,7 +70,7 @@ def module_tree() -> Path:
             shutil.rmtree(work, ignore_errors=True)
             tree = work / "lib/modules" / release
             (tree / "updates").mkdir(parents=True)
-            for entry in ("modules.order", "modules.builtin", "modules.builtin.modinfo"):
+            for entry in ("modules.order", "modules.builtin", "modules.builtin.modinfo", "vmlinuz"):
                 shutil.copy(stock / entry, tree)
             (tree / "kernel").symlink_to(stock / "kernel")
             for module in modules:

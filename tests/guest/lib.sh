@@ -44,6 +44,11 @@ fails()
 # load [PARAM=VALUE...]: the driver of $MODE, and the proof that it is that one.
 load()
 {
+	# udev has done it; the scenario asked for no parameters, and the guest was booted for the mode.
+	if [[ -n ${VSR_COLDPLUGGED:-} ]]; then
+		prove_driver
+		return
+	fi
 	case $MODE in
 	c) DRIVER=c load_driver "$@" ;;
 	request) load_driver use_bio=0 "$@" ;;
@@ -75,6 +80,7 @@ prove_driver()
 
 unload()
 {
+	[[ -z ${VSR_COLDPLUGGED:-} ]] || return 0
 	wait_for 20 rmmod "$VSR_MODULE" || fail "rmmod: $(rmmod "$VSR_MODULE" 2>&1)"
 	fails test -e "/sys/module/$VSR_MODULE"
 }

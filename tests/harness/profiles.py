@@ -46,6 +46,10 @@ class Machine:
         self._hba = ""
         self._targets = 0
 
+    def start_at(self, slot: int) -> None:
+        """The PCI slot of the first disk, if others are taken."""
+        self._slot = slot
+
     def file(self, name: str, size: int, content: bytes = b"") -> Path:
         path = self.folder / f"{name}.img"
         with open(path, "wb") as image:
@@ -247,6 +251,7 @@ class Profile:
     memory: str = "512M"
     deadline: float = 2400
     options: dict[str, object] = dataclasses.field(default_factory=dict)
+    guest: type[Guest] = Guest
     blkdev: bool = False  # its scenarios run tests/device in the guest
 
     def env(self) -> dict[str, str]:

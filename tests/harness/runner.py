@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from guest import Driver, Guest, logcheck
+from guest import Driver, logcheck
 from guest.paths import DISKS
 
 from . import scsi
@@ -120,7 +120,7 @@ def _run(
             output.append(line)
 
     output: list[str] = []
-    guest = Guest(
+    guest = profile.guest(
         name,
         'bash "$VSR_SRC/tests/guest/main.sh"',
         cpus=profile.cpus,
