@@ -22,5 +22,6 @@ pub mod module_param;
 mod page_writer;
 pub mod scatterlist;
 pub mod scsi;
+pub mod tally;
 pub mod virtio;
 pub mod work;

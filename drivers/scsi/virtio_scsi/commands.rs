@@ -6,11 +6,6 @@
 //! it.
 
 use crate::{
-    host::{
-        count,
-        Hba,
-        ScsiHost, //
-    },
     wire::{
         self,
         Address,
@@ -19,15 +14,12 @@ use crate::{
         ResponseHead,
         Task, //
     },
+    ScsiHost, //
 };
 use kernel::{
     prelude::*,
     sync::{
         aref::ARef,
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
         Arc,
         ArcBorrow, //
     },
@@ -37,9 +29,9 @@ use storage::{
         cmnd::Direction,
         Command,
         CommandList,
-        HostByte,
-        Refused, //
+        HostByte, //
     },
+    tally::Tally,
     virtio::{
         self,
         queue::{
@@ -59,7 +51,7 @@ pub(crate) struct RequestQueue {
     /// `VIRTIO_SCSI_F_T10_PI` was negotiated.
     pub(crate) protection: bool,
     /// Answers that the specification does not know.
-    unknown: Atomic<u32>,
+    unknown: Tally,
 }
 
 impl RequestQueue {
@@ -68,7 +60,7 @@ impl RequestQueue {
             dev,
             order,
             protection,
-            unknown: Atomic::new(0),
+            unknown: Tally::new(),
         }
     }
 
@@ -134,7 +126,7 @@ impl RequestQueue {
 
     #[cold]
     fn warn_unknown(&self, response: u8) {
-        if let Some(n) = count(&self.unknown) {
+        if let Some(n) = self.unknown.count() {
             dev_warn!(
                 self.dev,
                 "unknown response {:#x}; I/O error ({} times)\n",
@@ -145,37 +137,26 @@ impl RequestQueue {
     }
 }
 
-/// Gives a command to the device.
-pub(crate) fn queue_command(
-    hba: &Hba,
+/// Gives a command to the device; one that it does not get comes back, with the error of
+/// `Ring::add()`.
+#[inline]
+pub(crate) fn submit(
+    queue: &Queue<RequestQueue>,
     mut cmd: Command<ScsiHost>,
     is_last: bool,
-) -> Result<(), Refused<ScsiHost>> {
-    let Some(queue) = hba.requests.get(cmd.queue()) else {
-        return Err(cmd.refuse());
-    };
-    if hba.held.load(Relaxed) {
-        return Err(cmd.refuse());
-    }
+) -> Result<(), (Command<ScsiHost>, Error)> {
     if !queue.handler().prepare(&mut cmd) {
         end(cmd, HostByte::BAD_TARGET);
         return Ok(());
     }
 
     let mut guard = queue.lock();
-    match guard.ring.add(cmd) {
-        Ok(()) => {
-            if is_last {
-                Queue::kick(guard);
-            }
-            Ok(())
-        }
-        Err((cmd, e)) => {
-            // Those before it may wait for the kick.
-            Queue::kick(guard);
-            hba.not_added(queue, cmd, e)
-        }
+    let result = guard.ring.add(cmd);
+    // If it failed: those before it may wait for the kick.
+    if is_last || result.is_err() {
+        Queue::kick(guard);
     }
+    result
 }
 
 /// Ends a command that the device never saw.

@@ -7,7 +7,6 @@
 //! not tell meanwhile it tells as "events missed": then everything is looked at.
 
 use crate::{
-    host::count,
     scan,
     tmf::ControlQueue,
     wire::{
@@ -41,6 +40,7 @@ use storage::{
         device::Presence,
         HostRef, //
     },
+    tally::Tally,
     virtio::{
         self,
         buffer::WritableBuffer,
@@ -68,7 +68,7 @@ pub(crate) struct EventQueue {
     stopped: Atomic<bool>,
     /// The device was reset: nobody knows what happened meanwhile.
     sweep: Atomic<bool>,
-    unknown: Atomic<u32>,
+    unknown: Tally,
 }
 
 /// What the queue's lock protects beside the ring: buffers that came back, in their order, and
@@ -107,7 +107,7 @@ impl EventQueue {
             host: SetOnce::new(),
             stopped: Atomic::new(false),
             sweep: Atomic::new(false),
-            unknown: Atomic::new(0),
+            unknown: Tally::new(),
         }
     }
 
@@ -148,7 +148,7 @@ impl EventQueue {
             Happening::Changed(address, 0x3f, 0x0e) => host.scan_target(address.target.into()),
             Happening::Changed(..) => {}
             Happening::Unknown(kind, reason) => {
-                if let Some(n) = count(&self.unknown) {
+                if let Some(n) = self.unknown.count() {
                     dev_warn!(
                         self.dev,
                         "unknown event {:#x}, reason {:#x} ({} times)\n",

@@ -8,25 +8,20 @@ use crate::{
         self,
         EventQueue, //
     },
-    host::{
-        BoundHost,
-        Hba,
-        ScsiHost, //
-    },
+    hba::Hba,
+    host::BoundHost,
     limits::{
         Config,
         Queues, //
     },
-    params, scan,
+    params,
+    scan,
     tmf::{
         self,
         ControlQueue, //
     },
-    wire::{
-        Order,
-        CDB_SIZE,
-        SENSE_SIZE, //
-    },
+    wire::Order,
+    ScsiHost, //
 };
 use core::mem::offset_of;
 use kernel::{
@@ -73,7 +68,7 @@ fn make(dev: &Device<Bound>) -> Result<(Host<ScsiHost>, Arc<Hba>)> {
 
     let queues = count_queues(dev)?;
     let hba = find_queues(dev, queues)?;
-    configure(dev)?;
+    Hba::configure(dev)?;
     let limits = read_limits(dev, &hba)?;
 
     let host = NewHost::new(&limits, hba.clone())?.add_host(dev.as_ref())?;
@@ -147,33 +142,6 @@ fn find_queues(dev: &Device<Bound>, queues: Queues) -> Result<Arc<Hba>> {
         Hba::new(dev.binding(), control, events, requests, queues, map),
         GFP_KERNEL,
     )?)
-}
-
-/// Tells the device the sizes of the driver's fields; to be done after each reset.
-pub(crate) fn configure(dev: &Device<Bound>) -> Result {
-    const CDB_AT: usize = offset_of!(virtio_scsi_config, cdb_size);
-    const SENSE_AT: usize = offset_of!(virtio_scsi_config, sense_size);
-
-    dev.write_config(CDB_AT, CDB_SIZE as u32)?;
-    dev.write_config(SENSE_AT, SENSE_SIZE as u32)?;
-    for (name, at, wanted) in [
-        ("cdb_size", CDB_AT, CDB_SIZE),
-        ("sense_size", SENSE_AT, SENSE_SIZE),
-    ] {
-        let found: u32 = dev.read_config(at)?;
-
-        if found as usize != wanted {
-            dev_err!(
-                dev,
-                "configuration refused: {} stays {}, though the driver wrote {}\n",
-                name,
-                found,
-                wanted
-            );
-            return Err(EINVAL);
-        }
-    }
-    Ok(())
 }
 
 /// Reads what the device says about itself, and checks it.

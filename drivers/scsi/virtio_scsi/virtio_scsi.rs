@@ -4,8 +4,9 @@
 //!
 //! One command from top to bottom: `commands` gives it a frame of `wire`, adds it to the virtqueue
 //! of its CPU and, when the device has used it, finishes it. `events` hears of devices that come
-//! and go, `tmf` asks the device to end commands that it does not answer, `host` is the SCSI
-//! host's side of both, `limits` what the device says about itself.
+//! and go, `tmf` asks the device to end commands that it does not answer, `hba` is the
+//! device with all its queues, `host` the SCSI host's side of it, `limits` what the device says about
+//! itself.
 //!
 //! C counterpart: drivers/scsi/virtio_scsi.c
 
@@ -13,6 +14,7 @@
 
 mod commands;
 mod events;
+mod hba;
 mod host;
 mod limits;
 mod params;
@@ -46,6 +48,9 @@ use storage::{
 
 /// Where events wait to be handled.
 static WORKQUEUE: ModuleWorkqueue = ModuleWorkqueue::new();
+
+/// The SCSI driver: see `host`.
+struct ScsiHost;
 
 /// The virtio driver.
 struct VirtioScsi;
