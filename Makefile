@@ -63,6 +63,7 @@ help:
 #: make clean         remove what was built; distclean: the whole cache too
 #: DRIVER=c           with vm, demo, test: the kernel's own C driver
 #: KERNEL=debug       with test: a kernel with KASAN, lockdep and the like; compiled first, which takes long
+#: KERNEL=kcsan       the same with KCSAN, which looks for data races
 #: ARGS=...           more arguments for the script behind vm, demo, test, bench, check
 #: VSR_CACHE=DIR      where all generated files live (~/.cache/virtio-storage-rs)
 #: VSR_MIRROR=URL     the Debian archive to take packages from

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 _BAD = re.compile(
     r"WARNING:|\bWARN\b|\bBUG\b|\bOops\b|general protection|Kernel panic|"
-    r"KASAN|KFENCE|UBSAN|lockdep|possible (circular|recursive) locking|"
+    r"KASAN|KCSAN: data-race|KFENCE|UBSAN|lockdep|possible (circular|recursive) locking|"
     r"hung task|blocked for more than|soft lockup|hard LOCKUP|rcu: INFO|INFO: rcu|"
     r"Call Trace|refcount_t|list_(add|del) corruption|"
     r"slab-use-after-free|double free|Bad page|scheduling while atomic|sleeping function called|"

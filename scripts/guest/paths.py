@@ -27,34 +27,42 @@ class Kernel:
     ours: Path  # where our modules for it are
 
 
+# What KERNEL in the environment may say; all but the first are compiled here.
+KERNELS = ("stock", "debug", "kcsan")
+
+
 @functools.cache
-def debug_kernel() -> Kernel:
-    """The kernel of scripts/lean-kernel debug, which has our modules under updates/."""
+def _compiled_kernel(kind: str) -> Kernel:
+    """The kernel of scripts/lean-kernel KIND, which has our modules under updates/."""
     done = subprocess.run(
-        [SRC / "scripts/lean-kernel", "debug"], stdout=subprocess.PIPE, text=True, check=False
+        [SRC / "scripts/lean-kernel", kind], stdout=subprocess.PIPE, text=True, check=False
     )
     if done.returncode != 0:
-        raise SystemExit("guest: the debug kernel could not be compiled")
+        raise SystemExit(f"guest: the {kind} kernel could not be compiled")
     folder = Path(done.stdout.strip())
     modules = folder / "lib/modules"
     (tree,) = modules.iterdir()
     return Kernel(tree.name, folder / "vmlinux", modules, folder)
 
 
-def debug() -> bool:
-    """Whether KERNEL in the environment asks for the debug kernel."""
+def _kind() -> str:
     name = os.environ.get("KERNEL", "stock")
-    if name not in ("stock", "debug"):
-        raise SystemExit(f"KERNEL={name}: say KERNEL=stock or KERNEL=debug")
-    if name == "debug" and os.environ.get("DRIVER") == "c":
-        raise SystemExit("KERNEL=debug has our drivers only, not DRIVER=c")
-    return name == "debug"
+    if name not in KERNELS:
+        raise SystemExit(f"KERNEL={name}: say one of {', '.join(KERNELS)}")
+    if name != "stock" and os.environ.get("DRIVER") == "c":
+        raise SystemExit(f"KERNEL={name} has our drivers only, not DRIVER=c")
+    return name
+
+
+def debug() -> bool:
+    """Whether KERNEL in the environment asks for a kernel that looks for bugs."""
+    return _kind() != "stock"
 
 
 def kernel() -> Kernel:
     """The kernel that guests boot."""
     if debug():
-        return debug_kernel()
+        return _compiled_kernel(_kind())
     release, image = stock_kernel()
     return Kernel(release, image, image.parent.parent, BUILD)
 
