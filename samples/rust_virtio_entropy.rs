@@ -44,7 +44,7 @@ impl Handler for Printer {
     type State = ();
 
     fn used(queue: ArcBorrow<'_, Queue<Self>>) {
-        let mut guard = queue.lock();
+        let guard = queue.lock();
 
         while let Some((buffer, used)) = guard.ring.pop() {
             let dev = &queue.handler().dev;
@@ -85,7 +85,7 @@ fn start(dev: &Device<kernel::device::Bound>) -> Result<Arc<Queue<Printer>>> {
     dev.ready();
 
     let buffer = WritableBuffer::new(LEN)?;
-    let mut guard = queue.lock();
+    let guard = queue.lock();
     let added = guard.ring.add(buffer);
     Queue::kick(guard);
     added.map_err(|(_buffer, e)| e)?;

@@ -64,7 +64,6 @@ use storage::{
         frame::Content, //
         queue::{
             Handler,
-            Inner,
             Queue,
             QueueGuard, //
         },
@@ -169,7 +168,7 @@ impl BioQueue {
 
         let mut guard = queue.lock();
         let old = core::mem::replace(
-            &mut guard.state,
+            guard.state(),
             State {
                 free,
                 ready,
@@ -184,13 +183,13 @@ impl BioQueue {
     }
 
     /// Takes a bio: a command for it, or a place in the line. Bios that end go to `done`.
-    fn take(&self, inner: &mut Inner<Self>, mut bio: Bio, done: &mut BioList) {
+    fn take(&self, inner: &mut QueueGuard<'_, Self>, mut bio: Bio, done: &mut BioList) {
         let State {
             ready, line, held, ..
-        } = &inner.state;
+        } = inner.state();
 
-        if ready.is_empty() && line.is_empty() && !held {
-            if let Some(command) = inner.state.free.pop() {
+        if ready.is_empty() && line.is_empty() && !*held {
+            if let Some(command) = inner.state().free.pop() {
                 self.begin(inner, command, bio, done);
                 return;
             }
@@ -199,14 +198,14 @@ impl BioQueue {
             bio.set_status(Status::AGAIN);
             done.push(bio);
         } else {
-            inner.state.line.push(bio);
+            inner.state().line.push(bio);
         }
     }
 
     /// Begins the first step of a bio.
     fn begin(
         &self,
-        inner: &mut Inner<Self>,
+        inner: &mut QueueGuard<'_, Self>,
         mut command: BlkCommand,
         bio: Bio,
         done: &mut BioList,
@@ -235,7 +234,7 @@ impl BioQueue {
     }
 
     /// Adds the command of the current step to the ring.
-    fn issue(&self, inner: &mut Inner<Self>, mut command: BlkCommand, done: &mut BioList) {
+    fn issue(&self, inner: &mut QueueGuard<'_, Self>, mut command: BlkCommand, done: &mut BioList) {
         let (slot, progress) = command.as_mut().parts();
         let Some(bio) = slot else { return };
 
@@ -268,7 +267,7 @@ impl BioQueue {
             Ok(()) => (),
             // A completion makes room, or gives memory back.
             Err((command, e)) if e == ENOSPC || e == ENOMEM => {
-                let _ = inner.state.ready.push_within_capacity(command);
+                let _ = inner.state().ready.push_within_capacity(command);
             }
             Err((command, _)) => self.finish(inner, command, Status::IOERR, done),
         }
@@ -277,7 +276,7 @@ impl BioQueue {
     /// Goes on after a step that ended with `status`: to the next step, or to the bio's end.
     fn advance(
         &self,
-        inner: &mut Inner<Self>,
+        inner: &mut QueueGuard<'_, Self>,
         mut command: BlkCommand,
         status: Status,
         done: &mut BioList,
@@ -290,7 +289,7 @@ impl BioQueue {
         let next = progress.plan.next(progress.step);
         if status == Status::OK && next.is_some() {
             progress.step = next;
-            let _ = inner.state.ready.push_within_capacity(command);
+            let _ = inner.state().ready.push_within_capacity(command);
         } else {
             self.finish(inner, command, status, done);
         }
@@ -300,7 +299,7 @@ impl BioQueue {
     #[inline]
     fn finish(
         &self,
-        inner: &mut Inner<Self>,
+        inner: &mut QueueGuard<'_, Self>,
         mut command: BlkCommand,
         status: Status,
         done: &mut BioList,
@@ -315,28 +314,28 @@ impl BioQueue {
             bio.set_status(status);
             done.push(bio);
         }
-        let _ = inner.state.free.push_within_capacity(command);
+        let _ = inner.state().free.push_within_capacity(command);
     }
 
     /// Moves on what waits: ready commands first, then the line. Not from an interrupt.
-    fn refill(&self, inner: &mut Inner<Self>, done: &mut BioList) {
-        if inner.state.held {
+    fn refill(&self, inner: &mut QueueGuard<'_, Self>, done: &mut BioList) {
+        if inner.state().held {
             return;
         }
-        while let Some(command) = inner.state.ready.pop() {
-            let left = inner.state.ready.len();
+        while let Some(command) = inner.state().ready.pop() {
+            let left = inner.state().ready.len();
 
             self.issue(inner, command, done);
             // It came back: no room for the others either.
-            if inner.state.ready.len() > left {
+            if inner.state().ready.len() > left {
                 break;
             }
         }
-        while inner.state.ready.is_empty() && !inner.state.line.is_empty() {
-            let Some(command) = inner.state.free.pop() else {
+        while inner.state().ready.is_empty() && !inner.state().line.is_empty() {
+            let Some(command) = inner.state().free.pop() else {
                 break;
             };
-            match inner.state.line.pop() {
+            match inner.state().line.pop() {
                 Some(bio) => self.begin(inner, command, bio, done),
                 None => break,
             }
@@ -346,8 +345,8 @@ impl BioQueue {
     /// Kicks what was added, ends what is done, wakes whom the line lets go. `true` if something
     /// waits for memory that no completion will give back: to be tried again after a while.
     fn settle(&self, mut guard: QueueGuard<'_, Self>, done: BioList) -> bool {
-        let wake = guard.state.take_wake_up();
-        let stuck = guard.ring.in_flight() == 0 && guard.state.waits();
+        let wake = guard.state().take_wake_up();
+        let stuck = guard.ring.in_flight() == 0 && guard.state().waits();
 
         Queue::kick(guard);
         done.end_all();
@@ -359,7 +358,7 @@ impl BioQueue {
 
     /// Takes what the device has done. Returns how many steps of bios.
     #[inline]
-    fn take_used(&self, inner: &mut Inner<Self>, done: &mut BioList) -> usize {
+    fn take_used(&self, inner: &mut QueueGuard<'_, Self>, done: &mut BioList) -> usize {
         let mut found = 0;
 
         while let Some((mut command, used)) = inner.ring.pop() {
@@ -404,7 +403,7 @@ impl BioQueue {
         let found = this.take_used(&mut guard, &mut done);
         let broken = guard.ring.is_broken();
 
-        if guard.state.waits() {
+        if guard.state().waits() {
             this.refill(&mut guard, &mut done);
         }
         if this.settle(guard, done) {
@@ -437,7 +436,7 @@ impl Handler for BioQueue {
         let this = queue.handler();
         let mut done = BioList::new();
         let mut guard = queue.lock();
-        let inner = &mut *guard;
+        let inner = &mut guard;
 
         loop {
             inner.ring.disable_callback();
@@ -447,7 +446,7 @@ impl Handler for BioQueue {
             }
         }
         let broken = inner.ring.is_broken();
-        let waits = inner.state.waits();
+        let waits = inner.state().waits();
         drop(guard);
 
         done.end_all();
@@ -527,7 +526,7 @@ impl BioPath {
             let mut guard = queue.lock();
             let mut next = Some(bio);
 
-            if guard.state.waits() {
+            if guard.state().waits() {
                 this.refill(&mut guard, &mut done);
             }
             while let Some(bio) = next {
@@ -535,10 +534,10 @@ impl BioPath {
                 this.take(&mut guard, bio, &mut done);
                 next = bios.pop_if(|bio| self.queue_of(bio, here) == index);
             }
-            let long = guard.state.line.len() > guard.state.long;
-            let begin_watch = guard.state.seen == Seen::Idle && self.is_watched();
+            let long = guard.state().line.len() > guard.state().long;
+            let begin_watch = guard.state().seen == Seen::Idle && self.is_watched();
             if begin_watch {
-                guard.state.seen = Seen::Busy;
+                guard.state().seen = Seen::Busy;
             }
 
             if this.settle(guard, done) {
@@ -553,9 +552,9 @@ impl BioPath {
             if long && may_sleep {
                 let mut guard = queue.lock();
 
-                if guard.state.line.len() > guard.state.long {
-                    guard.state.sleepers = true;
-                    this.shorter.wait(&mut guard);
+                if guard.state().line.len() > guard.state().long {
+                    guard.state().sleepers = true;
+                    guard.wait(&this.shorter);
                 }
             }
         }
@@ -588,14 +587,14 @@ impl BioPath {
     /// From here on bios wait in the line, and flushes between their steps.
     pub(crate) fn hold(&self) {
         for queue in &self.queues {
-            queue.lock().state.held = true;
+            queue.lock().state().held = true;
         }
     }
 
     /// Lets them go on. May sleep.
     pub(crate) fn release(&self) {
         for queue in &self.queues {
-            queue.lock().state.held = false;
+            queue.lock().state().held = false;
             BioQueue::deferred(queue);
         }
     }
@@ -617,9 +616,9 @@ impl BioPath {
     /// Whether nothing is in flight, nor waits to be.
     pub(crate) fn is_idle(&self) -> bool {
         self.queues.iter().all(|queue| {
-            let guard = queue.lock();
+            let mut guard = queue.lock();
 
-            guard.ring.in_flight() == 0 && !guard.state.waits()
+            guard.ring.in_flight() == 0 && !guard.state().waits()
         })
     }
 

@@ -186,7 +186,7 @@ fn refuse(
     // Only a completion makes room in the ring; without one on its way, the block layer has to
     // try again by itself. The same if memory is short.
     if e == ENOSPC && guard.ring.in_flight() > 0 {
-        guard.state.stopped = true;
+        guard.state().stopped = true;
         rq.stop_queue();
         rq.refuse(Status::DEV_RESOURCE)
     } else if e == ENOSPC || e == ENOMEM {
@@ -231,7 +231,7 @@ impl RequestQueue {
             let status = self.judge(&mut rq, used);
 
             found += 1;
-            if core::mem::take(&mut guard.state.stopped) {
+            if core::mem::take(&mut guard.state().stopped) {
                 rq.start_stopped_queues();
             }
             if let Some(rq) = rq.complete() {
@@ -287,7 +287,7 @@ fn queue_batch(
 ) -> bool {
     let mut next = Some(first);
     let mut room = true;
-    let mut guard = queue.lock();
+    let guard = queue.lock();
 
     while let Some(rq) = next {
         if guard.ring.free_descriptors() == 0 {

@@ -73,10 +73,10 @@ impl BioPath {
         let now = Seen::Done(guard.ring.completed());
 
         if guard.ring.in_flight() == 0 {
-            guard.state.seen = Seen::Idle;
+            guard.state().seen = Seen::Idle;
             return false;
         }
-        let still = core::mem::replace(&mut guard.state.seen, now) == now;
+        let still = core::mem::replace(&mut guard.state().seen, now) == now;
         let broken = guard.ring.is_broken();
         drop(guard);
 

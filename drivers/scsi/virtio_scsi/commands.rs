@@ -150,7 +150,7 @@ pub(crate) fn submit(
         return Ok(());
     }
 
-    let mut guard = queue.lock();
+    let guard = queue.lock();
     let result = guard.ring.add(cmd);
     // If it failed: those before it may wait for the kick.
     if is_last || result.is_err() {
@@ -169,7 +169,7 @@ pub(crate) fn end(mut cmd: Command<ScsiHost>, host: HostByte) {
 /// Takes what the device has used, whether or not it interrupted; returns how much.
 pub(crate) fn drain(queue: &Queue<RequestQueue>) -> usize {
     let mut list = CommandList::default();
-    let mut guard = queue.lock();
+    let guard = queue.lock();
 
     while let Some((cmd, _)) = guard.ring.pop() {
         list.push(cmd);
@@ -188,7 +188,7 @@ pub(crate) fn drain_all(queues: &[Arc<Queue<RequestQueue>>]) {
 /// Finishes the commands that waited for a reset of the host.
 pub(crate) fn end_stranded(queue: &Queue<RequestQueue>) {
     // In an own statement: the lock is released at its end.
-    let stranded = core::mem::take(&mut queue.lock().state);
+    let stranded = core::mem::take(queue.lock().state());
 
     stranded.done(|cmd| cmd.set_result(HostByte::RESET, 0));
 }
@@ -200,7 +200,7 @@ impl Handler for RequestQueue {
 
     fn used(queue: ArcBorrow<'_, Queue<Self>>) {
         let mut list = CommandList::default();
-        let mut guard = queue.lock();
+        let guard = queue.lock();
 
         loop {
             guard.ring.disable_callback();

@@ -196,9 +196,9 @@ impl EventQueue {
 pub(crate) fn refill(queue: &Queue<EventQueue>) {
     let mut guard = queue.lock();
 
-    while let Some(buffer) = guard.state.idle.pop() {
+    while let Some(buffer) = guard.state().idle.pop() {
         if let Err((buffer, _)) = guard.ring.add(buffer) {
-            let _ = guard.state.idle.push_within_capacity(buffer);
+            let _ = guard.state().idle.push_within_capacity(buffer);
             break;
         }
     }
@@ -222,7 +222,7 @@ impl Handler for EventQueue {
             guard.ring.disable_callback();
             while let Some((buffer, _)) = guard.ring.pop() {
                 // There is room for all that were made.
-                let _ = guard.state.arrived.push_within_capacity(buffer);
+                let _ = guard.state().arrived.push_within_capacity(buffer);
             }
             if guard.ring.enable_callback() {
                 break;
@@ -246,12 +246,12 @@ impl Handler for EventQueue {
                 this.look_at_all(host);
             }
             // In an own statement: the lock is released at its end.
-            let arrived = queue.lock().state.arrived.remove(0);
+            let arrived = queue.lock().state().arrived.remove(0);
             let Ok(mut buffer) = arrived else { break };
             let event = Event::parse(this.order, buffer.all());
 
             buffer.clear();
-            let _ = queue.lock().state.idle.push_within_capacity(buffer);
+            let _ = queue.lock().state().idle.push_within_capacity(buffer);
             refill(queue);
             this.handle(host, event);
             // A scan keeps the module. Under a flood of events it must be possible to unload it.
@@ -261,6 +261,6 @@ impl Handler for EventQueue {
 
     fn cancelled(queue: &Queue<Self>, mut buffer: WritableBuffer) {
         buffer.clear();
-        let _ = queue.lock().state.idle.push_within_capacity(buffer);
+        let _ = queue.lock().state().idle.push_within_capacity(buffer);
     }
 }

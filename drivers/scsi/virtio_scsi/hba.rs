@@ -53,7 +53,10 @@ use storage::{
     tally::Tally,
     virtio::{
         self,
-        queue::Queue,
+        queue::{
+            Handler,
+            Queue, //
+        },
         state::Binding, //
     },
 };
@@ -181,7 +184,7 @@ impl Hba {
                     n
                 );
             }
-            queue.lock().state.push(cmd);
+            queue.lock().state().push(cmd);
             return Ok(());
         } else if e == EIO {
             // All rings are broken: the device was pulled.
@@ -227,7 +230,7 @@ impl Hba {
 
     /// Whether a reset may help. When the device is pulled, the control queue is broken, too.
     pub(crate) fn can_recover(&self) -> bool {
-        !self.is_removing() && !self.control.lock().ring.is_broken()
+        !self.is_removing() && works(&self.control)
     }
 
     /// Takes everything back from the device, which does not start again.
@@ -244,9 +247,7 @@ impl Hba {
 
     /// Whether a ring can work no more.
     pub(crate) fn is_broken(&self) -> bool {
-        self.requests
-            .iter()
-            .any(|queue| queue.lock().ring.is_broken())
+        !self.requests.iter().all(|queue| works(queue))
     }
 
     /// Resets the device and starts it again; or, if it is to go, only resets it. All commands
@@ -270,4 +271,11 @@ impl Hba {
         }
         result
     }
+}
+
+/// Whether the device may still answer on `queue`.
+pub(crate) fn works<H: Handler>(queue: &Queue<H>) -> bool {
+    let guard = queue.lock();
+
+    guard.ring.is_attached() && !guard.ring.is_broken()
 }

@@ -5,7 +5,10 @@
 use crate::{
     commands,
     events,
-    hba::Hba,
+    hba::{
+        works,
+        Hba, //
+    },
     params,
     tmf,
     wire::{
@@ -88,7 +91,7 @@ impl Operations for ScsiHost {
             }
             return Timeout::Wait;
         }
-        if hba.is_removing() || queue.lock().ring.is_broken() {
+        if hba.is_removing() || !works(queue) {
             return Timeout::Abort;
         }
         match params::TIMEOUTS.get() {

@@ -152,7 +152,7 @@ pub(crate) fn ask(
     seconds: u32,
 ) -> Result<ControlResponse> {
     let mut guard = queue.lock();
-    let mut token = guard.state.take().ok_or(EBUSY)?;
+    let mut token = guard.state().take().ok_or(EBUSY)?;
     let waiter = token.data().clone();
 
     waiter.answer.store(NO_ANSWER, Relaxed);
@@ -164,7 +164,7 @@ pub(crate) fn ask(
         Content::None,
     );
     if let Err((token, e)) = guard.ring.add(token) {
-        guard.state.put(token);
+        guard.state().put(token);
         return Err(e);
     }
     // The queue's lock is held: the answer cannot be there yet.
@@ -198,7 +198,7 @@ fn drain(queue: &Queue<ControlQueue>) {
 
         waiter.answer.store(response.into(), Release);
         waiter.completion.complete();
-        guard.state.put(token);
+        guard.state().put(token);
     }
 }
 
@@ -232,6 +232,6 @@ impl Handler for ControlQueue {
 
     fn cancelled(queue: &Queue<Self>, token: Token) {
         token.data().completion.complete();
-        queue.lock().state.put(token);
+        queue.lock().state().put(token);
     }
 }

@@ -23,8 +23,13 @@ use crate::{
     work::ModuleWorkqueue, //
 };
 use core::{
+    cell::{
+        Cell,
+        UnsafeCell, //
+    },
     ffi::c_void,
     marker::PhantomData,
+    ops::Deref,
     ptr::NonNull, //
 };
 use kernel::{
@@ -36,6 +41,7 @@ use kernel::{
         rcu,
         Arc,
         ArcBorrow,
+        CondVar,
         SpinLockIrq, //
     },
     workqueue::{
@@ -51,6 +57,7 @@ use kernel::{
 /// - The memory of every segment that [`Token::map`] puts into the chain must stay valid, and be
 ///   used by nobody else than the device, until [`Token::from_raw`] made the token again.
 /// - [`Token::into_raw`] and [`Token::from_raw`] must be inverse.
+/// - [`Token::map`] must not use a queue.
 pub unsafe trait Token: Sized + Send {
     /// Lists the token's buffers: first those that the device reads, then, after
     /// [`Chain::end_readable`], those that it writes.
@@ -117,27 +124,58 @@ impl<H: Handler> WorkItem for Queue<H> {
 }
 
 /// What the lock of a [`Queue`] protects.
-pub struct Inner<H: Handler> {
+struct Inner<H: Handler> {
+    shown: Shown<H::Token>,
+    state: H::State,
+}
+
+/// What a locked queue shows: see [`QueueGuard`].
+pub struct Shown<T: Token> {
     /// The ring.
-    pub ring: Ring<H::Token>,
-    /// The driver's own data.
-    pub state: H::State,
+    pub ring: Ring<T>,
 }
 
 /// A locked [`Queue`], interrupts disabled.
-pub type QueueGuard<'a, H> = SpinLockIrqGuard<'a, Inner<H>>;
+///
+/// Its [ring](Ring) can be used, but not be had: two rings that changed places would outlive their
+/// virtqueues.
+pub struct QueueGuard<'a, H: Handler>(SpinLockIrqGuard<'a, Inner<H>>);
+
+impl<H: Handler> QueueGuard<'_, H> {
+    /// The driver's own data.
+    #[inline]
+    pub fn state(&mut self) -> &mut H::State {
+        &mut self.0.state
+    }
+
+    /// Unlocks the queue, waits for a notification of `condvar`, and locks it again. May sleep.
+    pub fn wait(&mut self, condvar: &CondVar) {
+        condvar.wait(&mut self.0);
+    }
+}
+
+impl<H: Handler> Deref for QueueGuard<'_, H> {
+    type Target = Shown<H::Token>;
+
+    #[inline]
+    fn deref(&self) -> &Self::Target {
+        &self.0.shown
+    }
+}
 
 impl<H: Handler> Queue<H> {
     /// Makes a queue that is not attached yet.
     pub fn new(handler: impl PinInit<H, Error>, state: H::State) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             inner <- new_spinlock_irq!(Inner {
-                ring: Ring {
-                    vq: core::ptr::null_mut(),
-                    in_flight: 0,
-                    completed: 0,
-                    chain: Chain::empty(),
-                    _tokens: PhantomData,
+                shown: Shown {
+                    ring: Ring {
+                        vq: core::ptr::null_mut(),
+                        in_flight: Cell::new(0),
+                        completed: Cell::new(0),
+                        chain: UnsafeCell::new(Chain::empty()),
+                        _tokens: PhantomData,
+                    },
                 },
                 state,
             }),
@@ -160,7 +198,7 @@ impl<H: Handler> Queue<H> {
     /// Locks the queue and disables interrupts.
     #[inline]
     pub fn lock(&self) -> QueueGuard<'_, H> {
-        self.inner.lock()
+        QueueGuard(self.inner.lock())
     }
 
     /// Unlocks the queue and notifies the device if it wants to know of what was added.
@@ -185,7 +223,7 @@ impl<H: Handler> Queue<H> {
         unsafe { bindings::virtqueue_notify(vq) }
     }
 
-    /// Makes the ring work on `vq`. May sleep.
+    /// Makes the ring work on `vq`. May sleep. Fails with [`EBUSY`] if it works on one already.
     ///
     /// # Safety
     ///
@@ -196,11 +234,16 @@ impl<H: Handler> Queue<H> {
         let size = unsafe { bindings::virtqueue_get_vring_size(vq) };
         // No chain may be longer than the ring.
         let chain = Chain::new(size as usize)?;
-        let mut guard = self.lock();
+        let mut guard = self.inner.lock();
+        let ring = &mut guard.shown.ring;
 
-        let _old = core::mem::replace(&mut guard.ring.chain, chain);
-        guard.ring.vq = vq;
+        if ring.is_attached() {
+            return Err(EBUSY);
+        }
+        let old = core::mem::replace(&mut ring.chain, UnsafeCell::new(chain));
+        ring.vq = vq;
         drop(guard);
+        drop(old);
         Ok(())
     }
 
@@ -209,9 +252,9 @@ impl<H: Handler> Queue<H> {
     ///
     /// # Safety
     ///
-    /// The device must have been reset.
+    /// The device that the ring is attached to must have been reset.
     pub(super) unsafe fn detach(&self) {
-        let vq = core::mem::replace(&mut self.lock().ring.vq, core::ptr::null_mut());
+        let vq = core::mem::replace(&mut self.inner.lock().shown.ring.vq, core::ptr::null_mut());
 
         if vq.is_null() {
             return;
@@ -221,7 +264,7 @@ impl<H: Handler> Queue<H> {
             let ptr = unsafe { bindings::virtqueue_detach_unused_buf(vq) };
             let Some(ptr) = NonNull::new(ptr) else { break };
 
-            self.lock().ring.in_flight -= 1;
+            self.lock().ring.came_back();
             // SAFETY: All that the ring holds came from `into_raw()` in `add()`.
             H::cancelled(self, unsafe { H::Token::from_raw(ptr.cast()) });
         }
@@ -252,9 +295,9 @@ impl<H: Handler> Queue<H> {
 /// - Every buffer in `vq` comes from [`Token::into_raw`] of `T`; there are `in_flight` of them.
 pub struct Ring<T: Token> {
     vq: *mut bindings::virtqueue,
-    in_flight: usize,
-    completed: usize,
-    chain: Chain,
+    in_flight: Cell<usize>,
+    completed: Cell<usize>,
+    chain: UnsafeCell<Chain>,
     _tokens: PhantomData<fn(T) -> T>,
 }
 
@@ -269,17 +312,19 @@ impl<T: Token> Ring<T> {
     /// (of a bounce buffer, say) is short for the moment, [`ENODEV`] if the ring is detached, and
     /// [`EIO`] if the device broke it. C counterpart: `virtqueue_add_sgs()`.
     #[inline]
-    pub fn add(&mut self, mut token: T) -> Result<(), (T, Error)> {
+    pub fn add(&self, mut token: T) -> Result<(), (T, Error)> {
         if self.vq.is_null() {
             return Err((token, ENODEV));
         }
 
-        self.chain.clear();
-        if let Err(e) = token.map(&mut self.chain) {
+        // SAFETY: The queue's lock is held, and nobody else looks at the chain: `map()` uses no queue.
+        let chain = unsafe { &mut *self.chain.get() };
+        chain.clear();
+        if let Err(e) = token.map(chain) {
             return Err((token, e));
         }
 
-        let (mut lists, readable, writable) = self.chain.lists();
+        let (mut lists, readable, writable) = chain.lists();
         if readable + writable == 0 {
             return Err((token, EINVAL));
         }
@@ -300,7 +345,7 @@ impl<T: Token> Ring<T> {
 
         match to_result(ret) {
             Ok(()) => {
-                self.in_flight += 1;
+                self.in_flight.set(self.in_flight.get() + 1);
                 Ok(())
             }
             // SAFETY: The ring did not take the pointer.
@@ -313,7 +358,7 @@ impl<T: Token> Ring<T> {
     ///
     /// C counterpart: `virtqueue_get_buf()`, which refuses ids that are not in flight.
     #[inline]
-    pub fn pop(&mut self) -> Option<(T, usize)> {
+    pub fn pop(&self) -> Option<(T, usize)> {
         let mut len = 0;
 
         if self.vq.is_null() {
@@ -322,8 +367,8 @@ impl<T: Token> Ring<T> {
         // SAFETY: `vq` is valid by the type invariant.
         let ptr = NonNull::new(unsafe { bindings::virtqueue_get_buf(self.vq, &mut len) })?;
 
-        self.in_flight -= 1;
-        self.completed = self.completed.wrapping_add(1);
+        self.came_back();
+        self.completed.set(self.completed.get().wrapping_add(1));
         // SAFETY: By the type invariant `ptr` came from `into_raw()`, and the ring forgot it.
         Some((unsafe { T::from_raw(ptr.cast()) }, len as usize))
     }
@@ -331,12 +376,16 @@ impl<T: Token> Ring<T> {
     /// How many tokens the ring holds.
     #[inline]
     pub fn in_flight(&self) -> usize {
-        self.in_flight
+        self.in_flight.get()
+    }
+
+    fn came_back(&self) {
+        self.in_flight.set(self.in_flight.get() - 1);
     }
 
     /// How many tokens the ring has given back so far: shows whether the device makes progress.
     pub fn completed(&self) -> usize {
-        self.completed
+        self.completed.get()
     }
 
     /// How many descriptors are free: one for each command if `VIRTIO_RING_F_INDIRECT_DESC` was
@@ -359,15 +408,23 @@ impl<T: Token> Ring<T> {
         unsafe { bindings::virtqueue_get_vring_size(self.vq) as usize }
     }
 
-    /// Whether the ring can work no more: the device wrote nonsense into it, or was removed.
+    /// Whether there is a virtqueue: not before the device's queues are found, nor while it sleeps,
+    /// nor once it was given up.
+    #[inline]
+    pub fn is_attached(&self) -> bool {
+        !self.vq.is_null()
+    }
+
+    /// Whether the virtqueue can work no more: the device wrote nonsense into it, or was removed.
+    #[inline]
     pub fn is_broken(&self) -> bool {
         // SAFETY: `vq` is valid by the type invariant.
-        self.vq.is_null() || unsafe { bindings::virtqueue_is_broken(self.vq) }
+        self.is_attached() && unsafe { bindings::virtqueue_is_broken(self.vq) }
     }
 
     /// Asks the device not to interrupt (a hint). C counterpart: `virtqueue_disable_cb()`.
     #[inline]
-    pub fn disable_callback(&mut self) {
+    pub fn disable_callback(&self) {
         if !self.vq.is_null() {
             // SAFETY: `vq` is valid by the type invariant.
             unsafe { bindings::virtqueue_disable_cb(self.vq) };
@@ -377,7 +434,7 @@ impl<T: Token> Ring<T> {
     /// Asks the device to interrupt again. Returns `false` if there are used buffers already: look
     /// again. C counterpart: `virtqueue_enable_cb()`.
     #[inline]
-    pub fn enable_callback(&mut self) -> bool {
+    pub fn enable_callback(&self) -> bool {
         // SAFETY: `vq` is valid by the type invariant.
         self.vq.is_null() || unsafe { bindings::virtqueue_enable_cb(self.vq) }
     }
