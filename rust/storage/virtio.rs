@@ -129,7 +129,7 @@ impl<T: Driver> Adapter<T> {
         let vdev = dev.as_raw();
 
         dev.state().binding.revoke();
-        drop(dev.state().queues.lock().take());
+        dev.release_queues();
         if dev.status() != 0 {
             dev.reset();
         }
@@ -202,7 +202,7 @@ impl<T: Driver> Adapter<T> {
 
         from_result(|| {
             T::quiesce(dev, Self::data(dev).ok_or(EBUSY)?);
-            dev.lose_queues();
+            dev.sleep();
             Ok(0)
         })
     }
@@ -215,12 +215,10 @@ impl<T: Driver> Adapter<T> {
 
         from_result(|| {
             let data = Self::data(dev).ok_or(EBUSY)?;
-            let ret = dev.find_queues_again();
+            let ret = dev.wake().inspect_err(|e| {
+                dev_err!(dev, "the virtqueues did not come back: {:?}\n", e);
+            });
 
-            match ret {
-                Ok(()) => dev.ready(),
-                Err(e) => dev_err!(dev, "the virtqueues did not come back: {:?}\n", e),
-            }
             T::resume(dev, data);
             ret.map(|()| 0)
         })
@@ -234,7 +232,7 @@ impl<T: Driver> Adapter<T> {
 
         if let Some(data) = Self::data(dev) {
             T::quiesce(dev, data);
-            dev.cancel_queues();
+            dev.stop();
             T::resume(dev, data);
         }
     }

@@ -72,9 +72,9 @@ pub(crate) struct Hba {
     pub(crate) map: CpuMap,
     /// The host is being removed: no command may hold that up for ever.
     pub(crate) removing: Atomic<bool>,
-    /// The device is being reset, or sleeps: commands wait.
-    pub(crate) held: Atomic<bool>,
-    /// The device sleeps, so that error handling must not start it.
+    /// Error handling resets the device: commands wait.
+    resetting: Atomic<bool>,
+    /// The device sleeps: commands wait, and error handling must not start it.
     pub(crate) asleep: Atomic<bool>,
     /// How often there were late commands, and interrupts that were lost.
     pub(crate) late: Tally,
@@ -100,7 +100,7 @@ impl Hba {
             queues,
             map,
             removing: Atomic::new(false),
-            held: Atomic::new(false),
+            resetting: Atomic::new(false),
             asleep: Atomic::new(false),
             late: Tally::new(),
             lost: Tally::new(),
@@ -110,6 +110,12 @@ impl Hba {
 
     pub(crate) fn device(&self) -> &virtio::Device {
         self.binding.device()
+    }
+
+    /// Whether commands wait: two that hold them, each lets go of its own hold only.
+    #[inline]
+    fn holds(&self) -> bool {
+        self.resetting.load(Relaxed) || self.asleep.load(Relaxed)
     }
 
     pub(crate) fn is_removing(&self) -> bool {
@@ -126,7 +132,7 @@ impl Hba {
         let Some(queue) = self.requests.get(cmd.queue()) else {
             return Err(cmd.refuse());
         };
-        if self.held.load(Relaxed) {
+        if self.holds() {
             return Err(cmd.refuse());
         }
         commands::submit(queue, cmd, is_last).or_else(|(cmd, e)| self.not_added(queue, cmd, e))
@@ -170,7 +176,7 @@ impl Hba {
         let host = if e == ENOSPC || e == ENOMEM {
             // It comes again when another one completes, or after a while.
             return Err(cmd.refuse());
-        } else if e == ENODEV && self.held.load(Relaxed) {
+        } else if e == ENODEV && self.holds() {
             return Err(cmd.refuse());
         } else if e == ENODEV {
             HostByte::NO_CONNECT
@@ -258,15 +264,17 @@ impl Hba {
             return Err(ENODEV);
         }
         dev_warn!(dev, "resetting the device\n");
-        self.held.store(true, Relaxed);
+        self.resetting.store(true, Relaxed);
         let result = dev.restart(|| Self::configure(dev));
-        self.held.store(false, Relaxed);
+        self.resetting.store(false, Relaxed);
         self.end_stranded();
         match result {
             Ok(()) => {
                 self.started();
                 events::sweep(self.events.as_arc_borrow());
             }
+            // It went to sleep just now, which ended all commands, and starts when it wakes.
+            Err(e) if e == EBUSY => (),
             Err(e) => dev_err!(dev, "the device does not start again: {:?}\n", e),
         }
         result

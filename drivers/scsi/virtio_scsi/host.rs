@@ -174,7 +174,6 @@ impl BoundHost {
     pub(crate) fn quiesce(&self) {
         let hba = &self.hba;
 
-        hba.held.store(true, Relaxed);
         hba.asleep.store(true, Relaxed);
         hba.wait_for_queues(0);
     }
@@ -182,10 +181,9 @@ impl BoundHost {
     /// Lets commands go on. If the device did not come back, they fail.
     pub(crate) fn resume(&self, dev: &virtio::Device<Bound>) {
         let hba = &self.hba;
-        let is_back = hba.events.lock().ring.size() > 0 && Hba::configure(dev).is_ok();
+        let is_back = hba.events.lock().ring.is_attached() && Hba::configure(dev).is_ok();
 
         hba.asleep.store(false, Relaxed);
-        hba.held.store(false, Relaxed);
         if is_back {
             hba.started();
             events::sweep(hba.events.as_arc_borrow());

@@ -223,7 +223,7 @@ impl Handler for ControlQueue {
         for _ in 0..LOOKS {
             fsleep(PAUSE);
             // Gone, or stopped until it starts again.
-            if queue.lock().ring.size() == 0 {
+            if !queue.lock().ring.is_attached() {
                 return;
             }
             commands::drain_all(&queue.handler().requests);

@@ -120,6 +120,8 @@ pub(super) struct QueueSet {
     vdev: *mut bindings::virtio_device,
     wanted: Builder,
     found: bool,
+    /// How many queues, from the first, are attached to virtqueues of this device.
+    attached: usize,
 }
 
 // SAFETY: `vdev` is valid while the device is bound, which outlasts the set; the pointers in
@@ -127,9 +129,13 @@ pub(super) struct QueueSet {
 unsafe impl Send for QueueSet {}
 
 impl QueueSet {
-    /// Finds the virtqueues and attaches the queues.
+    /// Finds the virtqueues and attaches the queues: all of them, or none.
     fn find(&mut self) -> Result {
         let vdev = self.vdev;
+
+        if self.found {
+            return Err(EBUSY);
+        }
         let mut vqs = KVec::from_elem(
             core::ptr::null_mut::<bindings::virtqueue>(),
             self.wanted.queues.len(),
@@ -158,10 +164,16 @@ impl QueueSet {
         })?;
         self.found = true;
 
-        for (i, (queue, vq)) in self.wanted.queues.iter().zip(vqs.iter()).enumerate() {
+        // If one of them fails, none is left: nobody may use a device that is not ready.
+        self.attach(&vqs).inspect_err(|_| self.lose())
+    }
+
+    fn attach(&mut self, vqs: &[*mut bindings::virtqueue]) -> Result {
+        for (i, (queue, vq)) in self.wanted.queues.iter().zip(vqs).enumerate() {
             // SAFETY: The virtqueue is new; `lose()` deletes it after `detach()` and a grace
             // period.
             unsafe { queue.attach(*vq) }?;
+            self.attached = i + 1;
             if let Some(map) = &self.wanted.map {
                 // SAFETY: The virtqueue is valid, the map has an entry for each CPU.
                 unsafe {
@@ -173,14 +185,14 @@ impl QueueSet {
     }
 
     /// Resets the device, detaches its queues and gives what was in flight back to the handlers.
-    fn cancel(&self) {
+    fn cancel(&mut self) {
         if !self.found {
             return;
         }
         // SAFETY: `vdev` is valid and bound.
         unsafe { bindings::virtio_reset_device(self.vdev) };
-        for queue in &self.wanted.queues {
-            // SAFETY: The device was reset.
+        for queue in &self.wanted.queues[..core::mem::take(&mut self.attached)] {
+            // SAFETY: The device, to which the queue was attached here, was reset.
             unsafe { queue.detach() };
         }
     }
@@ -211,16 +223,45 @@ impl Drop for QueueSet {
     }
 }
 
+/// The virtqueues of a bound device, and who may use it. One lock, that of this, is held over each
+/// whole transition: find, sleep, wake, restart, cancel, release.
+#[derive(Default)]
+pub(super) struct Queues {
+    set: Option<QueueSet>,
+    /// The device sleeps, is being reset behind its driver, or was shut down: it is not ours.
+    asleep: bool,
+}
+
+impl Queues {
+    /// Cancels what is in flight and deletes the virtqueues.
+    pub(super) fn lose(&mut self) {
+        if let Some(set) = &mut self.set {
+            set.lose();
+        }
+    }
+
+    /// Finds the virtqueues that a device had which was reset.
+    pub(super) fn find_again(&mut self) -> Result {
+        self.set.as_mut().map_or(Ok(()), QueueSet::find)
+    }
+
+    /// Whether nobody may start the device but who wakes it.
+    pub(super) fn is_asleep(&self) -> bool {
+        self.asleep
+    }
+}
+
 impl Device<device::Bound> {
     /// Finds the virtqueues and attaches the queues of `wanted` to them. The bus layer tears them
     /// down after the driver's data was dropped.
     ///
-    /// May sleep. Fails with [`EBUSY`] if this was done already.
+    /// May sleep. Fails with [`EBUSY`] if this was done already, or if one of the queues belongs to
+    /// another device.
     pub fn find_queues(&self, wanted: Builder) -> Result {
         let vdev = self.as_raw();
-        let mut slot = self.state().queues.lock();
+        let mut queues = self.state().queues.lock();
 
-        if slot.is_some() {
+        if queues.set.is_some() {
             return Err(EBUSY);
         }
         // Callbacks may come as soon as a virtqueue exists.
@@ -229,10 +270,11 @@ impl Device<device::Bound> {
         unsafe {
             (&raw mut (*(*vdev).priv_.cast::<State>()).table).write(wanted.ptrs.as_ptr());
         }
-        let set = slot.insert(QueueSet {
+        let set = queues.set.insert(QueueSet {
             vdev,
             wanted,
             found: false,
+            attached: 0,
         });
         set.find()
     }
@@ -241,8 +283,8 @@ impl Device<device::Bound> {
     ///
     /// May sleep. Fails with [`EINVAL`] if not so many were found.
     pub fn interrupt_map(&self, first: u32, queues: u32) -> Result<CpuMap> {
-        let slot = self.state().queues.lock();
-        let found = slot.as_ref().filter(|set| set.found);
+        let held = self.state().queues.lock();
+        let found = held.set.as_ref().filter(|set| set.found);
         let found = found.map_or(0, |set| set.wanted.queues.len());
 
         if first as usize + queues as usize > found {
@@ -256,23 +298,41 @@ impl Device<device::Bound> {
     /// Gives a device up that is broken or answers no more: resets it and cancels what is in
     /// flight. The virtqueues stay allocated but detached. May sleep.
     pub fn cancel_queues(&self) {
-        if let Some(set) = self.state().queues.lock().as_ref() {
+        if let Some(set) = &mut self.state().queues.lock().set {
             set.cancel();
         }
     }
 
-    /// Resets the device and deletes its virtqueues, as before it sleeps. May sleep.
-    pub(super) fn lose_queues(&self) {
-        if let Some(set) = &mut *self.state().queues.lock() {
-            set.lose();
-        }
+    /// Lets go of a device that is going to sleep, or to be reset by others: its virtqueues are
+    /// deleted, and until [`Self::wake`] nobody starts it. May sleep.
+    pub(super) fn sleep(&self) {
+        let mut queues = self.state().queues.lock();
+
+        queues.asleep = true;
+        queues.lose();
     }
 
-    /// Finds the virtqueues again. May sleep.
-    pub(super) fn find_queues_again(&self) -> Result {
-        match &mut *self.state().queues.lock() {
-            Some(set) => set.find(),
-            None => Ok(()),
-        }
+    /// Starts a device that is back, with its features negotiated. If its virtqueues do not come
+    /// back, its queues stay detached. May sleep.
+    pub(super) fn wake(&self) -> Result {
+        let mut queues = self.state().queues.lock();
+
+        queues.asleep = false;
+        queues.find_again()?;
+        self.ready();
+        Ok(())
+    }
+
+    /// Stops the device for good: the system goes down. May sleep.
+    pub(super) fn stop(&self) {
+        self.state().queues.lock().asleep = true;
+        self.cancel_queues();
+    }
+
+    /// Deletes the virtqueues of a device that its driver leaves. May sleep.
+    pub(super) fn release_queues(&self) {
+        let set = self.state().queues.lock().set.take();
+
+        drop(set);
     }
 }

@@ -17,18 +17,25 @@ impl Device<device::Bound> {
     /// and starts it again with the same features and queues. `configure` is called before the
     /// device is ready.
     ///
-    /// May sleep. If it fails the queues are detached: adding to them fails with [`ENODEV`].
+    /// May sleep; `configure` must not use the device's queues. Fails with [`EBUSY`], and does
+    /// nothing, if the device sleeps or is being reset by others, who start it again. If it fails
+    /// else, the queues are detached: adding to them fails with [`ENODEV`].
     pub fn restart(&self, configure: impl FnOnce() -> Result) -> Result {
-        self.lose_queues();
+        // Held to the end: a device that goes to sleep meanwhile waits, and finds it whole.
+        let mut queues = self.state().queues.lock();
 
+        if queues.is_asleep() {
+            return Err(EBUSY);
+        }
+        queues.lose();
         let result = self.negotiate_again().and_then(|()| {
-            self.find_queues_again()?;
+            queues.find_again()?;
             configure()
         });
         match result {
             Ok(()) => self.ready(),
             Err(_) => {
-                self.lose_queues();
+                queues.lose();
                 self.add_status(bindings::VIRTIO_CONFIG_S_FAILED);
             }
         }

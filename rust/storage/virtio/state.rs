@@ -6,7 +6,7 @@
 //! data: interrupts come before that data exists, and teardown must not depend on it.
 
 use super::{
-    queues::QueueSet,
+    queues::Queues,
     Device, //
 };
 use core::ffi::c_void;
@@ -68,7 +68,7 @@ pub(super) struct State {
     /// the callback need not know the rest.
     pub(super) table: *const *const c_void,
     #[pin]
-    pub(super) queues: Mutex<Option<QueueSet>>,
+    pub(super) queues: Mutex<Queues>,
     pub(super) binding: Arc<Binding>,
 }
 
@@ -79,7 +79,7 @@ impl State {
         KBox::pin_init(
             try_pin_init!(Self {
                 table: core::ptr::null(),
-                queues <- new_mutex!(None),
+                queues <- new_mutex!(Queues::default()),
                 binding,
             }? Error),
             GFP_KERNEL,
