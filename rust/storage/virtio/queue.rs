@@ -173,6 +173,7 @@ impl<H: Handler> Queue<H> {
                         vq: core::ptr::null_mut(),
                         in_flight: Cell::new(0),
                         completed: Cell::new(0),
+                        added: Cell::new(false),
                         chain: UnsafeCell::new(Chain::empty()),
                         _tokens: PhantomData,
                     },
@@ -201,7 +202,7 @@ impl<H: Handler> Queue<H> {
         QueueGuard(self.inner.lock())
     }
 
-    /// Unlocks the queue and notifies the device if it wants to know of what was added.
+    /// Unlocks the queue and notifies the device if something was added and it wants to know.
     ///
     /// The notification, an exit to the host, runs outside the lock. Returns `false` if the
     /// device is gone. C counterparts: `virtqueue_kick_prepare()`, `virtqueue_notify()`.
@@ -209,6 +210,10 @@ impl<H: Handler> Queue<H> {
     pub fn kick(guard: QueueGuard<'_, H>) -> bool {
         let vq = guard.ring.vq;
 
+        // Neither a barrier nor, without an event index, an exit for nothing.
+        if !guard.ring.added.replace(false) {
+            return true;
+        }
         // SAFETY: With the lock held, a non-null `vq` is valid.
         if vq.is_null() || !unsafe { bindings::virtqueue_kick_prepare(vq) } {
             return true;
@@ -297,6 +302,8 @@ pub struct Ring<T: Token> {
     vq: *mut bindings::virtqueue,
     in_flight: Cell<usize>,
     completed: Cell<usize>,
+    /// Something was added since the last kick.
+    added: Cell<bool>,
     chain: UnsafeCell<Chain>,
     _tokens: PhantomData<fn(T) -> T>,
 }
@@ -346,6 +353,7 @@ impl<T: Token> Ring<T> {
         match to_result(ret) {
             Ok(()) => {
                 self.in_flight.set(self.in_flight.get() + 1);
+                self.added.set(true);
                 Ok(())
             }
             // SAFETY: The ring did not take the pointer.
