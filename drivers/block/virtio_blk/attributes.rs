@@ -6,19 +6,13 @@ use crate::disk::{
     is_writeback,
     BlkDisk, //
 };
-use core::{
-    marker::PhantomData,
-    mem::offset_of, //
-};
+use core::marker::PhantomData;
 use kernel::{
     fmt,
     prelude::*, //
 };
 use storage::{
-    bindings::{
-        self,
-        virtio_blk_config, //
-    },
+    bindings,
     block::{
         attribute::{
             Attribute,
@@ -26,6 +20,7 @@ use storage::{
         },
         gen_disk::Disk, //
     },
+    config_field,
 };
 
 /// The sysfs files.
@@ -92,7 +87,7 @@ impl<T: BlkDisk> DiskAttribute<T> for CacheType {
             return Err(EPERM);
         }
         let writeback = data.recovery.binding.with(|dev| {
-            dev.write_config_u8(offset_of!(virtio_blk_config, wce), mode as u8)?;
+            dev.write_config(config_field!(virtio_blk_config, wce), mode as u8)?;
             is_writeback(dev)
         })?;
         disk.set_write_cache(writeback)

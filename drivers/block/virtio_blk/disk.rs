@@ -18,7 +18,6 @@ use crate::{
     },
     WORKQUEUE,
 };
-use core::mem::offset_of;
 use kernel::{
     device::Bound,
     impl_has_work, new_mutex, new_work,
@@ -45,10 +44,7 @@ use kernel::{
     },
 };
 use storage::{
-    bindings::{
-        self,
-        virtio_blk_config, //
-    },
+    bindings,
     block::{
         attribute::Attribute,
         bio,
@@ -67,6 +63,7 @@ use storage::{
         zoned::ZoneReport,
         SizeString, //
     },
+    config_field,
     virtio::Device,
 };
 
@@ -252,7 +249,7 @@ fn report_buffer(max: usize, nr_zones: u32) -> Result<KVec<u8>> {
 pub(crate) fn is_writeback(dev: &Device<Bound>) -> Result<bool> {
     let wce = dev.read_config_feature::<u8>(
         bindings::VIRTIO_BLK_F_CONFIG_WCE,
-        offset_of!(virtio_blk_config, wce),
+        config_field!(virtio_blk_config, wce),
     )?;
 
     // A device whose cache cannot be configured has one if it can be flushed.
@@ -461,7 +458,7 @@ impl WorkItem<RESIZE> for BoundDisk {
 
 /// Gives the disk the capacity that the device has now.
 fn follow_capacity<T: BlkDisk>(disk: &Disk<T>, dev: &Device<Bound>) -> Result {
-    let capacity = dev.read_config(offset_of!(virtio_blk_config, capacity))?;
+    let capacity = dev.read_config(config_field!(virtio_blk_config, capacity))?;
 
     match limits::check_capacity(capacity) {
         // Something else changed.

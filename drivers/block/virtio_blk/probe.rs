@@ -37,7 +37,6 @@ use crate::{
     zones::ZoneMap,
     MAJOR,
 };
-use core::mem::offset_of;
 use kernel::{
     device::Bound,
     module::this_module,
@@ -54,12 +53,7 @@ use kernel::{
     },
 };
 use storage::{
-    bindings::{
-        self,
-        virtio_blk_config,
-        virtio_blk_config_virtio_blk_geometry as virtio_blk_geometry,
-        virtio_blk_config_virtio_blk_zoned_characteristics as virtio_blk_zoned, //
-    },
+    bindings,
     block::{
         gen_disk::{
             GenDiskBuilder,
@@ -72,6 +66,7 @@ use storage::{
             TagSet, //
         },
     },
+    config_field,
     cpu_map::{
         num_possible_queues,
         CpuMap, //
@@ -241,7 +236,7 @@ fn queue_counts(dev: &Device<Bound>) -> Result<QueueCounts> {
     let offered = dev
         .read_config_feature::<u16>(
             bindings::VIRTIO_BLK_F_MQ,
-            offset_of!(virtio_blk_config, num_queues),
+            config_field!(virtio_blk_config, num_queues),
         )?
         .unwrap_or(1);
 
@@ -347,19 +342,21 @@ fn read_config(dev: &Device<Bound>) -> Result<Config> {
     let topology = if dev.has_feature(bindings::VIRTIO_BLK_F_TOPOLOGY) {
         Some(Topology {
             physical_block_exp: dev
-                .read_config(offset_of!(virtio_blk_config, physical_block_exp))?,
-            alignment_offset: dev.read_config(offset_of!(virtio_blk_config, alignment_offset))?,
-            min_io_size: dev.read_config(offset_of!(virtio_blk_config, min_io_size))?,
-            opt_io_size: dev.read_config(offset_of!(virtio_blk_config, opt_io_size))?,
+                .read_config(config_field!(virtio_blk_config, physical_block_exp))?,
+            alignment_offset: dev
+                .read_config(config_field!(virtio_blk_config, alignment_offset))?,
+            min_io_size: dev.read_config(config_field!(virtio_blk_config, min_io_size))?,
+            opt_io_size: dev.read_config(config_field!(virtio_blk_config, opt_io_size))?,
         })
     } else {
         None
     };
     let discard = if dev.has_feature(bindings::VIRTIO_BLK_F_DISCARD) {
         Some(Discard {
-            max_sectors: dev.read_config(offset_of!(virtio_blk_config, max_discard_sectors))?,
-            max_seg: dev.read_config(offset_of!(virtio_blk_config, max_discard_seg))?,
-            alignment: dev.read_config(offset_of!(virtio_blk_config, discard_sector_alignment))?,
+            max_sectors: dev.read_config(config_field!(virtio_blk_config, max_discard_sectors))?,
+            max_seg: dev.read_config(config_field!(virtio_blk_config, max_discard_seg))?,
+            alignment: dev
+                .read_config(config_field!(virtio_blk_config, discard_sector_alignment))?,
         })
     } else {
         None
@@ -367,33 +364,35 @@ fn read_config(dev: &Device<Bound>) -> Result<Config> {
     let secure_erase = if dev.has_feature(bindings::VIRTIO_BLK_F_SECURE_ERASE) {
         Some(Discard {
             max_sectors: dev
-                .read_config(offset_of!(virtio_blk_config, max_secure_erase_sectors))?,
-            max_seg: dev.read_config(offset_of!(virtio_blk_config, max_secure_erase_seg))?,
-            alignment: dev
-                .read_config(offset_of!(virtio_blk_config, secure_erase_sector_alignment))?,
+                .read_config(config_field!(virtio_blk_config, max_secure_erase_sectors))?,
+            max_seg: dev.read_config(config_field!(virtio_blk_config, max_secure_erase_seg))?,
+            alignment: dev.read_config(config_field!(
+                virtio_blk_config,
+                secure_erase_sector_alignment
+            ))?,
         })
     } else {
         None
     };
     Ok(Config {
-        capacity: dev.read_config(offset_of!(virtio_blk_config, capacity))?,
+        capacity: dev.read_config(config_field!(virtio_blk_config, capacity))?,
         seg_max: dev.read_config_feature(
             bindings::VIRTIO_BLK_F_SEG_MAX,
-            offset_of!(virtio_blk_config, seg_max),
+            config_field!(virtio_blk_config, seg_max),
         )?,
         size_max: dev.read_config_feature(
             bindings::VIRTIO_BLK_F_SIZE_MAX,
-            offset_of!(virtio_blk_config, size_max),
+            config_field!(virtio_blk_config, size_max),
         )?,
         blk_size: dev.read_config_feature(
             bindings::VIRTIO_BLK_F_BLK_SIZE,
-            offset_of!(virtio_blk_config, blk_size),
+            config_field!(virtio_blk_config, blk_size),
         )?,
         topology,
         discard,
         write_zeroes: dev.read_config_feature(
             bindings::VIRTIO_BLK_F_WRITE_ZEROES,
-            offset_of!(virtio_blk_config, max_write_zeroes_sectors),
+            config_field!(virtio_blk_config, max_write_zeroes_sectors),
         )?,
         secure_erase,
         zoned: zoned(dev)?,
@@ -402,33 +401,31 @@ fn read_config(dev: &Device<Bound>) -> Result<Config> {
 
 /// What the device says about zones.
 fn zoned(dev: &Device<Bound>) -> Result<Option<Zoned>> {
-    const AT: usize = offset_of!(virtio_blk_config, zoned);
-
     if !dev.has_feature(bindings::VIRTIO_BLK_F_ZONED) {
         return Ok(None);
     }
     Ok(Some(Zoned {
-        zone_sectors: dev.read_config(AT + offset_of!(virtio_blk_zoned, zone_sectors))?,
-        max_open_zones: dev.read_config(AT + offset_of!(virtio_blk_zoned, max_open_zones))?,
-        max_active_zones: dev.read_config(AT + offset_of!(virtio_blk_zoned, max_active_zones))?,
+        zone_sectors: dev.read_config(config_field!(virtio_blk_config, zoned.zone_sectors))?,
+        max_open_zones: dev.read_config(config_field!(virtio_blk_config, zoned.max_open_zones))?,
+        max_active_zones: dev
+            .read_config(config_field!(virtio_blk_config, zoned.max_active_zones))?,
         max_append_sectors: dev
-            .read_config(AT + offset_of!(virtio_blk_zoned, max_append_sectors))?,
-        write_granularity: dev.read_config(AT + offset_of!(virtio_blk_zoned, write_granularity))?,
-        model: dev.read_config(AT + offset_of!(virtio_blk_zoned, model))?,
+            .read_config(config_field!(virtio_blk_config, zoned.max_append_sectors))?,
+        write_granularity: dev
+            .read_config(config_field!(virtio_blk_config, zoned.write_granularity))?,
+        model: dev.read_config(config_field!(virtio_blk_config, zoned.model))?,
     }))
 }
 
 /// The geometry that the host gives the disk, if it does.
 fn geometry(dev: &Device<Bound>) -> Result<Option<Geometry>> {
-    const AT: usize = offset_of!(virtio_blk_config, geometry);
-
     if !dev.has_feature(bindings::VIRTIO_BLK_F_GEOMETRY) {
         return Ok(None);
     }
     Ok(Some(Geometry {
-        cylinders: dev.read_config(AT + offset_of!(virtio_blk_geometry, cylinders))?,
-        heads: dev.read_config(AT + offset_of!(virtio_blk_geometry, heads))?,
-        sectors: dev.read_config(AT + offset_of!(virtio_blk_geometry, sectors))?,
+        cylinders: dev.read_config(config_field!(virtio_blk_config, geometry.cylinders))?,
+        heads: dev.read_config(config_field!(virtio_blk_config, geometry.heads))?,
+        sectors: dev.read_config(config_field!(virtio_blk_config, geometry.sectors))?,
     }))
 }
 

@@ -25,7 +25,6 @@ use crate::{
     },
     ScsiHost, //
 };
-use core::mem::offset_of;
 use kernel::{
     device::Bound,
     prelude::*,
@@ -42,7 +41,7 @@ use kernel::{
     },
 };
 use storage::{
-    bindings::virtio_scsi_config,
+    config_field,
     cpu_map::CpuMap,
     scsi::{
         Command,
@@ -53,6 +52,7 @@ use storage::{
     tally::Tally,
     virtio::{
         self,
+        config::ConfigField,
         queue::{
             Handler,
             Queue, //
@@ -140,8 +140,8 @@ impl Hba {
 
     /// Tells the device the sizes of the driver's fields; to be done after each reset.
     pub(crate) fn configure(dev: &virtio::Device<Bound>) -> Result {
-        const CDB_AT: usize = offset_of!(virtio_scsi_config, cdb_size);
-        const SENSE_AT: usize = offset_of!(virtio_scsi_config, sense_size);
+        const CDB_AT: ConfigField<u32> = config_field!(virtio_scsi_config, cdb_size);
+        const SENSE_AT: ConfigField<u32> = config_field!(virtio_scsi_config, sense_size);
 
         dev.write_config(CDB_AT, CDB_SIZE as u32)?;
         dev.write_config(SENSE_AT, SENSE_SIZE as u32)?;

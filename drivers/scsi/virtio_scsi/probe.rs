@@ -23,7 +23,6 @@ use crate::{
     wire::Order,
     ScsiHost, //
 };
-use core::mem::offset_of;
 use kernel::{
     device::Bound,
     prelude::*,
@@ -31,10 +30,7 @@ use kernel::{
     sync::Arc, //
 };
 use storage::{
-    bindings::{
-        self,
-        virtio_scsi_config, //
-    },
+    bindings, config_field,
     cpu_map::num_possible_queues,
     scsi::{
         CommandList,
@@ -83,7 +79,7 @@ fn make(dev: &Device<Bound>) -> Result<(Host<ScsiHost>, Arc<Hba>)> {
 
 /// How many request queues to use.
 fn count_queues(dev: &Device<Bound>) -> Result<Queues> {
-    let offered: u32 = dev.read_config(offset_of!(virtio_scsi_config, num_queues))?;
+    let offered: u32 = dev.read_config(config_field!(virtio_scsi_config, num_queues))?;
     let queues = Queues::new(
         num_possible_queues(offered.max(1)),
         params::POLL_QUEUES.get(),
@@ -147,11 +143,11 @@ fn find_queues(dev: &Device<Bound>, queues: Queues) -> Result<Arc<Hba>> {
 /// Reads what the device says about itself, and checks it.
 fn read_limits(dev: &Device<Bound>, hba: &Hba) -> Result<Limits> {
     let config = Config {
-        seg_max: dev.read_config(offset_of!(virtio_scsi_config, seg_max))?,
-        max_sectors: dev.read_config(offset_of!(virtio_scsi_config, max_sectors))?,
-        cmd_per_lun: dev.read_config(offset_of!(virtio_scsi_config, cmd_per_lun))?,
-        max_target: dev.read_config(offset_of!(virtio_scsi_config, max_target))?,
-        max_lun: dev.read_config(offset_of!(virtio_scsi_config, max_lun))?,
+        seg_max: dev.read_config(config_field!(virtio_scsi_config, seg_max))?,
+        max_sectors: dev.read_config(config_field!(virtio_scsi_config, max_sectors))?,
+        cmd_per_lun: dev.read_config(config_field!(virtio_scsi_config, cmd_per_lun))?,
+        max_target: dev.read_config(config_field!(virtio_scsi_config, max_target))?,
+        max_lun: dev.read_config(config_field!(virtio_scsi_config, max_lun))?,
         queues: hba.queues,
         ring_size: hba
             .requests

@@ -8,6 +8,8 @@
 //! C header: [`include/linux/virtio_config.h`](srctree/include/linux/virtio_config.h)
 
 use super::Device;
+use crate::bindings;
+use core::marker::PhantomData;
 use kernel::{
     device,
     prelude::*, //
@@ -18,6 +20,7 @@ use kernel::{
 const MAX_READS: usize = 32;
 
 mod private {
+    pub trait Space {}
     pub trait Sealed {}
     impl Sealed for u8 {}
     impl Sealed for u16 {}
@@ -45,6 +48,73 @@ macro_rules! impl_field {
 }
 impl_field!(u8, u16, u32, u64);
 
+/// The configuration space of a type of device, as a C structure.
+///
+/// # Safety
+///
+/// A transport of a device with the id [`ConfigSpace::DEVICE`] must bear accesses to the first
+/// `size_of::<Self>()` bytes.
+pub unsafe trait ConfigSpace: private::Space {
+    /// The device's type: `VIRTIO_ID_*`.
+    const DEVICE: u32;
+}
+
+macro_rules! impl_config_space {
+    ($($space:ident => $device:ident),* $(,)?) => {$(
+        impl private::Space for bindings::$space {}
+        // SAFETY: The structure is that of the specification for this type of device.
+        unsafe impl ConfigSpace for bindings::$space {
+            const DEVICE: u32 = bindings::$device;
+        }
+    )*};
+}
+impl_config_space!(
+    virtio_blk_config => VIRTIO_ID_BLOCK,
+    virtio_scsi_config => VIRTIO_ID_SCSI,
+);
+
+/// A field of type `T` of the configuration space of a type of device, made by
+/// [`config_field!`](crate::config_field).
+///
+/// # Invariants
+///
+/// The field lies in the [`ConfigSpace`] of the type of device `device`.
+#[derive(Clone, Copy)]
+pub struct ConfigField<T: Field> {
+    device: u32,
+    offset: u32,
+    _type: PhantomData<T>,
+}
+
+impl<T: Field> ConfigField<T> {
+    /// The field at byte `offset` of `S`, whose type is that of what `_get` returns. Does not compile
+    /// if it reaches over the end; to be called in constants, as the macro does.
+    #[doc(hidden)]
+    pub const fn new<S: ConfigSpace>(offset: usize, _get: fn(&S) -> T) -> Self {
+        assert!(offset <= size_of::<S>() && size_of::<T>() <= size_of::<S>() - offset);
+        // INVARIANT: See above.
+        Self {
+            device: S::DEVICE,
+            offset: offset as u32,
+            _type: PhantomData,
+        }
+    }
+}
+
+/// The [`ConfigField`] of a structure in [`bindings`], which may lie in a part of
+/// it: `config_field!(virtio_blk_config, geometry.heads)`. Its type is the C field's.
+#[macro_export]
+macro_rules! config_field {
+    ($space:ident, $($field:ident).+) => {
+        const {
+            $crate::virtio::config::ConfigField::new::<$crate::bindings::$space>(
+                ::core::mem::offset_of!($crate::bindings::$space, $($field).+),
+                |space| space.$($field).+,
+            )
+        }
+    };
+}
+
 impl Device<device::Bound> {
     /// Whether the transport lets the driver read the configuration space at all.
     pub fn has_config(&self) -> bool {
@@ -52,11 +122,22 @@ impl Device<device::Bound> {
         unsafe { (*(*self.as_raw()).config).get.is_some() }
     }
 
-    /// Reads the field of type `T` at byte `offset` of the device-specific configuration.
+    /// The offset of a field; [`EINVAL`] if it is one of another type of device.
+    fn offset_of<T: Field>(&self, field: ConfigField<T>) -> Result<u32> {
+        // SAFETY: `self.as_raw()` is a valid device, whose id does not change.
+        if unsafe { (*self.as_raw()).id.device } != field.device {
+            return Err(EINVAL);
+        }
+        Ok(field.offset)
+    }
+
+    /// Reads a field of the device-specific configuration.
     ///
     /// May sleep. Fails with [`EIO`] if the configuration never rests, with [`ENXIO`] if the
-    /// transport has none. C counterpart: `virtio_cread()`.
-    pub fn read_config<T: Field>(&self, offset: usize) -> Result<T> {
+    /// transport has none, with [`EINVAL`] if the field is one of another type of device. C
+    /// counterpart: `virtio_cread()`.
+    pub fn read_config<T: Field>(&self, field: ConfigField<T>) -> Result<T> {
+        let offset = self.offset_of(field)?;
         let mut value = T::default();
 
         // SAFETY: `self.as_raw()` is a valid device, whose `config` operations are static.
@@ -73,7 +154,7 @@ impl Device<device::Bound> {
             unsafe {
                 get(
                     self.as_raw(),
-                    offset as u32,
+                    offset,
                     (&raw mut value).cast(),
                     size_of::<T>() as u32,
                 )
@@ -96,16 +177,21 @@ impl Device<device::Bound> {
 
     /// Like [`Self::read_config`], but `None` if `feature`, which the field depends on, was not
     /// negotiated. C counterpart: `virtio_cread_feature()`.
-    pub fn read_config_feature<T: Field>(&self, feature: u32, offset: usize) -> Result<Option<T>> {
+    pub fn read_config_feature<T: Field>(
+        &self,
+        feature: u32,
+        field: ConfigField<T>,
+    ) -> Result<Option<T>> {
         self.has_feature(feature)
-            .then(|| self.read_config(offset))
+            .then(|| self.read_config(field))
             .transpose()
     }
 
-    /// Writes the field of type `T` at byte `offset` of the device-specific configuration.
+    /// Writes a field of the device-specific configuration.
     ///
-    /// May sleep. C counterpart: `virtio_cwrite()`.
-    pub fn write_config<T: Field>(&self, offset: usize, value: T) -> Result {
+    /// May sleep. Fails as [`Self::read_config`] does. C counterpart: `virtio_cwrite()`.
+    pub fn write_config<T: Field>(&self, field: ConfigField<T>, value: T) -> Result {
+        let offset = self.offset_of(field)?;
         // To swap bytes and to swap them back is the same.
         let value = value.to_native(self.is_little_endian());
         // SAFETY: As in `read_config()`.
@@ -115,18 +201,11 @@ impl Device<device::Bound> {
         unsafe {
             set(
                 self.as_raw(),
-                offset as u32,
+                offset,
                 (&raw const value).cast(),
                 size_of::<T>() as u32,
             )
         };
         Ok(())
-    }
-
-    /// Writes the byte at `offset` of the device-specific configuration.
-    ///
-    /// May sleep. C counterpart: `virtio_cwrite8()`.
-    pub fn write_config_u8(&self, offset: usize, value: u8) -> Result {
-        self.write_config(offset, value)
     }
 }
