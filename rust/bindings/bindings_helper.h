@@ -7,6 +7,7 @@
 #include <linux/async.h>
 #include <linux/blk-mq.h>
 #include <linux/blkdev.h>
+#include <linux/dma-mapping.h>
 #include <linux/virtio.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_config.h>
@@ -47,3 +48,11 @@ const size_t RUST_CONST_HELPER_SIZEOF_SCSI_HOST =
 const size_t RUST_CONST_HELPER_SIZEOF_SCSI_HOST_TEMPLATE = sizeof(struct scsi_host_template);
 
 const blist_flags_t RUST_CONST_HELPER_BLIST_TRY_VPD_PAGES = BLIST_TRY_VPD_PAGES;
+
+/* How far the CPU keeps away from what a device writes, if they do not see each other's caches. */
+#ifdef ARCH_HAS_DMA_MINALIGN
+#define DMA_DISTANCE ARCH_DMA_MINALIGN
+#else
+#define DMA_DISTANCE 0
+#endif
+const size_t RUST_CONST_HELPER_DMA_DISTANCE = DMA_DISTANCE;

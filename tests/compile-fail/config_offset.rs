@@ -17,7 +17,8 @@ use storage::{
     },
 };
 
-const FAR: ConfigField<u64> = ConfigField::new::<virtio_blk_config>(1 << 20, |space| space.capacity);
+const FAR: ConfigField<u64> =
+    ConfigField::new::<virtio_blk_config>(1 << 20, |space| space.capacity);
 
 /// Reads it.
 pub fn far(dev: &Device<Bound>) -> Result<u64> {

@@ -20,6 +20,9 @@ use core::{
 use kernel::prelude::*;
 
 /// A buffer that the device writes: of entropy, or of an event, say.
+///
+/// An allocation of its own: `kmalloc()`, or the DMA layer by a bounce buffer, keeps what the CPU
+/// writes out of its cache lines.
 pub struct WritableBuffer(KBox<KVec<u8>>);
 
 impl WritableBuffer {

@@ -6,12 +6,16 @@ use super::{
     chain::Chain,
     config::Field, //
 };
-use crate::scatterlist::{
-    Segment,
-    SgTable, //
+use crate::{
+    bindings,
+    scatterlist::{
+        Segment,
+        SgTable, //
+    },
 };
 use core::{
     marker::PhantomPinned,
+    mem::MaybeUninit,
     pin::Pin, //
 };
 use kernel::prelude::*;
@@ -122,6 +126,18 @@ pub enum Content {
     Payload,
 }
 
+/// What a device writes, in cache lines of its own where DMA is not coherent: else a line that the
+/// CPU wrote to meanwhile could overwrite it.
+///
+/// C counterpart: `__dma_from_device_group_begin()`. No alignment, which memory behind a request
+/// does not have, but distance.
+#[repr(C)]
+struct Apart<F> {
+    before: MaybeUninit<[u8; bindings::DMA_DISTANCE]>,
+    footer: F,
+    after: MaybeUninit<[u8; bindings::DMA_DISTANCE]>,
+}
+
 /// The frame of a command: a header that the device reads and a footer that it writes; the
 /// content, if any, lies between them in the descriptor chain. That may be a payload, which the
 /// device reads: the frame has room for one `P`, more of them are allocated.
@@ -130,7 +146,7 @@ pub enum Content {
 #[pin_data]
 pub struct Envelope<H: DeviceReadable, F: DeviceWritable, P: DeviceReadable = ()> {
     header: H,
-    footer: F,
+    apart: Apart<F>,
     payload: P,
     more: KVec<P>,
     content: Content,
@@ -157,7 +173,7 @@ impl<H: DeviceReadable, F: DeviceWritable, P: DeviceReadable> Envelope<H, F, P> 
             // blk-mq request, see above.
             unsafe {
                 let h = &raw mut (*slot).header;
-                let f = &raw mut (*slot).footer;
+                let f = &raw mut (*slot).apart.footer;
                 let p = &raw mut (*slot).payload;
                 h.write(header);
                 f.write(footer);
@@ -171,7 +187,8 @@ impl<H: DeviceReadable, F: DeviceWritable, P: DeviceReadable> Envelope<H, F, P> 
             Ok(())
         };
 
-        // SAFETY: All fields are initialized (`_pin` has no size), and `Ok` is returned only then.
+        // SAFETY: All fields are initialized (`_pin` has no size, and the space around the footer
+        // needs no value), and `Ok` is returned only then.
         unsafe { pin_init::pin_init_from_closure(init) }
     }
 
@@ -185,7 +202,7 @@ impl<H: DeviceReadable, F: DeviceWritable, P: DeviceReadable> Envelope<H, F, P> 
         let len = written.min(size_of::<F>()) as u32;
 
         this.header = header;
-        this.footer = footer;
+        this.apart.footer = footer;
         this.content = content;
         // Its end stays where it is.
         segment.offset = segment.offset + segment.len - len;
@@ -240,8 +257,8 @@ impl<H: DeviceReadable, F: DeviceWritable, P: DeviceReadable> Envelope<H, F, P> 
     /// The footer, to be set to what only the device can replace by a success.
     #[inline]
     pub fn footer_mut(self: Pin<&mut Self>) -> &mut F {
-        // SAFETY: Nothing is moved; `footer` is not structurally pinned.
-        unsafe { &mut self.get_unchecked_mut().footer }
+        // SAFETY: Nothing is moved; the footer is not structurally pinned.
+        unsafe { &mut self.get_unchecked_mut().apart.footer }
     }
 
     /// The part of the footer at byte `offset`, see [`Self::footer`]; `None` if it is not all
@@ -254,7 +271,9 @@ impl<H: DeviceReadable, F: DeviceWritable, P: DeviceReadable> Envelope<H, F, P> 
         {
             return None;
         }
-        let part = (&raw const self.footer).cast::<u8>().wrapping_add(offset);
+        let part = (&raw const self.apart.footer)
+            .cast::<u8>()
+            .wrapping_add(offset);
         // SAFETY: As in `footer()`; the part lies in the footer, and is aligned.
         Some(unsafe { part.cast::<T>().read_volatile() })
     }
@@ -262,8 +281,8 @@ impl<H: DeviceReadable, F: DeviceWritable, P: DeviceReadable> Envelope<H, F, P> 
     /// Overwrites the footer, for example to remember that a completion was bad.
     #[inline]
     pub fn set_footer(self: Pin<&mut Self>, footer: F) {
-        // SAFETY: Nothing is moved; `footer` is not structurally pinned.
-        unsafe { self.get_unchecked_mut() }.footer = footer;
+        // SAFETY: Nothing is moved; the footer is not structurally pinned.
+        unsafe { self.get_unchecked_mut() }.apart.footer = footer;
     }
 
     /// What the device wrote, once the command has come back.
@@ -271,7 +290,7 @@ impl<H: DeviceReadable, F: DeviceWritable, P: DeviceReadable> Envelope<H, F, P> 
     pub fn footer(&self) -> F {
         // SAFETY: The reference is valid; volatile, since a device wrote it. A hostile one may
         // still write: `F` is valid for any bytes.
-        unsafe { (&raw const self.footer).read_volatile() }
+        unsafe { (&raw const self.apart.footer).read_volatile() }
     }
 
     /// Lists a command: the frame and its payload or `data`, which the device reads if it moves
