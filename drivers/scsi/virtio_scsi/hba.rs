@@ -257,11 +257,16 @@ impl Hba {
     }
 
     /// Resets the device and starts it again; or, if it is to go, only resets it. All commands
-    /// come back, whatever happens.
+    /// come back, whatever happens. If the device sleeps, who wakes it starts it: for error handling
+    /// that is as good, the commands wait.
     pub(crate) fn reset(&self, dev: &virtio::Device<Bound>) -> Result {
         if self.is_removing() || self.asleep.load(Relaxed) {
             self.cancel(dev);
-            return Err(ENODEV);
+            return if self.is_removing() {
+                Err(ENODEV)
+            } else {
+                Ok(())
+            };
         }
         dev_warn!(dev, "resetting the device\n");
         self.resetting.store(true, Relaxed);
@@ -272,12 +277,15 @@ impl Hba {
             Ok(()) => {
                 self.started();
                 events::sweep(self.events.as_arc_borrow());
+                Ok(())
             }
-            // It went to sleep just now, which ended all commands, and starts when it wakes.
-            Err(e) if e == EBUSY => (),
-            Err(e) => dev_err!(dev, "the device does not start again: {:?}\n", e),
+            // It went to sleep just now.
+            Err(e) if e == EBUSY => Ok(()),
+            Err(e) => {
+                dev_err!(dev, "the device does not start again: {:?}\n", e);
+                Err(e)
+            }
         }
-        result
     }
 }
 

@@ -53,7 +53,8 @@ impl_field!(u8, u16, u32, u64);
 /// # Safety
 ///
 /// A transport of a device with the id [`ConfigSpace::DEVICE`] must bear accesses to the first
-/// `size_of::<Self>()` bytes.
+/// `size_of::<Self>()` bytes: what it does is right, an error, or a stop of the kernel
+/// (`vp_get()` of virtio-pci, if the device offers a feature, and has no room for its field).
 pub unsafe trait ConfigSpace: private::Space {
     /// The device's type: `VIRTIO_ID_*`.
     const DEVICE: u32;

@@ -325,8 +325,12 @@ impl Device<device::Bound> {
 
     /// Stops the device for good: the system goes down. May sleep.
     pub(super) fn stop(&self) {
-        self.state().queues.lock().asleep = true;
-        self.cancel_queues();
+        let mut queues = self.state().queues.lock();
+
+        queues.asleep = true;
+        if let Some(set) = &mut queues.set {
+            set.cancel();
+        }
     }
 
     /// Deletes the virtqueues of a device that its driver leaves. May sleep.
