@@ -28,6 +28,9 @@ Handler = Callable[["Guest", list[str]], str | None]
 # How many times slower than the stock kernel the debug kernel is, roughly.
 SLOWNESS = 5
 
+# A guest that has said nothing after so many seconds hangs in early boot, see `run()`.
+BOOT_LIMIT = 300
+
 _COMMAND_LINE = (
     "console=ttyS0 quiet loglevel=1 panic=-1 mitigations=off nokaslr tsc=reliable "
     "no_timer_check audit=0 apparmor=0 cryptomgr.notests rcupdate.rcu_expedited=1 "
@@ -292,10 +295,10 @@ class Guest:
         with selectors.DefaultSelector() as selector:
             selector.register(channel, selectors.EVENT_READ)
             while True:
-                left = None if end is None else end - time.monotonic()
-                if left is not None and left <= 0:
+                now = time.monotonic()
+                if end is not None and (now >= end or self._hangs_in_boot(now)):
                     return False
-                if not selector.select(left):
+                if not selector.select(None if end is None else min(end - now, 10)):
                     continue
                 try:
                     data = channel.recv(65536)
@@ -312,6 +315,10 @@ class Guest:
                 *lines, buffer = buffer.split(b"\n")
                 for line in lines:
                     self._answer(channel, line.decode(errors="replace"))
+
+    def _hangs_in_boot(self, now: float) -> bool:
+        limit = BOOT_LIMIT * (SLOWNESS if debug() else 1)
+        return self._boot_seconds is None and now - self._start > limit
 
     def _answer(self, channel: socket.socket, line: str) -> None:
         name, *args = line.split(" ")
@@ -347,7 +354,7 @@ class Guest:
         why = []
         bad = logcheck.problems(self.console_lines(), self.expected_log)
         if expired:
-            why.append(f"not finished after {self.deadline:.0f} s, killed")
+            why.append(f"not finished after {seconds:.0f} s, killed")
         elif self._status is None and not self.killed and not self.interactive:
             why.append("the guest ended before its script did")
         elif self._status:
