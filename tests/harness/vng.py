@@ -42,6 +42,7 @@ class VngGuest(Guest):
     def __init__(self, *args: object, parameters: str = "", **options: object) -> None:
         super().__init__(*args, udev=True, **options)  # type: ignore[arg-type]
         self.parameters = parameters
+        self._process = None  # type: ignore[assignment]
 
     def _environment(self) -> dict[str, str]:
         return super()._environment() | {"VSR_COLDPLUGGED": "1"}
@@ -69,7 +70,7 @@ class VngGuest(Guest):
         server = socket.socket(socket.AF_UNIX)
         server.bind(str(path))
         server.listen(1)
-        server.settimeout(30)
+        server.settimeout(1)
         ours = socket.socket(fileno=os.dup(far))
 
         def copy(source: socket.socket, to: socket.socket) -> None:
@@ -86,10 +87,14 @@ class VngGuest(Guest):
 
         def serve() -> None:
             with server, ours:
-                try:
-                    conn, _ = server.accept()
-                except TimeoutError:
-                    return
+                conn = None
+                # What vng does before it starts QEMU takes its time; if it fails there, nobody comes.
+                while conn is None:
+                    try:
+                        conn, _ = server.accept()
+                    except TimeoutError:
+                        if self._process is not None and self._process.poll() is not None:
+                            return
                 with conn:
                     back = threading.Thread(target=copy, args=(ours, conn), daemon=True)
                     back.start()
