@@ -46,7 +46,7 @@ impl Handler for Printer {
     fn used(queue: ArcBorrow<'_, Queue<Self>>) {
         let guard = queue.lock();
 
-        while let Some((buffer, used)) = guard.ring.pop() {
+        while let Some((buffer, used)) = guard.ring.get_buf() {
             let dev = &queue.handler().dev;
             dev_info!(dev, "entropy: {:02x?}\n", buffer.written(used));
         }
@@ -81,7 +81,7 @@ fn start(dev: &Device<kernel::device::Bound>) -> Result<Arc<Queue<Printer>>> {
     let mut wanted = Builder::new();
 
     wanted.add(CString::try_from_fmt(fmt!("input"))?, queue.clone())?;
-    dev.find_queues(wanted)?;
+    dev.find_vqs(wanted)?;
     dev.ready();
 
     let buffer = WritableBuffer::new(LEN)?;

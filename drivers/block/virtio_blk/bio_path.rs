@@ -361,7 +361,7 @@ impl BioQueue {
     fn take_used(&self, inner: &mut QueueGuard<'_, Self>, done: &mut BioList) -> usize {
         let mut found = 0;
 
-        while let Some((mut command, used)) = inner.ring.pop() {
+        while let Some((mut command, used)) = inner.ring.get_buf() {
             let status = self.judge(&mut command, used);
 
             found += 1;
@@ -439,9 +439,9 @@ impl Handler for BioQueue {
         let inner = &mut guard;
 
         loop {
-            inner.ring.disable_callback();
+            inner.ring.disable_cb();
             this.take_used(inner, &mut done);
-            if inner.ring.enable_callback() {
+            if inner.ring.enable_cb() {
                 break;
             }
         }

@@ -108,7 +108,7 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
 
     match params::USE_BIO.get() {
         params::UseBio::No => {
-            let queues = find_queues(dev, Builder::new(), counts, || {
+            let queues = find_vqs(dev, Builder::new(), counts, || {
                 let handler = RequestQueue {
                     little_endian,
                     strict,
@@ -158,7 +158,7 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
         }
         params::UseBio::Yes => {
             let map = Arc::new(CpuMap::new(0, counts.default)?, GFP_KERNEL)?;
-            let queues = find_queues(dev, Builder::mapped(map.clone()), counts, || {
+            let queues = find_vqs(dev, Builder::mapped(map.clone()), counts, || {
                 let (recovery, zones) = (recovery.clone(), zones.clone());
                 new_queue(BioQueue::new(little_endian, strict, recovery, zones))
             })?;
@@ -273,7 +273,7 @@ where
 }
 
 /// Makes the queues by `make` and finds their virtqueues.
-fn find_queues<H: Handler>(
+fn find_vqs<H: Handler>(
     dev: &Device<Bound>,
     mut wanted: Builder,
     counts: QueueCounts,
@@ -291,7 +291,7 @@ fn find_queues<H: Handler>(
             wanted.add_polled(CString::try_from_fmt(fmt!("req_poll.{i}"))?, queue)?;
         }
     }
-    dev.find_queues(wanted)?;
+    dev.find_vqs(wanted)?;
     Ok(queues)
 }
 
@@ -299,7 +299,7 @@ fn find_queues<H: Handler>(
 fn ring_size<H: Handler>(queues: &KVec<Arc<Queue<H>>>) -> usize {
     queues
         .iter()
-        .map(|queue| queue.lock().ring.size())
+        .map(|queue| queue.lock().ring.vring_size())
         .min()
         .unwrap_or(0)
 }

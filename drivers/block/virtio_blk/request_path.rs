@@ -227,7 +227,7 @@ impl RequestQueue {
     ) -> usize {
         let mut found = 0;
 
-        while let Some((mut rq, used)) = guard.ring.pop() {
+        while let Some((mut rq, used)) = guard.ring.get_buf() {
             let status = self.judge(&mut rq, used);
 
             found += 1;
@@ -290,7 +290,7 @@ fn queue_batch(
     let guard = queue.lock();
 
     while let Some(rq) = next {
-        if guard.ring.free_descriptors() == 0 {
+        if guard.ring.num_free() == 0 {
             more.push_front(rq);
             room = false;
             break;
@@ -325,9 +325,9 @@ impl Handler for RequestQueue {
         let mut guard = queue.lock();
 
         loop {
-            guard.ring.disable_callback();
+            guard.ring.disable_cb();
             queue.handler().take_used(&mut guard, &mut batch);
-            if guard.ring.enable_callback() {
+            if guard.ring.enable_cb() {
                 break;
             }
         }

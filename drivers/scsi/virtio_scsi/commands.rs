@@ -171,7 +171,7 @@ pub(crate) fn drain(queue: &Queue<RequestQueue>) -> usize {
     let mut list = CommandList::default();
     let guard = queue.lock();
 
-    while let Some((cmd, _)) = guard.ring.pop() {
+    while let Some((cmd, _)) = guard.ring.get_buf() {
         list.push(cmd);
     }
     drop(guard);
@@ -203,11 +203,11 @@ impl Handler for RequestQueue {
         let guard = queue.lock();
 
         loop {
-            guard.ring.disable_callback();
-            while let Some((cmd, _)) = guard.ring.pop() {
+            guard.ring.disable_cb();
+            while let Some((cmd, _)) = guard.ring.get_buf() {
                 list.push(cmd);
             }
-            if guard.ring.enable_callback() {
+            if guard.ring.enable_cb() {
                 break;
             }
         }

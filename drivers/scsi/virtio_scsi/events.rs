@@ -219,12 +219,12 @@ impl Handler for EventQueue {
         let mut guard = queue.lock();
 
         loop {
-            guard.ring.disable_callback();
-            while let Some((buffer, _)) = guard.ring.pop() {
+            guard.ring.disable_cb();
+            while let Some((buffer, _)) = guard.ring.get_buf() {
                 // There is room for all that were made.
                 let _ = guard.state().arrived.push_within_capacity(buffer);
             }
-            if guard.ring.enable_callback() {
+            if guard.ring.enable_cb() {
                 break;
             }
         }

@@ -63,7 +63,7 @@ fn make(dev: &Device<Bound>) -> Result<(Host<ScsiHost>, Arc<Hba>)> {
     }
 
     let queues = count_queues(dev)?;
-    let hba = find_queues(dev, queues)?;
+    let hba = find_vqs(dev, queues)?;
     Hba::configure(dev)?;
     let limits = read_limits(dev, &hba)?;
 
@@ -95,7 +95,7 @@ fn count_queues(dev: &Device<Bound>) -> Result<Queues> {
 }
 
 /// Makes the queues and finds their virtqueues.
-fn find_queues(dev: &Device<Bound>, queues: Queues) -> Result<Arc<Hba>> {
+fn find_vqs(dev: &Device<Bound>, queues: Queues) -> Result<Arc<Hba>> {
     let order = Order {
         little_endian: dev.is_little_endian(),
     };
@@ -132,7 +132,7 @@ fn find_queues(dev: &Device<Bound>, queues: Queues) -> Result<Arc<Hba>> {
             wanted.add_polled(CString::try_from_fmt(fmt!("request_poll"))?, queue.clone())?;
         }
     }
-    dev.find_queues(wanted)?;
+    dev.find_vqs(wanted)?;
     let map = dev.interrupt_map(FIRST_REQUEST_QUEUE, queues.interrupting)?;
     Ok(Arc::new(
         Hba::new(dev.binding(), control, events, requests, queues, map),
@@ -152,7 +152,7 @@ fn read_limits(dev: &Device<Bound>, hba: &Hba) -> Result<Limits> {
         ring_size: hba
             .requests
             .iter()
-            .map(|queue| queue.lock().ring.size())
+            .map(|queue| queue.lock().ring.vring_size())
             .min()
             .unwrap_or(0),
         protection: dev.has_feature(bindings::VIRTIO_SCSI_F_T10_PI),

@@ -192,7 +192,7 @@ pub(crate) fn watch(queue: ArcBorrow<'_, Queue<ControlQueue>>) {
 fn drain(queue: &Queue<ControlQueue>) {
     let mut guard = queue.lock();
 
-    while let Some((mut token, _)) = guard.ring.pop() {
+    while let Some((mut token, _)) = guard.ring.get_buf() {
         let response = token.frame().footer();
         let waiter = token.data();
 
@@ -208,9 +208,9 @@ impl Handler for ControlQueue {
 
     fn used(queue: ArcBorrow<'_, Queue<Self>>) {
         loop {
-            queue.lock().ring.disable_callback();
+            queue.lock().ring.disable_cb();
             drain(&queue);
-            if queue.lock().ring.enable_callback() {
+            if queue.lock().ring.enable_cb() {
                 break;
             }
         }

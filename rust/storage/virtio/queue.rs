@@ -4,12 +4,12 @@
 //!
 //! What a driver adds to a [`Queue`] is a *token*: an owned request, bio or command. The queue
 //! keeps it while the device works on its buffers and gives it back exactly once: by
-//! [`Ring::pop`], or by [`Handler::cancelled`] when the queue is torn down. A token that could not
+//! [`Ring::get_buf`], or by [`Handler::cancelled`] when the queue is torn down. A token that could not
 //! be added comes back at once. So safe code cannot complete one twice, and has to use
 //! `mem::forget` to lose one.
 //!
 //! A queue outlives its virtqueue. It is made first, attached when the device's queues are found
-//! ([`super::Device::find_queues`]) and detached at teardown; work on a detached queue fails with
+//! ([`super::Device::find_vqs`]) and detached at teardown; work on a detached queue fails with
 //! [`ENODEV`]. The handler and its state are pinned and owned before an interrupt can come.
 //!
 //! C header: [`include/linux/virtio.h`](srctree/include/linux/virtio.h)
@@ -279,7 +279,7 @@ impl<H: Handler> Queue<H> {
     ///
     /// # Safety
     ///
-    /// `vq` must be a virtqueue that `find_queues()` found for a `Queue<H>`.
+    /// `vq` must be a virtqueue that `find_vqs()` found for a `Queue<H>`.
     pub(super) unsafe extern "C" fn callback(vq: *mut bindings::virtqueue) {
         // SAFETY: `State::table` is an array with an element for each virtqueue: a pointer to its
         // queue, valid until `del_vqs()` has ended all callbacks.
@@ -366,7 +366,7 @@ impl<T: Token> Ring<T> {
     ///
     /// C counterpart: `virtqueue_get_buf()`, which refuses ids that are not in flight.
     #[inline]
-    pub fn pop(&self) -> Option<(T, usize)> {
+    pub fn get_buf(&self) -> Option<(T, usize)> {
         let mut len = 0;
 
         if self.vq.is_null() {
@@ -399,7 +399,7 @@ impl<T: Token> Ring<T> {
     /// How many descriptors are free: one for each command if `VIRTIO_RING_F_INDIRECT_DESC` was
     /// negotiated, else one for each segment.
     #[inline]
-    pub fn free_descriptors(&self) -> usize {
+    pub fn num_free(&self) -> usize {
         if self.vq.is_null() {
             return 0;
         }
@@ -408,7 +408,7 @@ impl<T: Token> Ring<T> {
     }
 
     /// The size of the ring, 0 if it is detached.
-    pub fn size(&self) -> usize {
+    pub fn vring_size(&self) -> usize {
         if self.vq.is_null() {
             return 0;
         }
@@ -432,7 +432,7 @@ impl<T: Token> Ring<T> {
 
     /// Asks the device not to interrupt (a hint). C counterpart: `virtqueue_disable_cb()`.
     #[inline]
-    pub fn disable_callback(&self) {
+    pub fn disable_cb(&self) {
         if !self.vq.is_null() {
             // SAFETY: `vq` is valid by the type invariant.
             unsafe { bindings::virtqueue_disable_cb(self.vq) };
@@ -442,7 +442,7 @@ impl<T: Token> Ring<T> {
     /// Asks the device to interrupt again. Returns `false` if there are used buffers already: look
     /// again. C counterpart: `virtqueue_enable_cb()`.
     #[inline]
-    pub fn enable_callback(&self) -> bool {
+    pub fn enable_cb(&self) -> bool {
         // SAFETY: `vq` is valid by the type invariant.
         self.vq.is_null() || unsafe { bindings::virtqueue_enable_cb(self.vq) }
     }

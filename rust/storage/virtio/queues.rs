@@ -257,7 +257,7 @@ impl Device<device::Bound> {
     ///
     /// May sleep. Fails with [`EBUSY`] if this was done already, or if one of the queues belongs to
     /// another device.
-    pub fn find_queues(&self, wanted: Builder) -> Result {
+    pub fn find_vqs(&self, wanted: Builder) -> Result {
         let vdev = self.as_raw();
         let mut queues = self.state().queues.lock();
 
