@@ -58,11 +58,6 @@ unsigned int rust_helper_storage_nr_cpu_ids(void)
 	return nr_cpu_ids;
 }
 
-bool rust_helper_storage_zone_plug_bio(struct bio *bio)
-{
-	return bio_needs_zone_write_plugging(bio) && blk_zone_plug_bio(bio, 0);
-}
-
 /* Sends the interrupts of virtqueue number `queue` to the CPUs for which `map` has that number. */
 void rust_helper_storage_set_vq_affinity(struct virtqueue *vq, const unsigned int *map,
 					 unsigned int queue)

@@ -23,7 +23,6 @@ void rust_helper_storage_set_geometry(struct hd_geometry *geo, u16 cylinders, u8
 void rust_helper_storage_device_ready(struct virtio_device *vdev);
 unsigned int rust_helper_storage_smp_processor_id(void);
 unsigned int rust_helper_storage_nr_cpu_ids(void);
-bool rust_helper_storage_zone_plug_bio(struct bio *bio);
 void rust_helper_storage_set_vq_affinity(struct virtqueue *vq, const unsigned int *map,
 					 unsigned int queue);
 void rust_helper_storage_init_async_domain(struct async_domain *domain);

@@ -417,8 +417,8 @@ PROFILES = [
     Profile("rings", ("rings", "small-rings"), _rings),
     Profile(
         "device",
-        ("device-same", "device-order", "device-reconnect", "device-ops", "device-zoned", "device-append",
-         "device-config", "device-answers", "device-lost"),
+        ("device-same", "device-order", "device-reconnect", "device-ops", "device-zoned", "device-zone-order",
+         "device-append", "device-config", "device-answers", "device-lost"),
         _device,
         blkdev=True,
         options={"shared_memory": True},

@@ -43,7 +43,7 @@ impl<T: BlkDisk> DiskAttribute<T> for Serial {
     fn show(disk: &Disk<T>, to: &mut dyn fmt::Write) -> Result {
         let mut id = KVec::from_elem(0, bindings::VIRTIO_BLK_ID_BYTES as usize, GFP_KERNEL)?;
 
-        match T::read(disk, false, 0, &mut id) {
+        match T::read_serial(disk, &mut id) {
             // Not supported? Then it is empty, as in the C driver.
             Err(e) if e == EIO => return Ok(()),
             ret => ret?,

@@ -24,7 +24,6 @@ use crate::{
         Outcome,
         Range, //
     },
-    zones::ZoneMap,
     WORKQUEUE,
 };
 use kernel::{
@@ -81,8 +80,6 @@ pub(crate) struct BioPath {
     /// Which of them each CPU uses, and for bios that are polled for.
     pub(crate) map: Arc<CpuMap>,
     pub(crate) poll_map: Option<CpuMap>,
-    /// The disk has zones that must be written in order.
-    pub(crate) zoned: bool,
     /// See `watch.rs`.
     pub(crate) watched: Atomic<bool>,
     #[pin]
@@ -95,7 +92,6 @@ pub(crate) struct BioQueue {
     little_endian: bool,
     strict: bool,
     pub(crate) recovery: Arc<Recovery>,
-    zones: Arc<ZoneMap>,
     /// Submitters who wait for the line to become shorter.
     #[pin]
     shorter: CondVar,
@@ -140,13 +136,11 @@ impl BioQueue {
         little_endian: bool,
         strict: bool,
         recovery: Arc<Recovery>,
-        zones: Arc<ZoneMap>,
     ) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             little_endian,
             strict,
             recovery,
-            zones,
             shorter <- new_condvar!("virtio_blk::BioQueue::shorter"),
         }? Error)
     }
@@ -212,7 +206,7 @@ impl BioQueue {
     ) {
         let plan = Plan {
             preflush: bio.is_preflush(),
-            // Operations on a zone have no data, but are not nothing.
+            // Only an empty write is a flush and nothing else.
             data: !bio.is_empty() || bio.op() != Op::WRITE,
             fua: bio.is_fua(),
         };
@@ -378,16 +372,8 @@ impl BioQueue {
             return Status::IOERR;
         };
         let expected = asked.written(bio.len());
-        let mut outcome = wire::judge(wire::status(footer), used, expected, self.strict);
+        let outcome = wire::judge(wire::status(footer), used, expected, self.strict);
 
-        if asked == Command::ZoneAppend && outcome == Outcome::Ok {
-            let at = wire::appended_at(footer);
-            let zones = &self.zones;
-
-            if !zones.holds_append(bio.sector(), at, bio.len()) || bio.set_sector(at).is_err() {
-                outcome = Outcome::Nonsense;
-            }
-        }
         if outcome == Outcome::Nonsense {
             self.recovery.nonsense(wire::status(footer), used, expected);
         }
@@ -492,12 +478,6 @@ impl BioPath {
             return;
         };
 
-        if self.zoned {
-            match bio.plug_zone() {
-                Some(mine) => bio = mine,
-                None => return,
-            }
-        }
         if let (true, Some(map)) = (bio.is_polled(), &self.poll_map) {
             bio.set_cookie(map.current() as u32);
         }

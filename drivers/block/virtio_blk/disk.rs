@@ -91,9 +91,8 @@ pub(crate) trait BlkDisk: gen_disk::Operations<Data = Arc<Shared<Self::Path>>> {
     /// Its name.
     const PATH: &'static str;
 
-    /// Fills `data` by a command of the driver itself: the serial number or, with `zones`, a report
-    /// of those from `sector` on. May sleep.
-    fn read(disk: &Disk<Self>, zones: bool, sector: u64, data: &mut KVec<u8>) -> Result;
+    /// Reads the serial number by a command of the driver itself. May sleep.
+    fn read_serial(disk: &Disk<Self>, to: &mut KVec<u8>) -> Result;
 }
 
 /// A disk in request mode.
@@ -104,8 +103,8 @@ impl BlkDisk for RequestDisk {
 
     const PATH: &'static str = "request";
 
-    fn read(disk: &Disk<Self>, zones: bool, sector: u64, data: &mut KVec<u8>) -> Result {
-        mq::request::execute_in(disk, zones, sector, data)
+    fn read_serial(disk: &Disk<Self>, to: &mut KVec<u8>) -> Result {
+        mq::request::execute_in(disk, false, 0, to)
     }
 }
 
@@ -138,8 +137,8 @@ impl BlkDisk for BioDisk {
 
     const PATH: &'static str = "bio";
 
-    fn read(disk: &Disk<Self>, zones: bool, sector: u64, data: &mut KVec<u8>) -> Result {
-        bio::execute_in(disk, zones, sector, data, |bio| {
+    fn read_serial(disk: &Disk<Self>, to: &mut KVec<u8>) -> Result {
+        bio::execute_in(disk, false, 0, to, |bio| {
             let mut bios = bio::BioList::new();
 
             bios.push(bio);
@@ -154,15 +153,6 @@ impl gen_disk::Operations for BioDisk {
     type Data = Arc<Shared<BioPath>>;
 
     const ATTRIBUTES: &'static [Attribute<Self>] = Files::ALL;
-
-    fn report_zones(
-        disk: &Disk<Self>,
-        sector: u64,
-        nr_zones: u32,
-        report: &mut ZoneReport<'_>,
-    ) -> Result<u32> {
-        report_zones(disk, sector, nr_zones, report)
-    }
 
     fn geometry(disk: &Disk<Self>) -> Result<Geometry> {
         Ok(geometry(disk))
@@ -180,8 +170,9 @@ impl bio_disk::Operations for BioDisk {
     }
 }
 
-fn report_zones<T: BlkDisk>(
-    disk: &Disk<T>,
+/// Disks with zones are in request mode.
+fn report_zones(
+    disk: &Disk<RequestDisk>,
     sector: u64,
     nr_zones: u32,
     report: &mut ZoneReport<'_>,
@@ -193,7 +184,7 @@ fn report_zones<T: BlkDisk>(
 
     while report.count() < nr_zones && start < map.capacity {
         buf.fill(0);
-        T::read(disk, true, start, &mut buf)?;
+        mq::request::execute_in(disk, true, start, &mut buf)?;
 
         let count = zones::count(&buf);
         if count == 0 {

@@ -106,7 +106,7 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
         |limits: &Limits| (usize::from(limits.max_segments) * PAGE_SIZE).min(MAX_REPORT);
     let config_wce = dev.has_feature(bindings::VIRTIO_BLK_F_CONFIG_WCE);
 
-    match params::USE_BIO.get() {
+    match path(dev, &zones) {
         params::UseBio::No => {
             let queues = find_vqs(dev, Builder::new(), counts, || {
                 let handler = RequestQueue {
@@ -159,8 +159,7 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
         params::UseBio::Yes => {
             let map = Arc::new(CpuMap::new(0, counts.default)?, GFP_KERNEL)?;
             let queues = find_vqs(dev, Builder::mapped(map.clone()), counts, || {
-                let (recovery, zones) = (recovery.clone(), zones.clone());
-                new_queue(BioQueue::new(little_endian, strict, recovery, zones))
+                new_queue(BioQueue::new(little_endian, strict, recovery.clone()))
             })?;
             let ring_size = ring_size(&queues);
             let limits = limits(dev, &config, ring_size)?;
@@ -178,7 +177,6 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
                     queues,
                     map,
                     poll_map,
-                    zoned: limits.zones.is_some(),
                     watched: Atomic::new(false),
                     watch <- new_delayed_work!("virtio_blk::watch"),
                 }),
@@ -211,6 +209,21 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
             })
             .inspect_err(|_| path.end_watch())
         }
+    }
+}
+
+/// The path of the disk's I/O: as the parameter says, but writes to zones must stay in order, for which
+/// the block layer has its zone write plugs, for requests only (`disk_need_zone_resources()`).
+fn path(dev: &Device<Bound>, zones: &ZoneMap) -> params::UseBio {
+    match params::USE_BIO.get() {
+        params::UseBio::Yes if zones.zone_sectors > 0 => {
+            dev_notice!(
+                dev,
+                "a disk of zones is in request mode, which keeps writes in order\n"
+            );
+            params::UseBio::No
+        }
+        path => path,
     }
 }
 

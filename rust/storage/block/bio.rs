@@ -7,7 +7,6 @@
 use super::{
     bio_disk::Operations,
     gen_disk::Disk,
-    zoned::in_same_zone,
     Op,
     Status,
     DRIVER_FLAG, //
@@ -107,20 +106,6 @@ impl Bio {
         self.opf() & DRIVER_FLAG != 0
     }
 
-    /// Says where the data of a zone append was written, in sectors. [`EINVAL`] if that is not in
-    /// the bio's zone, or if the bio is something else.
-    pub fn set_sector(&mut self, sector: u64) -> Result {
-        // SAFETY: The bio is valid by the type invariant, and has a block device of a disk.
-        let disk = unsafe { &*(*(*self.as_raw()).bi_bdev).bd_disk };
-
-        if self.op() != Op::ZONE_APPEND || !in_same_zone(disk, self.sector(), sector) {
-            return Err(EINVAL);
-        }
-        // SAFETY: The bio is valid by the type invariant.
-        unsafe { (*self.as_raw()).bi_iter.bi_sector = sector };
-        Ok(())
-    }
-
     /// The submitter polls for the bio's end.
     #[inline]
     pub fn is_polled(&self) -> bool {
@@ -140,22 +125,6 @@ impl Bio {
     pub fn cookie(&self) -> u32 {
         // SAFETY: The bio is valid by the type invariant.
         unsafe { (*self.as_raw()).__bindgen_anon_1.bi_cookie }
-    }
-
-    /// Keeps the writes to each zone of a zoned disk in order: one at a time. `None` if the block
-    /// layer took the bio, and will submit it again in its turn. For bios within the limits of a
-    /// disk whose zones were [read](super::gen_disk::NewDisk::revalidate_zones).
-    ///
-    /// Process context, may sleep. C counterpart: `blk_zone_plug_bio()`.
-    pub fn plug_zone(self) -> Option<Self> {
-        // SAFETY: The bio is valid; the function took its ownership if it returns true.
-        unsafe {
-            if bindings::storage_zone_plug_bio(self.as_raw()) {
-                let _ = self.into_raw();
-                return None;
-            }
-        }
-        Some(self)
     }
 
     /// The first sector.

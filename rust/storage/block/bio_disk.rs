@@ -51,13 +51,18 @@ pub trait Operations: gen_disk::Operations<Kind = Bios> {
 }
 
 impl GenDiskBuilder {
-    /// Makes a disk of bios. May sleep. C counterpart: `blk_alloc_disk()`.
+    /// Makes a disk of bios. May sleep. Fails with [`EOPNOTSUPP`] for one of
+    /// [zones](super::limits::LimitsBuilder::zoned): the block layer keeps writes to those in order
+    /// for disks of requests only. C counterpart: `blk_alloc_disk()`.
     pub fn build_bio<T: Operations>(
         mut self,
         name: fmt::Arguments<'_>,
         module: &'static ThisModule,
         data: T::Data,
     ) -> Result<NewDisk<T>> {
+        if self.limits.is_zoned() {
+            return Err(EOPNOTSUPP);
+        }
         // SAFETY: The limits are valid.
         let disk = from_err_ptr(unsafe {
             bindings::__blk_alloc_disk(

@@ -32,6 +32,10 @@ impl LimitsBuilder {
         &mut self.0
     }
 
+    pub(super) fn is_zoned(&self) -> bool {
+        self.0.features & bindings::BLK_FEAT_ZONED != 0
+    }
+
     pub(crate) fn set_feature(
         lim: &mut bindings::queue_limits,
         feature: bindings::blk_features_t,
