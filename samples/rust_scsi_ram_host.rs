@@ -21,6 +21,7 @@ use storage::scsi::{
     Command,
     Host,
     HostByte,
+    HostTemplate,
     Limits,
     NewHost,
     Operations,
@@ -243,6 +244,8 @@ impl Target {
 /// The SCSI driver.
 struct RamHost;
 
+static TEMPLATE: HostTemplate<RamHost> = HostTemplate::new();
+
 #[vtable]
 impl Operations for RamHost {
     type CommandData = ();
@@ -250,6 +253,10 @@ impl Operations for RamHost {
 
     const NAME: &'static CStr = c"Rust RAM host";
     const PROC_NAME: &'static CStr = c"rust_scsi_ram_host";
+
+    fn template() -> &'static HostTemplate<Self> {
+        &TEMPLATE
+    }
 
     fn queue_command(
         targets: &Self::HostData,

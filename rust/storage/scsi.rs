@@ -14,6 +14,7 @@ pub mod cmnd;
 pub mod device;
 pub mod host;
 pub mod operations;
+pub mod template;
 
 pub use cmnd::{
     Command,
@@ -32,6 +33,7 @@ pub use operations::{
     QueueMaps,
     Refused, //
 };
+pub use template::HostTemplate;
 
 use crate::bindings;
 

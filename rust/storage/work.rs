@@ -39,8 +39,8 @@ impl ModuleWorkqueue {
         Self(Atomic::new(0))
     }
 
-    /// Makes the workqueue, for as long as the guard lives. To be called once, when the module is
-    /// loaded. May sleep.
+    /// Makes the workqueue, for as long as the guard lives: when the module is loaded. EBUSY if it
+    /// exists already, ENOMEM. May sleep.
     pub fn create(&'static self, name: &'static CStr) -> Result<ModuleWorkqueueGuard> {
         const WQ_MEM_RECLAIM: u32 = bindings::wq_flags_WQ_MEM_RECLAIM;
         const WQ_HIGHPRI: u32 = bindings::wq_flags_WQ_HIGHPRI;
@@ -67,7 +67,13 @@ impl ModuleWorkqueue {
         if wq.is_null() {
             return Err(ENOMEM);
         }
-        self.0.store(wq as usize, Release);
+        // A second guard would destroy the workqueue of the first.
+        if self.0.cmpxchg(0, wq as usize, Release).is_err() {
+            // SAFETY: We made the workqueue, and nobody else has seen it.
+            unsafe { bindings::destroy_workqueue(wq) };
+            return Err(EBUSY);
+        }
+        // INVARIANT: The pointer was null, so there was no guard; it is `wq` until this one goes.
         Ok(ModuleWorkqueueGuard(self))
     }
 
@@ -138,6 +144,10 @@ impl Default for ModuleWorkqueue {
 }
 
 /// The life of a [`ModuleWorkqueue`]: dropping it waits for all work.
+///
+/// # Invariants
+///
+/// The pointer is that of a workqueue which no other guard has, until the guard takes it away.
 pub struct ModuleWorkqueueGuard(&'static ModuleWorkqueue);
 
 impl Drop for ModuleWorkqueueGuard {
@@ -145,7 +155,8 @@ impl Drop for ModuleWorkqueueGuard {
         let wq = self.0 .0.xchg(0, Release) as *mut bindings::workqueue_struct;
 
         rcu::synchronize_rcu();
-        // SAFETY: `create()` made the workqueue, and nobody can enqueue any more.
+        // SAFETY: By the invariants it was a workqueue's pointer, and that one is ours alone; nobody
+        // can enqueue on it any more.
         unsafe { bindings::destroy_workqueue(wq) };
     }
 }

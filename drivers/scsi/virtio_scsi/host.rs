@@ -34,6 +34,7 @@ use storage::{
         Command,
         Device,
         Host,
+        HostTemplate,
         Late,
         Operations,
         QueueMaps,
@@ -46,6 +47,8 @@ use storage::{
     },
 };
 
+static TEMPLATE: HostTemplate<ScsiHost> = HostTemplate::new();
+
 #[vtable]
 impl Operations for ScsiHost {
     type CommandData = Envelope<Request, Response>;
@@ -53,6 +56,10 @@ impl Operations for ScsiHost {
 
     const NAME: &'static CStr = c"Virtio SCSI HBA";
     const PROC_NAME: &'static CStr = c"virtio_scsi";
+
+    fn template() -> &'static HostTemplate<Self> {
+        &TEMPLATE
+    }
 
     #[inline]
     fn queue_command(hba: &Hba, cmd: Command<Self>, is_last: bool) -> Result<(), Refused<Self>> {

@@ -8,8 +8,7 @@ use super::{
     device::Held,
     operations::{
         Data,
-        Operations,
-        OperationsVTable, //
+        Operations, //
     },
 };
 use crate::bindings;
@@ -383,7 +382,7 @@ impl<T: Operations> NewHost<T> {
                 "the data of a host is aligned for words only"
             )
         };
-        let template = OperationsVTable::<T>::template()?;
+        let template = T::template().get();
         // SAFETY: The template is static.
         let shost = NonNull::new(unsafe {
             bindings::scsi_host_alloc(template, size_of::<HostPrivate<T>>() as c_int)

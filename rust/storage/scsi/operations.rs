@@ -14,6 +14,7 @@ use super::{
     },
     device::Device,
     host::HostPrivate,
+    template::HostTemplate,
     HostByte, //
 };
 use crate::{
@@ -82,6 +83,9 @@ pub trait Operations: Sized + 'static {
 
     /// The name of the driver, as sysfs shows it.
     const PROC_NAME: &'static CStr;
+
+    /// The driver's template: always the same `static`.
+    fn template() -> &'static HostTemplate<Self>;
 
     /// Takes a command; unless `is_last`, more follow, or a [`Operations::commit`].
     ///
@@ -559,7 +563,8 @@ impl<T: Operations> OperationsVTable<T> {
         }
     }
 
-    const TEMPLATE: bindings::scsi_host_template = {
+    /// All of the template but its bit fields, see [`HostTemplate`].
+    pub(super) const TEMPLATE: bindings::scsi_host_template = {
         // SAFETY: All bytes zero is valid: absent functions, default values.
         let mut template: bindings::scsi_host_template = unsafe { core::mem::zeroed() };
 
@@ -569,10 +574,6 @@ impl<T: Operations> OperationsVTable<T> {
         template.this_id = -1;
         template.cmd_size = size_of::<Private<T::CommandData>>() as u32;
         template.dma_boundary = u32::MAX as usize;
-        template._bitfield_1 = bindings::__BindgenBitfieldUnit::new([
-            bit(TRACK_QUEUE_DEPTH) | bit(SKIP_SETTLE_DELAY),
-            0,
-        ]);
         template.queuecommand = Some(Self::queuecommand_callback);
         if T::HAS_COMMIT {
             template.commit_rqs = Some(Self::commit_rqs_callback);
@@ -596,31 +597,6 @@ impl<T: Operations> OperationsVTable<T> {
         }
         template
     };
-
-    /// The template, whose bit fields are checked to be where they were set: bindgen's setters
-    /// cannot be called when the code is compiled.
-    pub(super) fn template() -> Result<&'static bindings::scsi_host_template> {
-        let template = &Self::TEMPLATE;
-
-        if template.track_queue_depth() != 1 || template.skip_settle_delay() != 1 {
-            return Err(EINVAL);
-        }
-        Ok(template)
-    }
-}
-
-/// Bits of `struct scsi_host_template`: the mid-layer lowers a device's queue depth when that is
-/// full and raises it later; it need not wait after a reset, which here ends when it is done.
-const TRACK_QUEUE_DEPTH: u8 = 1;
-const SKIP_SETTLE_DELAY: u8 = 5;
-
-/// Bit field `n` in the byte that holds it.
-const fn bit(n: u8) -> u8 {
-    if cfg!(target_endian = "little") {
-        1 << n
-    } else {
-        0x80 >> n
-    }
 }
 
 /// Keeps the host's data while an ioctl uses it.
