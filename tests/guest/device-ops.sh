@@ -3,10 +3,12 @@
 # tests/device in the guest: what the driver sends for each operation, as the device logs it.
 # shellcheck source=tests/guest/blkdev.sh
 . "$VSR_SRC/tests/guest/blkdev.sh"
-blkdev_start ops '"queues": 2, "features": ["discard", "write_zeroes", "secure_erase", "lifetime", "size_max"],
-	"config": {"size_max": 8192, "max_discard_sectors": 64, "max_secure_erase_sectors": 128}'
+blkdev_start ops '"queues": 2, "features": ["discard", "write_zeroes", "secure_erase", "lifetime", "size_max", "topology"],
+	"config": {"size_max": 8192, "max_discard_sectors": 64, "max_secure_erase_sectors": 128, "physical_block_exp": 3,
+	"alignment_offset": 1}'
 wait_for 10 disk ops >/dev/null || fail "no disk"
 d=$(disk ops)
+same "the offset of the first aligned block" "$(<"/sys/block/$d/alignment_offset")" 512
 logged ops ' op=get_id .* bytes=20 .* status=0 used=21$'
 verify "$d" --direct=1 --ioengine=io_uring --iodepth=16 --bsrange=512-64k --size=1m
 verify "$d" --direct=0 --ioengine=psync --bs=4k --size=256k --numjobs=2 --offset_increment=1m --end_fsync=1

@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 # What the disk says of itself: serial, size, geometry, topology, limits; as the C driver says it.
-d=$(disk data4k)
-same serial "$(<"/sys/block/$d/serial")" data4k
-same size "$(blockdev --getsize64 "/dev/$d")" $((256 << 20))
-same logical_block_size "$(read_attr "$d" logical_block_size)" 4096
-d=$(disk geometry)
-same "cylinders, heads, sectors" "$(python3 - "/dev/$d" <<'P'
+geometry()
+{
+	python3 - "/dev/$1" <<'P'
 import fcntl, struct, sys
 HDIO_GETGEO = 0x0301
 with open(sys.argv[1], "rb") as disk:
     heads, sectors, cylinders, start = struct.unpack("BBHL", fcntl.ioctl(disk, HDIO_GETGEO, bytes(16)))
 print(cylinders, heads, sectors)
 P
-)" "100 8 32"
+}
+d=$(disk data4k)
+same serial "$(<"/sys/block/$d/serial")" data4k
+same size "$(blockdev --getsize64 "/dev/$d")" $((256 << 20))
+same logical_block_size "$(read_attr "$d" logical_block_size)" 4096
+d=$(disk geometry)
+same "cylinders, heads, sectors" "$(geometry "$d")" "100 8 32"
 same physical_block_size "$(read_attr "$d" physical_block_size)" 4096
 same minimum_io_size "$(read_attr "$d" minimum_io_size)" 8192
 same optimal_io_size "$(read_attr "$d" optimal_io_size)" 65536
@@ -27,7 +30,7 @@ for name in data data4k geometry readonly thin; do
 		discard_max_hw_bytes write_zeroes_max_bytes zoned io_poll; do
 		echo "$name $attr $(read_attr "$d" $attr)"
 	done
-	echo "$name size $(<"/sys/block/$d/size")"
+	echo "$name size $(<"/sys/block/$d/size") geometry $(geometry "$d")"
 	echo "$name range $(<"/sys/block/$d/range") ext_range $(<"/sys/block/$d/ext_range")"
 	echo "$name cache_type $(<"/sys/block/$d/cache_type")"
 done >"/tmp/limits.$MODE"

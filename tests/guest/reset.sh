@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
-# The PCI function is reset under I/O: nothing is lost, and the disk goes on.
+# The PCI function is reset under I/O: nothing is lost, and the disk goes on; it has the size that it got meanwhile, and later.
 # limit: 300
 d=$(disk reset)
 function=$(readlink -f "/sys/block/$d/device/..")
@@ -23,3 +23,11 @@ for direct in 1 0; do
 	wait $load || fail "I/O failed in a reset: $(cat /tmp/load.err /tmp/load.log)"
 done
 prove_driver
+has_size()
+{
+	[[ $(blockdev --getsize64 "/dev/$d") == "$1" ]]
+}
+host qmp block_resize node-name=reset size=$((96 << 20))
+wait_for 20 has_size $((96 << 20)) || fail "after the resets, a new size is not seen: $(blockdev --getsize64 "/dev/$d")"
+host qmp block_resize node-name=reset size=$((64 << 20))
+wait_for 20 has_size $((64 << 20)) || fail "a second new size is not seen: $(blockdev --getsize64 "/dev/$d")"

@@ -48,8 +48,12 @@ climb unit "op=abort response=11 count=0"
 saw unit abort unit-reset
 climb nexus "op=abort response=11 count=0" "op=unit-reset response=11 count=0"
 saw nexus abort unit-reset nexus-reset
+# What came and went before the reset, and the device told nobody, is seen after it.
+host blkdev own add 13:0 unheard 2048 silently
 climb host "op=tmf response=11 count=0"
 saw host abort unit-reset nexus-reset restart
+wait_for 60 disk unheard >/dev/null || fail "after the reset of the host, nobody looked for what is new: $(lsscsi)"
+host blkdev own remove 13:0
 # The first command after the reset is the error handler's own. If its interrupt got lost, that is not the unit's fault.
 climb first "op=tmf response=11 count=0" "op=ready noirq"
 saw first abort unit-reset nexus-reset restart
