@@ -76,4 +76,4 @@ for thread in threads:
 reader = os.open(disk, os.O_RDONLY)
 if not failures and os.pread(reader, len(data), offset) != data[:]:
     failures.append("the zone holds something else")
-sys.exit("; ".join(failures))
+sys.exit("; ".join(failures) or 0)
