@@ -8,7 +8,10 @@
 #include <linux/ktime.h>
 #include <linux/mm.h>
 #include <linux/part_stat.h>
+#include <linux/rcupdate.h>
+#include <linux/sched/isolation.h>
 #include <linux/smp.h>
+#include <linux/timer.h>
 #include <linux/virtio_config.h>
 
 #include "helpers.h"
@@ -80,4 +83,35 @@ void rust_helper_storage_init_async_domain(struct async_domain *domain)
 {
 	INIT_LIST_HEAD(&domain->pending);
 	domain->registered = 1;
+}
+
+void rust_helper_storage_timer_setup(struct timer_list *timer,
+				     void (*function)(struct timer_list *timer))
+{
+	timer_setup(timer, function, 0);
+}
+
+/*
+ * Starts a timer that does not run, on no CPU that is isolated. Preemption stays off so long as a
+ * CPU that was found online has to be.
+ */
+void rust_helper_storage_timer_start(struct timer_list *timer, unsigned int delay_ms)
+{
+	int here = get_cpu(), cpu;
+
+	timer->expires = jiffies + msecs_to_jiffies(delay_ms);
+	rcu_read_lock();
+	if (housekeeping_test_cpu(here, HK_TYPE_DOMAIN) &&
+	    housekeeping_test_cpu(here, HK_TYPE_KERNEL_NOISE)) {
+		add_timer_global(timer);
+		goto out;
+	}
+	for_each_cpu_and(cpu, housekeeping_cpumask(HK_TYPE_DOMAIN),
+			 housekeeping_cpumask(HK_TYPE_KERNEL_NOISE))
+		if (cpu_online(cpu))
+			break;
+	add_timer_on(timer, cpu < nr_cpu_ids ? cpu : here);
+out:
+	rcu_read_unlock();
+	put_cpu();
 }

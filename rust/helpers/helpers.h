@@ -12,6 +12,7 @@ struct async_domain;
 struct bio;
 struct hd_geometry;
 struct page;
+struct timer_list;
 struct virtio_device;
 struct virtqueue;
 
@@ -26,5 +27,8 @@ unsigned int rust_helper_storage_nr_cpu_ids(void);
 void rust_helper_storage_set_vq_affinity(struct virtqueue *vq, const unsigned int *map,
 					 unsigned int queue);
 void rust_helper_storage_init_async_domain(struct async_domain *domain);
+void rust_helper_storage_timer_setup(struct timer_list *timer,
+				     void (*function)(struct timer_list *timer));
+void rust_helper_storage_timer_start(struct timer_list *timer, unsigned int delay_ms);
 
 #endif

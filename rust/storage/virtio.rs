@@ -7,11 +7,16 @@
 pub mod buffer;
 pub mod chain;
 pub mod config;
+mod context;
 pub mod frame;
+mod generations;
+mod look;
+mod progress;
 pub mod queue;
 pub mod queues;
 mod restart;
 pub mod state;
+mod watch;
 
 use self::state::State;
 use crate::bindings;
@@ -130,6 +135,8 @@ impl<T: Driver> Adapter<T> {
 
         dev.state().binding.revoke();
         dev.release_queues();
+        // The queues, which alone begin it, are detached.
+        dev.state().context.watch.end();
         if dev.status() != 0 {
             dev.reset();
         }

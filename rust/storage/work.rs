@@ -9,7 +9,6 @@
 
 use crate::bindings;
 use kernel::{
-    container_of,
     prelude::*,
     sync::{
         atomic::{
@@ -20,12 +19,9 @@ use kernel::{
         rcu,
         Arc, //
     },
-    time::Jiffies,
     workqueue::{
         self,
-        HasDelayedWork,
         HasWork,
-        Work,
         WorkItem, //
     },
 };
@@ -92,48 +88,6 @@ impl ModuleWorkqueue {
         // SAFETY: The guard destroys the workqueue a grace period after it has cleared the pointer.
         let queue = unsafe { workqueue::Queue::from_raw(wq) };
         queue.enqueue::<_, ID>(work).is_ok()
-    }
-
-    /// Enqueues `work` after `delay`; `false` as in [`Self::enqueue`]. Any context.
-    ///
-    /// Work that may still wait for its time must be [`cancel`]led before the module is unloaded:
-    /// the workqueue knows only of work whose time has come.
-    pub fn enqueue_delayed<T, const ID: u64>(&self, work: Arc<T>, delay: Jiffies) -> bool
-    where
-        T: WorkItem<ID, Pointer = Arc<T>> + HasDelayedWork<T, ID> + Send + Sync + 'static,
-    {
-        let _rcu = rcu::read_lock();
-        let wq = self.0.load(Acquire) as *const bindings::workqueue_struct;
-
-        if wq.is_null() {
-            return false;
-        }
-        // SAFETY: As in `enqueue()`.
-        let queue = unsafe { workqueue::Queue::from_raw(wq) };
-        queue.enqueue_delayed::<_, ID>(work, delay).is_ok()
-    }
-}
-
-/// Has `work` not run any more, and waits for a run that has begun. Who enqueues it again must have
-/// stopped before. May sleep. C counterpart: `cancel_delayed_work_sync()`.
-pub fn cancel<T, const ID: u64>(work: &Arc<T>)
-where
-    T: WorkItem<ID, Pointer = Arc<T>> + HasDelayedWork<T, ID>,
-{
-    let this = Arc::as_ptr(work);
-
-    // SAFETY: `this` is valid; by the requirements of `HasDelayedWork` the work lies in a
-    // `delayed_work`, which the initialiser of `DelayedWork` has made.
-    let waited = unsafe {
-        let item: *mut Work<T, ID> = T::raw_get_work(this.cast_mut());
-        let item = Work::raw_get(item);
-
-        bindings::cancel_delayed_work_sync(container_of!(item, bindings::delayed_work, work))
-    };
-    if waited {
-        // SAFETY: The work waited, and does no more: the `Arc` that was given up by enqueueing it
-        // has no other owner.
-        drop(unsafe { Arc::from_raw(this) });
     }
 }
 

@@ -24,17 +24,17 @@ lose random fault op=read drop count=0
 lose reversed fault op=read noirq count=0
 lose reconnect silence
 sleep 2
-for name in $names; do
+for name in random reconnect; do
 	! not_running "${readers[$name]}" || fail "the reader of $name did not wait"
 done
-# The lost interrupt is found, sooner or later; what is done is done.
+# The lost interrupt is found; what is done is done.
 host blkdev reversed clear
-wait_for 100 not_running "${readers[reversed]}" || fail "the lost interrupt was not found: $(dmesg)"
+wait_for 20 not_running "${readers[reversed]}" || fail "the lost interrupt was not found: $(dmesg)"
 wait "${readers[reversed]}" || fail "the read whose interrupt got lost failed"
-dmesg | grep "${virtio[reversed]}: found late I/O done, without an interrupt" || fail "no word of the lost interrupt: $(dmesg)"
+dmesg | grep "${virtio[reversed]}: .* done without an interrupt" || fail "no word of the lost interrupt: $(dmesg)"
 expect_late()
 {
-	dmesg | grep -q "${virtio[$1]}: I/O is in flight for longer than its timeout"
+	dmesg | grep -q "${virtio[$1]}: .*slow storage: 1 commands wait"
 }
 wait_for 40 expect_late random || fail "no word of the lost completion: $(dmesg)"
 lose reversed fault op=read noirq count=0

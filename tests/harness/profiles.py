@@ -418,7 +418,7 @@ PROFILES = [
     Profile(
         "device",
         ("device-same", "device-order", "device-reconnect", "device-ops", "device-zoned", "device-zone-order",
-         "device-append", "device-config", "device-answers", "device-lost"),
+         "device-append", "device-config", "device-answers", "device-lost", "watch"),
         _device,
         blkdev=True,
         options={"shared_memory": True},

@@ -183,7 +183,7 @@ PROFILES = [
         options={"machine": "q35", "cmdline": ["intel_iommu=on", "iommu.strict=1"]},
     ),
     Profile(
-        "scsi-device", ("scsi-device", "scsi-pi", "scsi-answers", "scsi-ladder"), _scsi_device, SCSI, "virtio_scsi", options={"shared_memory": True},
+        "scsi-device", ("scsi-device", "scsi-pi", "scsi-answers", "scsi-ladder", "watch"), _scsi_device, SCSI, "virtio_scsi", options={"shared_memory": True},
     ),
     Profile(
         "scsi-sample", ("scsi-ram-host",), lambda machine: None, SCSI, "rust_scsi_ram_host",

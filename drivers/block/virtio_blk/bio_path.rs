@@ -15,7 +15,6 @@ use crate::{
         Step, //
     },
     recovery::Recovery,
-    watch::Seen,
     wire::{
         self,
         Command,
@@ -30,7 +29,6 @@ use kernel::{
     new_condvar,
     prelude::*,
     sync::{
-        atomic::Atomic,
         Arc,
         ArcBorrow,
         CondVar, //
@@ -41,7 +39,6 @@ use kernel::{
         Instant,
         Monotonic, //
     },
-    workqueue::DelayedWork,
 };
 use storage::{
     block::{
@@ -73,17 +70,12 @@ use storage::{
 const PAUSE: Delta = Delta::from_millis(1);
 
 /// The path of a disk's bios: a queue for each CPU, as far as the device has them.
-#[pin_data]
 pub(crate) struct BioPath {
     /// Those that interrupt, then those that are polled.
     pub(crate) queues: KVec<Arc<Queue<BioQueue>>>,
     /// Which of them each CPU uses, and for bios that are polled for.
     pub(crate) map: Arc<CpuMap>,
     pub(crate) poll_map: Option<CpuMap>,
-    /// See `watch.rs`.
-    pub(crate) watched: Atomic<bool>,
-    #[pin]
-    pub(crate) watch: DelayedWork<BioPath>,
 }
 
 /// A queue of bios.
@@ -127,8 +119,6 @@ pub(crate) struct State {
     sleepers: bool,
     /// Nothing is to be added: the device is going to sleep.
     held: bool,
-    /// What the watch saw here.
-    pub(crate) seen: Seen,
 }
 
 impl BioQueue {
@@ -444,6 +434,12 @@ impl Handler for BioQueue {
         }
     }
 
+    fn silent(queue: &Queue<Self>, _seconds: u64) {
+        if queue.lock().ring.is_broken() {
+            queue.handler().recovery.give_up();
+        }
+    }
+
     fn deferred(queue: &Queue<Self>) {
         let this = queue.handler();
 
@@ -491,7 +487,7 @@ impl BioPath {
 
     /// Gives bios to this CPU's queue, or to those that they are polled on: one lock and one kick
     /// for those in a row that go to the same. Unless `atomic`, sleeps while the line is too long.
-    pub(crate) fn submit_list(self: &Arc<Self>, mut bios: BioList, atomic: bool) {
+    pub(crate) fn submit_list(&self, mut bios: BioList, atomic: bool) {
         let here = self.map.current();
 
         while let Some(bio) = bios.pop() {
@@ -515,16 +511,9 @@ impl BioPath {
                 next = bios.pop_if(|bio| self.queue_of(bio, here) == index);
             }
             let long = guard.state().line.len() > guard.state().long;
-            let begin_watch = guard.state().seen == Seen::Idle && self.is_watched();
-            if begin_watch {
-                guard.state().seen = Seen::Busy;
-            }
 
             if this.settle(guard, done) {
                 Queue::defer(queue.as_arc_borrow(), &WORKQUEUE);
-            }
-            if begin_watch {
-                self.watch_later();
             }
 
             // Our bios are in the line already and will be served in their turn. Once is enough:

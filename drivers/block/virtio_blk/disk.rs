@@ -332,7 +332,6 @@ impl BoundDisk {
                 self.watched(|| {
                     disk.remove();
                     wait_until(path, BioPath::is_idle);
-                    path.end_watch();
                 });
             }
         }

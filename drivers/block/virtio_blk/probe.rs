@@ -40,15 +40,11 @@ use crate::{
 use kernel::{
     device::Bound,
     module::this_module,
-    new_delayed_work,
     page::PAGE_SIZE,
     prelude::*,
     str::CString,
     sync::{
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
+        atomic::Relaxed,
         Arc, //
     },
 };
@@ -93,6 +89,7 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
 
     let index = DiskIndex::take().ok_or(ENOSPC)?;
     let number = index.get();
+    dev.set_label(CString::try_from_fmt(fmt!("{}", DiskName(number)))?);
     let recovery = Recovery::new(dev.binding())?;
     let counts = queue_counts(dev)?;
     let config = read_config(dev)?;
@@ -172,21 +169,19 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
                 0 => None,
                 poll => Some(CpuMap::new(counts.default, poll)?),
             };
-            let path = Arc::pin_init(
-                pin_init!(BioPath {
+            let path = Arc::new(
+                BioPath {
                     queues,
                     map,
                     poll_map,
-                    watched: Atomic::new(false),
-                    watch <- new_delayed_work!("virtio_blk::watch"),
-                }),
+                },
                 GFP_KERNEL,
             )?;
             let shared = Arc::new(
                 Shared {
                     _index: index,
                     recovery: recovery.clone(),
-                    path: path.clone(),
+                    path,
                     zones: zones.clone(),
                     report_size: report_size(&limits),
                     geometry,
@@ -203,11 +198,9 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
 
             let disk = prepare(dev, disk, &zones)?;
 
-            path.begin_watch();
             BoundDisk::new(recovery, || {
                 Ok(AnyDisk::Bio(disk.add_disk(Some(dev.as_ref()))?))
             })
-            .inspect_err(|_| path.end_watch())
         }
     }
 }

@@ -29,10 +29,8 @@ pub(crate) struct Recovery {
     pub(crate) binding: Arc<Binding>,
     /// Somebody waits for all I/O to end, which late I/O may not hold up for ever.
     impatient: Atomic<bool>,
-    /// How many answers of the device were nonsense, and how many looks at late I/O there were.
+    /// How many answers of the device were nonsense.
     nonsense: Atomic<u32>,
-    late: Atomic<u32>,
-    unheard: Atomic<u32>,
     #[pin]
     work: Work<Recovery>,
 }
@@ -48,8 +46,6 @@ impl Recovery {
                 binding,
                 impatient: Atomic::new(false),
                 nonsense: Atomic::new(0),
-                late: Atomic::new(0),
-                unheard: Atomic::new(0),
                 work <- new_work!("virtio_blk::recovery"),
             }),
             GFP_KERNEL,
@@ -72,28 +68,10 @@ impl Recovery {
     }
 
     /// I/O is in flight for too long. Like the C driver, a device in use gets all the time that it
-    /// takes, but the administrator should know. Any context.
-    pub(crate) fn late(self: &Arc<Self>, broken: bool) {
-        if broken || self.impatient.load(Relaxed) {
+    /// takes. Any context.
+    pub(crate) fn late(self: &Arc<Self>) {
+        if self.impatient.load(Relaxed) {
             self.give_up();
-        } else if let Some(n) = count(&self.late) {
-            dev_warn!(
-                self.binding.device(),
-                "I/O is in flight for longer than its timeout; waiting (noticed {} times)\n",
-                n
-            );
-        }
-    }
-
-    /// Something was done long ago, and nobody was told: by an interrupt that got lost, or since
-    /// nobody polled. Any context.
-    pub(crate) fn unheard(&self) {
-        if let Some(n) = count(&self.unheard) {
-            dev_warn!(
-                self.binding.device(),
-                "found late I/O done, without an interrupt ({} times)\n",
-                n
-            );
         }
     }
 

@@ -146,14 +146,8 @@ impl Operations for RequestPath {
     }
 
     fn timed_out(hw: ArcBorrow<'_, Queue<RequestQueue>>) {
-        let recovery = &hw.handler().recovery;
-
-        // Perhaps the device did it, and only nobody heard of it.
-        if Self::poll(hw, &mut IoCompletionBatch::default()) > 0 {
-            recovery.unheard();
-        } else {
-            recovery.late(hw.lock().ring.is_broken());
-        }
+        // The queue's watch looks after what got lost.
+        hw.handler().recovery.late();
     }
 
     fn complete(mut rq: Request<Self>) {
@@ -336,6 +330,12 @@ impl Handler for RequestQueue {
 
         batch.end();
         if broken {
+            queue.handler().recovery.give_up();
+        }
+    }
+
+    fn silent(queue: &Queue<Self>, _seconds: u64) {
+        if queue.lock().ring.is_broken() {
             queue.handler().recovery.give_up();
         }
     }

@@ -21,7 +21,6 @@ mod params;
 mod probe;
 mod recovery;
 mod request_path;
-mod watch;
 mod wire;
 mod zones;
 

@@ -215,6 +215,8 @@ impl Handler for EventQueue {
     type Token = WritableBuffer;
     type State = Buffers;
 
+    const STANDING: bool = true;
+
     fn used(queue: ArcBorrow<'_, Queue<Self>>) {
         let mut guard = queue.lock();
 

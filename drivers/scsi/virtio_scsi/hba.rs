@@ -76,9 +76,6 @@ pub(crate) struct Hba {
     resetting: Atomic<bool>,
     /// The device sleeps: commands wait, and error handling must not start it.
     pub(crate) asleep: Atomic<bool>,
-    /// How often there were late commands, and interrupts that were lost.
-    pub(crate) late: Tally,
-    pub(crate) lost: Tally,
     /// How many commands found a broken ring.
     stranded: Tally,
 }
@@ -102,8 +99,6 @@ impl Hba {
             removing: Atomic::new(false),
             resetting: Atomic::new(false),
             asleep: Atomic::new(false),
-            late: Tally::new(),
-            lost: Tally::new(),
             stranded: Tally::new(),
         }
     }
@@ -206,7 +201,6 @@ impl Hba {
     /// What is to be done once the device is ready, for the first time or again.
     pub(crate) fn started(&self) {
         events::refill(&self.events);
-        tmf::watch(self.control.as_arc_borrow());
     }
 
     /// Has the device perform `function` on `dev`.

@@ -10,7 +10,6 @@ use crate::{
         Hba, //
     },
     params,
-    tmf,
     wire::{
         Function,
         Request,
@@ -87,15 +86,8 @@ impl Operations for ScsiHost {
             return Timeout::Abort;
         };
 
-        // Perhaps only an interrupt was lost.
+        // Perhaps only an interrupt was lost, and its time was shorter than the watch takes.
         if commands::drain(queue) > 0 && !late.is_lent() {
-            if let Some(n) = hba.lost.count() {
-                dev_warn!(
-                    hba.device(),
-                    "commands were done without an interrupt ({} times)\n",
-                    n
-                );
-            }
             return Timeout::Wait;
         }
         if hba.is_removing() || !works(queue) {
@@ -109,17 +101,8 @@ impl Operations for ScsiHost {
                 );
                 Timeout::Abort
             }
-            _ => {
-                if let Some(n) = hba.late.count() {
-                    dev_warn!(
-                        hba.device(),
-                        "commands are in flight for longer than their timeout; waiting \
-                        (noticed {} times)\n",
-                        n
-                    );
-                }
-                Timeout::Wait
-            }
+            // The queue's watch says that it is late.
+            _ => Timeout::Wait,
         }
     }
 
@@ -166,13 +149,12 @@ impl BoundHost {
     }
 
     /// Finishes what frozen programs polled for: the mid-layer lets a disk sleep only when it is
-    /// done. What is tried again meanwhile, the control queue's watch finds.
+    /// done. What is tried again meanwhile, the queue's watch finds.
     pub(crate) fn prepare_sleep(&self) {
         let hba = &self.hba;
 
         if hba.queues.polled > 0 {
             hba.wait_for_queues(hba.queues.interrupting as usize);
-            tmf::watch(hba.control.as_arc_borrow());
         }
     }
 

@@ -108,10 +108,7 @@ fn find_vqs(dev: &Device<Bound>, queues: Queues) -> Result<Arc<Hba>> {
         requests.push(queue, GFP_KERNEL)?;
     }
     let requests = Arc::new(requests, GFP_KERNEL)?;
-    let handler = ControlQueue {
-        order,
-        requests: requests.clone(),
-    };
+    let handler = ControlQueue { order };
     let control = Arc::pin_init(Queue::new(Ok(handler), tmf::Idle::new()?), GFP_KERNEL)?;
     let events = Arc::pin_init(
         Queue::new(

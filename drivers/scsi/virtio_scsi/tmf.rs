@@ -7,10 +7,6 @@
 //! may be waiting for this very disk.
 
 use crate::{
-    commands::{
-        self,
-        RequestQueues, //
-    },
     params,
     wire::{
         self,
@@ -19,8 +15,7 @@ use crate::{
         ControlResponse,
         Function,
         Order, //
-    },
-    WORKQUEUE,
+    }, //
 };
 use kernel::{
     prelude::*,
@@ -34,11 +29,7 @@ use kernel::{
         Arc,
         ArcBorrow, //
     },
-    time::{
-        delay::fsleep,
-        msecs_to_jiffies,
-        Delta, //
-    },
+    time::msecs_to_jiffies,
 };
 use storage::{
     completion::Completion,
@@ -78,7 +69,6 @@ type Token = BoxedFrame<ControlRequest, ControlResponse, Arc<Waiter>>;
 /// The control queue.
 pub(crate) struct ControlQueue {
     pub(crate) order: Order,
-    pub(crate) requests: Arc<RequestQueues>,
 }
 
 /// What the queue's lock protects beside the ring: the functions that are not on their way.
@@ -180,14 +170,6 @@ pub(crate) fn ask(
     ControlResponse::try_from(answer).map_err(|_| ETIMEDOUT)
 }
 
-/// Has all request queues looked at for a while: the first interrupts of a device that starts can
-/// get lost. QEMU tells a vhost-user device late, and waits for no answer, where its interrupts go.
-/// The first command after a reset of the host is the error handler's, which takes the unit offline
-/// if that command is not answered in time. Any context.
-pub(crate) fn watch(queue: ArcBorrow<'_, Queue<ControlQueue>>) {
-    Queue::defer(queue, &WORKQUEUE);
-}
-
 /// Takes what the device has used.
 fn drain(queue: &Queue<ControlQueue>) {
     let mut guard = queue.lock();
@@ -213,20 +195,6 @@ impl Handler for ControlQueue {
             if queue.lock().ring.enable_cb() {
                 break;
             }
-        }
-    }
-
-    fn deferred(queue: &Queue<Self>) {
-        const LOOKS: usize = 20;
-        const PAUSE: Delta = Delta::from_millis(100);
-
-        for _ in 0..LOOKS {
-            fsleep(PAUSE);
-            // Gone, or stopped until it starts again.
-            if !queue.lock().ring.is_attached() {
-                return;
-            }
-            commands::drain_all(&queue.handler().requests);
         }
     }
 

@@ -16,7 +16,9 @@
 
 use super::{
     chain::Chain,
-    state::State, //
+    context::Context,
+    generations::Generations,
+    progress::Progress, //
 };
 use crate::{
     bindings,
@@ -56,7 +58,7 @@ use kernel::{
 ///
 /// - The memory of every segment that [`Token::map`] puts into the chain must stay valid, and be
 ///   used by nobody else than the device, until [`Token::from_raw`] made the token again.
-/// - [`Token::into_raw`] and [`Token::from_raw`] must be inverse.
+/// - [`Token::into_raw`] and [`Token::from_raw`] must be inverse, and the pointer even.
 /// - [`Token::map`] must not use a queue.
 pub unsafe trait Token: Sized + Send {
     /// Lists the token's buffers: first those that the device reads, then, after
@@ -84,11 +86,23 @@ pub trait Handler: Sized + Send + Sync + 'static {
     /// The driver's own data under the queue's lock.
     type State: Send + Unpin;
 
-    /// The device used buffers. Hard interrupt context, the lock not held.
+    /// The tokens wait in the device for something to happen, an event, say: that none comes back is
+    /// no fault, and nothing that is to be watched.
+    const STANDING: bool = false;
+
+    /// The device used buffers. Hard interrupt context or, if the interrupt got lost or the queue is
+    /// polled and nobody did, a timer's; the lock not held.
     ///
     /// Take them, but add none and do not kick: some transports (vDPA) call this with a lock held
     /// that a notification takes. That is for [`Handler::deferred`].
     fn used(queue: ArcBorrow<'_, Queue<Self>>);
+
+    /// The queue has something in flight and does not move, for more than a second: an interrupt or a
+    /// notification that got lost is not why. The oldest token waits for so many seconds at least.
+    /// Called about once a second, by a timer, the lock not held.
+    fn silent(queue: &Queue<Self>, seconds: u64) {
+        let _ = (queue, seconds);
+    }
 
     /// What [`Queue::defer`] asked for. Process context, may sleep.
     fn deferred(queue: &Queue<Self>) {
@@ -174,6 +188,8 @@ impl<H: Handler> Queue<H> {
                         in_flight: Cell::new(0),
                         completed: Cell::new(0),
                         added: Cell::new(false),
+                        generations: Generations::new(),
+                        progress: Progress::new(),
                         chain: UnsafeCell::new(Chain::empty()),
                         _tokens: PhantomData,
                     },
@@ -219,8 +235,20 @@ impl<H: Handler> Queue<H> {
             return true;
         }
 
-        // `detach()` waits for a grace period after it has cleared `vq` under the lock: `vq` is
-        // valid to the end of this critical section.
+        Self::notify(guard)
+    }
+
+    /// Unlocks the queue and notifies the device, whether it wants to know or not. Returns `false`
+    /// if it is gone.
+    #[inline]
+    pub(super) fn notify(guard: QueueGuard<'_, H>) -> bool {
+        let vq = guard.ring.vq;
+
+        if vq.is_null() {
+            return true;
+        }
+        // `detach()` clears `vq` under the lock, and a grace period passes before it is freed: `vq`
+        // is valid to the end of this critical section.
         let _rcu = rcu::read_lock();
         drop(guard);
 
@@ -267,12 +295,14 @@ impl<H: Handler> Queue<H> {
         loop {
             // SAFETY: `vq` is valid and, since the ring is detached, used by nobody else.
             let ptr = unsafe { bindings::virtqueue_detach_unused_buf(vq) };
-            let Some(ptr) = NonNull::new(ptr) else { break };
+            let Some(ptr) = self.lock().ring.came_back(ptr) else {
+                break;
+            };
 
-            self.lock().ring.came_back();
             // SAFETY: All that the ring holds came from `into_raw()` in `add()`.
-            H::cancelled(self, unsafe { H::Token::from_raw(ptr.cast()) });
+            H::cancelled(self, unsafe { H::Token::from_raw(ptr) });
         }
+        self.lock().ring.progress.end();
     }
 
     /// The `callback` of the virtqueue.
@@ -281,11 +311,11 @@ impl<H: Handler> Queue<H> {
     ///
     /// `vq` must be a virtqueue that `find_vqs()` found for a `Queue<H>`.
     pub(super) unsafe extern "C" fn callback(vq: *mut bindings::virtqueue) {
-        // SAFETY: `State::table` is an array with an element for each virtqueue: a pointer to its
+        // SAFETY: `Context::table` is an array with an element for each virtqueue: a pointer to its
         // queue, valid until `del_vqs()` has ended all callbacks.
         let queue = unsafe {
-            let state = (*(*vq).vdev).priv_.cast::<State>();
-            ArcBorrow::from_raw((*(*state).table.add((*vq).index as usize)).cast::<Self>())
+            let context = (*(*vq).vdev).priv_.cast::<Context>();
+            ArcBorrow::from_raw((*(*context).table.add((*vq).index as usize)).cast::<Self>())
         };
 
         H::used(queue);
@@ -304,6 +334,9 @@ pub struct Ring<T: Token> {
     completed: Cell<usize>,
     /// Something was added since the last kick.
     added: Cell<bool>,
+    /// How old the tokens are, and what the watch saw.
+    pub(super) generations: Generations,
+    pub(super) progress: Progress,
     chain: UnsafeCell<Chain>,
     _tokens: PhantomData<fn(T) -> T>,
 }
@@ -345,7 +378,7 @@ impl<T: Token> Ring<T> {
                 lists.as_mut_ptr(),
                 readable,
                 writable,
-                ptr.as_ptr(),
+                self.generations.mark(ptr),
                 bindings::GFP_ATOMIC,
             )
         };
@@ -354,6 +387,9 @@ impl<T: Token> Ring<T> {
             Ok(()) => {
                 self.in_flight.set(self.in_flight.get() + 1);
                 self.added.set(true);
+                if !self.progress.is_watched() {
+                    self.begin_watch();
+                }
                 Ok(())
             }
             // SAFETY: The ring did not take the pointer.
@@ -373,12 +409,22 @@ impl<T: Token> Ring<T> {
             return None;
         }
         // SAFETY: `vq` is valid by the type invariant.
-        let ptr = NonNull::new(unsafe { bindings::virtqueue_get_buf(self.vq, &mut len) })?;
+        let ptr = self.came_back(unsafe { bindings::virtqueue_get_buf(self.vq, &mut len) })?;
 
-        self.came_back();
         self.completed.set(self.completed.get().wrapping_add(1));
         // SAFETY: By the type invariant `ptr` came from `into_raw()`, and the ring forgot it.
-        Some((unsafe { T::from_raw(ptr.cast()) }, len as usize))
+        Some((unsafe { T::from_raw(ptr) }, len as usize))
+    }
+
+    /// The queue had nothing in flight, or the watch has not seen that it has.
+    #[cold]
+    fn begin_watch(&self) {
+        self.progress.begin(self.completed());
+        // SAFETY: The virtqueue exists, and so does the context; see `Context`.
+        unsafe {
+            let context = (*(*self.vq).vdev).priv_.cast::<Context>();
+            (*context).watch.begin();
+        }
     }
 
     /// How many tokens the ring holds.
@@ -387,8 +433,12 @@ impl<T: Token> Ring<T> {
         self.in_flight.get()
     }
 
-    fn came_back(&self) {
+    #[inline]
+    fn came_back(&self, ptr: *mut c_void) -> Option<NonNull<c_void>> {
+        let ptr = self.generations.unmark(ptr)?;
+
         self.in_flight.set(self.in_flight.get() - 1);
+        Some(ptr)
     }
 
     /// How many tokens the ring has given back so far: shows whether the device makes progress.
@@ -439,11 +489,24 @@ impl<T: Token> Ring<T> {
         }
     }
 
-    /// Asks the device to interrupt again. Returns `false` if there are used buffers already: look
-    /// again. C counterpart: `virtqueue_enable_cb()`.
+    /// Asks the device to interrupt again, unless the queue is polled. Returns `false` if there are
+    /// used buffers already: look again. C counterpart: `virtqueue_enable_cb()`.
     #[inline]
     pub fn enable_cb(&self) -> bool {
+        self.is_polled() || !self.has_used()
+    }
+
+    /// Whether there are used buffers. The device is asked to interrupt again.
+    #[inline]
+    pub(super) fn has_used(&self) -> bool {
         // SAFETY: `vq` is valid by the type invariant.
-        self.vq.is_null() || unsafe { bindings::virtqueue_enable_cb(self.vq) }
+        !self.vq.is_null() && !unsafe { bindings::virtqueue_enable_cb(self.vq) }
+    }
+
+    /// Whether the virtqueue does not interrupt.
+    #[inline]
+    pub(super) fn is_polled(&self) -> bool {
+        // SAFETY: `vq` is valid by the type invariant.
+        !self.vq.is_null() && unsafe { (*self.vq).callback.is_none() }
     }
 }

@@ -10,6 +10,7 @@ use super::{
         Queue, //
     },
     state::State,
+    watch::Look,
     Device, //
 };
 use crate::{
@@ -59,7 +60,9 @@ pub struct Builder {
     names: KVec<CString>,
     infos: KVec<bindings::virtqueue_info>,
     queues: KVec<Arc<dyn AnyQueue>>,
-    /// What [`super::state::State::table`] points to, see [`Queue::callback`].
+    /// The same for the watch.
+    looks: KVec<Arc<dyn Look>>,
+    /// What [`super::context::Context::table`] points to, see [`Queue::callback`].
     ptrs: KVec<*const c_void>,
     map: Option<Arc<CpuMap>>,
     unspread: u32,
@@ -109,6 +112,7 @@ impl Builder {
         };
 
         self.ptrs.push(Arc::as_ptr(&queue).cast(), GFP_KERNEL)?;
+        self.looks.push(queue.clone(), GFP_KERNEL)?;
         self.queues.push(queue, GFP_KERNEL)?;
         self.infos.push(info, GFP_KERNEL)?;
         Ok(self.names.push(name, GFP_KERNEL)?)
@@ -257,18 +261,20 @@ impl Device<device::Bound> {
     ///
     /// May sleep. Fails with [`EBUSY`] if this was done already, or if one of the queues belongs to
     /// another device.
-    pub fn find_vqs(&self, wanted: Builder) -> Result {
+    pub fn find_vqs(&self, mut wanted: Builder) -> Result {
         let vdev = self.as_raw();
         let mut queues = self.state().queues.lock();
 
         if queues.set.is_some() {
             return Err(EBUSY);
         }
+        let watch = &self.state().context.watch;
+        watch.set_queues(core::mem::take(&mut wanted.looks));
         // Callbacks may come as soon as a virtqueue exists.
         // SAFETY: `priv` is the state; nobody reads `table` yet. What it points to, a heap block,
         // moves into the set below; on errors the set is dropped without virtqueues.
         unsafe {
-            (&raw mut (*(*vdev).priv_.cast::<State>()).table).write(wanted.ptrs.as_ptr());
+            (&raw mut (*(*vdev).priv_.cast::<State>()).context.table).write(wanted.ptrs.as_ptr());
         }
         let set = queues.set.insert(QueueSet {
             vdev,
@@ -277,6 +283,11 @@ impl Device<device::Bound> {
             attached: 0,
         });
         set.find()
+    }
+
+    /// Says what the device is called in messages about its queues: the name of its disk, say. Once.
+    pub fn set_label(&self, label: CString) {
+        self.state().context.watch.set_label(label);
     }
 
     /// Which of the `queues` virtqueues from number `first` on interrupts each CPU, counted from 0.

@@ -6,10 +6,11 @@
 //! data: interrupts come before that data exists, and teardown must not depend on it.
 
 use super::{
+    context::Context,
     queues::Queues,
+    watch::Watch,
     Device, //
 };
-use core::ffi::c_void;
 use kernel::{
     device, new_mutex,
     prelude::*,
@@ -63,10 +64,11 @@ impl Binding {
 
 /// The state of a bound device.
 #[pin_data]
+#[repr(C)]
 pub(super) struct State {
-    /// For each virtqueue, by number, its `Queue<H>`; read by interrupts. First, so that
-    /// the callback need not know the rest.
-    pub(super) table: *const *const c_void,
+    /// First: queues know this part only.
+    #[pin]
+    pub(super) context: Context,
     #[pin]
     pub(super) queues: Mutex<Queues>,
     pub(super) binding: Arc<Binding>,
@@ -78,7 +80,10 @@ impl State {
 
         KBox::pin_init(
             try_pin_init!(Self {
-                table: core::ptr::null(),
+                context <- try_pin_init!(Context {
+                    table: core::ptr::null(),
+                    watch <- Watch::new(dev.into()),
+                }? Error),
                 queues <- new_mutex!(Queues::default()),
                 binding,
             }? Error),

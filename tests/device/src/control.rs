@@ -5,6 +5,7 @@
 //! - `fault WORDS`: see `faults.rs`; `clear`: no faults from now on
 //! - `release`: complete what was dropped, and send the interrupts that were
 //! - `silence`, `resume`: take nothing off the rings; go on
+//! - `deaf N`: do not hear the next N notifications of the driver
 //! - `latency MS`, `order fifo|reversed|random`
 //! - `capacity SECTORS`: resize; `config FIELD NUMBER`: change only what the driver reads. Both
 //!   interrupt the driver (VDUSE only)

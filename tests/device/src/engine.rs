@@ -116,6 +116,8 @@ struct State {
     random: u64,
     /// Nothing is taken off the rings.
     silent: bool,
+    /// So many notifications of the driver are not heard.
+    deaf: u64,
     rings: BTreeMap<u16, Ring>,
     pending: Vec<Answer>,
     /// Dropped, until they are released.
@@ -150,6 +152,7 @@ impl Engine {
                 latency: Duration::from_millis(options.latency_ms),
                 random: options.seed | 1,
                 silent: false,
+                deaf: 0,
                 rings: BTreeMap::new(),
                 pending: Vec::new(),
                 held: Vec::new(),
@@ -228,7 +231,14 @@ impl Engine {
 
     /// The driver added something to a ring.
     pub fn kick(&self, queue: u16) {
-        self.lock().kick(queue);
+        let mut state = self.lock();
+
+        if state.deaf > 0 {
+            state.deaf -= 1;
+            state.note(&format!("# ring {queue}: not heard"));
+            return;
+        }
+        state.kick(queue);
         self.wake.notify_one();
     }
 
@@ -519,6 +529,7 @@ impl State {
                     self.kick(queue);
                 }
             }
+            "deaf" => self.deaf = number()?,
             "latency" => self.latency = Duration::from_millis(number()?),
             "order" => {
                 self.order = serde_json::from_value(words.into()).map_err(|e| e.to_string())?

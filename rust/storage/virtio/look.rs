@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A look of the watch at a queue.
+
+use super::{
+    progress::Step,
+    queue::{
+        Handler,
+        Queue, //
+    },
+    watch::{
+        Help,
+        Look,
+        Looked, //
+    },
+};
+use kernel::{
+    sync::ArcBorrow,
+    time::{
+        Instant,
+        Monotonic, //
+    },
+};
+
+impl<H: Handler> Look for Queue<H> {
+    unsafe fn look(&self, now: Instant<Monotonic>) -> Looked {
+        // SAFETY: By this function's safety requirements.
+        let this = unsafe { ArcBorrow::from_raw(self) };
+        let guard = self.lock();
+        let ring = &guard.ring;
+        let in_flight = ring.in_flight();
+
+        if in_flight == 0 || !ring.is_attached() {
+            ring.progress.end();
+            return Looked::IDLE;
+        }
+        let before = ring.completed();
+        let mut looked = Looked::IDLE;
+
+        looked.again = true;
+        if !H::STANDING {
+            (looked.waiting, looked.seconds) = ring.generations.age(in_flight, now);
+        }
+        let used = || {
+            let used = ring.has_used();
+
+            if ring.is_polled() {
+                ring.disable_cb();
+            }
+            used
+        };
+        match ring.progress.step(before, now, used) {
+            Step::Wait { soon } => {
+                looked.soon = soon;
+                // Who waits for something to happen is watched until the device surely knows it, and
+                // as long as there is something to watch.
+                if H::STANDING && ring.progress.is_slow() {
+                    ring.progress.end();
+                    looked.again = false;
+                }
+            }
+            Step::Helped => looked.helped = Some(Help::Notified),
+            Step::Take => {
+                let polled = ring.is_polled();
+                drop(guard);
+                H::used(this);
+                let n = self.lock().ring.completed().wrapping_sub(before);
+                // Who polls looks when it likes.
+                if n > 0 && !polled {
+                    looked.helped = Some(Help::Taken(n));
+                }
+            }
+            Step::Notify { soon } => {
+                looked.soon = soon;
+                Queue::notify(guard);
+                if !soon {
+                    H::silent(self, looked.seconds);
+                }
+            }
+        }
+        looked
+    }
+}

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Whether a ring moves, and what helps one that does not.
+//!
+//! A queue that stands still is helped in steps. If something lies in its used ring, it gets a
+//! moment more, since the interrupt may be under way; then that is taken as the interrupt would have
+//! done it. If not, the device is notified, whatever it last said of wanting that: what it said may
+//! be stale, after a snapshot, a migration, or a restart of a back end.
+
+use core::cell::Cell;
+use kernel::time::{
+    Delta,
+    Instant,
+    Monotonic, //
+};
+
+/// How long a queue has to stand still to be helped.
+const STILL: Delta = Delta::from_millis(500);
+
+/// How far the help is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// The queue moves, as far as we know.
+    Calm,
+    /// Something lies in the used ring.
+    Used,
+    /// The device was notified.
+    Notified,
+    /// And did not go on at once: it is slow.
+    Slow,
+}
+
+/// What the last look saw.
+#[derive(Clone, Copy)]
+struct Seen {
+    completed: usize,
+    since: Instant<Monotonic>,
+    stage: Stage,
+}
+
+/// What to do about a queue.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// It moves, or gets a moment more if `soon`.
+    Wait { soon: bool },
+    /// It moves since the device was notified.
+    Helped,
+    /// Take what is in the used ring.
+    Take,
+    /// Notify the device.
+    Notify { soon: bool },
+}
+
+/// What the watch knows of a ring; under the lock of its queue.
+pub(super) struct Progress(Cell<Option<Seen>>);
+
+impl Progress {
+    /// Of a ring that is not watched.
+    pub(super) const fn new() -> Self {
+        Self(Cell::new(None))
+    }
+
+    /// Whether the ring is watched.
+    #[inline]
+    pub(super) fn is_watched(&self) -> bool {
+        self.0.get().is_some()
+    }
+
+    /// Watches a ring that has given `completed` tokens back so far.
+    pub(super) fn begin(&self, completed: usize) {
+        self.set(completed, Instant::now(), Stage::Calm);
+    }
+
+    /// Ends that.
+    pub(super) fn end(&self) {
+        self.0.set(None);
+    }
+
+    /// Whether the device had its chance, and did not go on: it has all that there is to it.
+    pub(super) fn is_slow(&self) -> bool {
+        self.0.get().is_some_and(|seen| seen.stage == Stage::Slow)
+    }
+
+    fn set(&self, completed: usize, since: Instant<Monotonic>, stage: Stage) {
+        self.0.set(Some(Seen {
+            completed,
+            since,
+            stage,
+        }));
+    }
+
+    /// Decides what to do now; `used` tells whether something lies in the used ring.
+    pub(super) fn step(
+        &self,
+        completed: usize,
+        now: Instant<Monotonic>,
+        used: impl FnOnce() -> bool,
+    ) -> Step {
+        let Some(seen) = self.0.get() else {
+            self.set(completed, now, Stage::Calm);
+            return Step::Wait { soon: false };
+        };
+
+        if seen.completed != completed {
+            self.set(completed, now, Stage::Calm);
+            return match seen.stage {
+                Stage::Notified => Step::Helped,
+                _ => Step::Wait { soon: false },
+            };
+        }
+        if now - seen.since < STILL {
+            return Step::Wait { soon: false };
+        }
+        let (stage, step) = match (seen.stage, used()) {
+            (Stage::Used, true) => (Stage::Calm, Step::Take),
+            (_, true) => (Stage::Used, Step::Wait { soon: true }),
+            (Stage::Notified, false) => (Stage::Slow, Step::Wait { soon: false }),
+            (Stage::Slow, false) => (Stage::Slow, Step::Notify { soon: false }),
+            (_, false) => (Stage::Notified, Step::Notify { soon: true }),
+        };
+        self.set(completed, seen.since, stage);
+        step
+    }
+}

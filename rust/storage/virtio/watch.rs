@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The watch over all queues of a device.
+//!
+//! While a queue has something in flight it is looked at about once a second. One that stood still
+//! since the last look may have lost an interrupt or a notification, and is helped, see `progress.rs`.
+//! The same look knows how long the oldest command waits, and tells the administrator.
+//!
+//! A timer, not a work item: a look is what an interrupt would have done, and must need no memory,
+//! which may wait for this very disk. It is started by what is added to a queue that is not watched,
+//! and ends when nothing is in flight; it never runs on an isolated CPU.
+
+use super::Device;
+use crate::{
+    bindings,
+    tally::Tally, //
+};
+use kernel::{
+    container_of,
+    new_spinlock_irq,
+    prelude::*,
+    str::CString,
+    sync::{
+        aref::ARef,
+        rcu,
+        Arc,
+        SetOnce,
+        SpinLockIrq, //
+    },
+    time::{
+        Instant,
+        Monotonic, //
+    },
+    types::Opaque, //
+};
+
+/// The time between two looks, and that which a queue gets to answer help. What is lost is found
+/// after two looks and one answer at most: within two seconds.
+const PERIOD_MS: u32 = 900;
+const ANSWER_MS: u32 = 100;
+
+/// When the administrator is told of a command that waits for the first time; then at twice that
+/// age, and so on.
+const LATE_SECONDS: u64 = 30;
+
+/// How a queue was helped.
+pub(super) enum Help {
+    /// So many commands were done, and the interrupt did not come.
+    Taken(usize),
+    /// The device went on when it was notified once more.
+    Notified,
+}
+
+/// What a look at a queue found.
+pub(super) struct Looked {
+    /// Look again: something is in flight.
+    pub(super) again: bool,
+    /// Look soon: the queue was helped, or is about to be.
+    pub(super) soon: bool,
+    pub(super) helped: Option<Help>,
+    /// How many commands wait at least so many seconds.
+    pub(super) waiting: usize,
+    pub(super) seconds: u64,
+}
+
+impl Looked {
+    /// Nothing is in flight.
+    pub(super) const IDLE: Self = Self {
+        again: false,
+        soon: false,
+        helped: None,
+        waiting: 0,
+        seconds: 0,
+    };
+}
+
+/// A queue, as the watch sees it.
+pub(super) trait Look: Send + Sync {
+    /// Looks at the queue, and helps it. From the watch's timer.
+    ///
+    /// # Safety
+    ///
+    /// `self` must be in an `Arc`.
+    unsafe fn look(&self, now: Instant<Monotonic>) -> Looked;
+}
+
+/// What the timer does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Timer {
+    Idle,
+    Pending,
+    Running,
+    /// It runs, and somebody has added something since it began to look.
+    Again,
+}
+
+struct Inner {
+    timer: Timer,
+    /// At which age of the oldest command the administrator is told next; 0 if never was.
+    tell_at: u64,
+    /// How old it was when that was told last.
+    told: u64,
+}
+
+/// The watch over a device.
+#[pin_data]
+pub(super) struct Watch {
+    dev: ARef<Device>,
+    #[pin]
+    timer: Opaque<bindings::timer_list>,
+    #[pin]
+    inner: SpinLockIrq<Inner>,
+    queues: SetOnce<KVec<Arc<dyn Look>>>,
+    label: SetOnce<CString>,
+    taken: Tally,
+    notified: Tally,
+}
+
+// SAFETY: The timer has a lock of its own, and `inner` says who may start it.
+unsafe impl Send for Watch {}
+// SAFETY: See above.
+unsafe impl Sync for Watch {}
+
+impl Watch {
+    pub(super) fn new(dev: ARef<Device>) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            dev,
+            // SAFETY: `slot` is valid, and pinned.
+            timer <- Opaque::ffi_init(|slot| unsafe {
+                bindings::storage_timer_setup(slot, Some(Self::expired));
+            }),
+            inner <- new_spinlock_irq!(Inner { timer: Timer::Idle, tell_at: 0, told: 0 }),
+            queues: SetOnce::new(),
+            label: SetOnce::new(),
+            taken: Tally::new(),
+            notified: Tally::new(),
+        }? Error)
+    }
+
+    /// Says which queues there are; to be done once, before one is attached.
+    pub(super) fn set_queues(&self, queues: KVec<Arc<dyn Look>>) {
+        self.queues.populate(queues);
+    }
+
+    /// Says what the device is called in messages.
+    pub(super) fn set_label(&self, label: CString) {
+        self.label.populate(label);
+    }
+
+    /// Something was added to a queue that is not watched. Any context; may be called with the
+    /// queue's lock held.
+    #[cold]
+    pub(super) fn begin(&self) {
+        let mut inner = self.inner.lock();
+
+        match inner.timer {
+            Timer::Idle => {
+                inner.timer = Timer::Pending;
+                self.start(PERIOD_MS);
+            }
+            Timer::Running => inner.timer = Timer::Again,
+            Timer::Pending | Timer::Again => (),
+        }
+    }
+
+    /// Starts the timer. With the lock held, and the timer not pending.
+    fn start(&self, delay_ms: u32) {
+        // SAFETY: The timer is set up, and does nothing if it was shut down.
+        unsafe { bindings::storage_timer_start(self.timer.get(), delay_ms) };
+    }
+
+    /// Ends the watch: when this returns, nobody looks. No queue may be attached any more. May
+    /// sleep.
+    pub(super) fn end(&self) {
+        // SAFETY: The timer is set up.
+        unsafe { bindings::timer_shutdown_sync(self.timer.get()) };
+        // A timer that moves to another CPU while it runs is waited for there only.
+        rcu::synchronize_rcu();
+    }
+
+    /// # Safety
+    ///
+    /// May only be called by the timer of a `Watch`.
+    unsafe extern "C" fn expired(timer: *mut bindings::timer_list) {
+        let _rcu = rcu::read_lock();
+        // SAFETY: The timer is part of a `Watch`, which lives until `end()`, and a grace period.
+        let this = unsafe {
+            &*container_of!(
+                Opaque::<bindings::timer_list>::cast_from(timer),
+                Self,
+                timer
+            )
+        };
+
+        this.inner.lock().timer = Timer::Running;
+        let (again, soon, waiting, seconds) = this.look();
+        this.tell(waiting, seconds);
+
+        let mut inner = this.inner.lock();
+        if again || inner.timer == Timer::Again {
+            inner.timer = Timer::Pending;
+            this.start(if soon { ANSWER_MS } else { PERIOD_MS });
+        } else {
+            inner.timer = Timer::Idle;
+        }
+    }
+
+    /// Looks at all queues. Returns whether to look again, and soon; how many commands are late, and
+    /// how old the oldest is in seconds.
+    fn look(&self) -> (bool, bool, usize, u64) {
+        let now = Instant::<Monotonic>::now();
+        let (mut again, mut soon, mut waiting, mut seconds) = (false, false, 0, 0);
+
+        for queue in self.queues.as_ref().into_iter().flatten() {
+            // SAFETY: It is in an `Arc`.
+            let looked = unsafe { queue.look(now) };
+
+            again |= looked.again;
+            soon |= looked.soon;
+            if looked.seconds >= LATE_SECONDS {
+                waiting += looked.waiting;
+                seconds = seconds.max(looked.seconds);
+            }
+            match looked.helped {
+                Some(Help::Taken(n)) => self.count_taken(n),
+                Some(Help::Notified) => self.count_notified(),
+                None => (),
+            }
+        }
+        (again, soon, waiting, seconds)
+    }
+
+    fn label(&self) -> Label<'_> {
+        Label(self.label.as_ref())
+    }
+
+    #[cold]
+    fn count_taken(&self, n: usize) {
+        if let Some(times) = self.taken.count() {
+            dev_warn!(
+                self.dev,
+                "{}{} commands were done without an interrupt: it got lost ({} times)\n",
+                self.label(),
+                n,
+                times
+            );
+        }
+    }
+
+    #[cold]
+    fn count_notified(&self) {
+        if let Some(times) = self.notified.count() {
+            dev_warn!(
+                self.dev,
+                "{}a queue stood still until the device was notified again: \
+                a notification got lost ({} times)\n",
+                self.label(),
+                times
+            );
+        }
+    }
+
+    /// Tells the administrator that commands are late, or that they were answered.
+    fn tell(&self, waiting: usize, seconds: u64) {
+        let mut inner = self.inner.lock();
+
+        if waiting == 0 {
+            let told = core::mem::take(&mut inner.told);
+
+            inner.tell_at = LATE_SECONDS;
+            drop(inner);
+            if told > 0 {
+                dev_warn!(
+                    self.dev,
+                    "{}the commands that were late for {} s or longer have ended\n",
+                    self.label(),
+                    told
+                );
+            }
+            return;
+        }
+        if seconds < inner.tell_at {
+            return;
+        }
+        while inner.tell_at <= seconds {
+            inner.tell_at = inner.tell_at.max(LATE_SECONDS) * 2;
+        }
+        inner.told = seconds;
+        drop(inner);
+        dev_warn!(
+            self.dev,
+            "{}slow storage: {} commands wait for the host's answer, the oldest for {} s\n",
+            self.label(),
+            waiting,
+            seconds
+        );
+    }
+}
+
+/// What messages begin with.
+struct Label<'a>(Option<&'a CString>);
+
+impl kernel::fmt::Display for Label<'_> {
+    fn fmt(&self, f: &mut kernel::fmt::Formatter<'_>) -> kernel::fmt::Result {
+        match self.0 {
+            Some(label) => write!(f, "[{}] ", label.to_str().unwrap_or_default()),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+# A lost interrupt and a lost notification, of a request, a bio or a SCSI command, and in a burst of them: found and mended
+# within seconds, counted, told; an idle disk has no timer.
+# limit: 300
+[[ $MODE != c ]] || skip "the C driver waits for ever"
+case $MODE in
+scsi) name=own at="lba=8192" ;;
+*) name=random at="sector=8192" ;;
+esac
+d=$(disk $name) || fail "no disk $name"
+dd if=/dev/urandom of=/tmp/data bs=4k count=1 status=none
+dd if=/tmp/data of="/dev/$d" bs=4k seek=1024 count=1 oflag=direct conv=notrunc status=none
+read_back()
+{
+	cmp -n 4096 /tmp/data <(timeout $((20 * VSR_SLOWNESS)) dd if="/dev/$d" bs=4k skip=1024 count=1 iflag=direct status=none)
+}
+# mended WHAT MESSAGE COMMAND...: a read during this fault ends long before 30 s, and a message says why. A command that
+# comes by chance at the right time may help it, unnoticed; not each time.
+mended()
+{
+	local what=$1 message=$2 begin
+	shift 2
+	dmesg -C
+	for _ in $(seq 5); do
+		host blkdev $name "$@" || fail "$*"
+		begin=$(date +%s%N)
+		read_back || fail "$what: the read did not end: $(dmesg)"
+		echo "$what: $((($(date +%s%N) - begin) / 1000000)) ms"
+		host blkdev $name clear
+		host blkdev $name deaf 0
+		! dmesg | grep -q "$message" || return 0
+	done
+	fail "$what: no word of it: $(dmesg)"
+}
+mended "a lost interrupt" 'done without an interrupt: it got lost (1 times)' fault "op=read $at noirq"
+mended "a lost notification" 'a notification got lost (1 times)' deaf 1
+# All of a burst: 64 reads at once, 8 of them without interrupts, twice the device does not listen.
+host blkdev $name fault "op=read noirq skip=20 count=8"
+fio --name=burst --filename="/dev/$d" --rw=randread --direct=1 --ioengine=io_uring --iodepth=64 --bs=4k --number_ios=64 \
+	--size=8m --allow_file_create=0 --output=/tmp/burst.log &
+host blkdev $name deaf 2
+wait_for 40 not_running $! || fail "a burst with lost interrupts did not end: $(dmesg)"
+wait $! || fail "a burst with lost interrupts failed: $(cat /tmp/burst.log)"
+host blkdev $name clear
+host blkdev $name deaf 0
+# Nothing in flight, no timer: one look more may come, then none.
+sleep 4
+tracing=/sys/kernel/tracing
+mountpoint -q $tracing || mount -t tracefs tracefs $tracing
+echo 'p:look storage_timer_start' >$tracing/kprobe_events 2>/dev/null ||
+	echo 'p:look rust_helper_storage_timer_start' >$tracing/kprobe_events || fail "no probe"
+echo 1 >$tracing/events/kprobes/look/enable
+sleep 5
+echo 0 >$tracing/events/kprobes/look/enable
+same "looks at an idle disk" "$(awk '$1 == "look" { print $2 }' $tracing/kprobe_profile)" 0
+# The probe counts at all: with I/O there are looks.
+echo 1 >$tracing/events/kprobes/look/enable
+read_back || fail "a read"
+sleep 2
+echo 0 >$tracing/events/kprobes/look/enable
+[[ $(awk '$1 == "look" { print $2 }' $tracing/kprobe_profile) -gt 0 ]] || fail "no look at a busy disk"
+: >$tracing/kprobe_events
+# A slow device is told of, once its command is late; one command that waits is seen among many that do not.
+dmesg -C
+host blkdev $name fault "op=read $at drop"
+dd if="/dev/$d" of=/dev/null bs=4k skip=1024 count=1 iflag=direct status=none &
+slow=$!
+sleep 1
+fio --name=busy --filename="/dev/$d" --rw=randread --direct=1 --ioengine=io_uring --iodepth=4 --bs=4k --size=2m --rate_iops=200 \
+	--time_based --runtime=34 --allow_file_create=0 --output=/tmp/busy.log || fail "I/O beside a slow command: $(cat /tmp/busy.log)"
+expect_slow()
+{
+	dmesg | grep -E 'slow storage: 1 commands wait for the host.s answer, the oldest for 3[0-9] s'
+}
+wait_for 20 expect_slow || fail "no word of the slow command: $(dmesg)"
+! dmesg | grep 'got lost' || fail "something that got lost"
+host blkdev $name release
+wait_for 20 not_running $slow || fail "the slow read does not end"
+wait $slow || fail "the slow read failed"
+expect_ended()
+{
+	dmesg | grep 'the commands that were late for 3[0-9] s or longer have ended'
+}
+wait_for 20 expect_ended || fail "no word of its end: $(dmesg)"
