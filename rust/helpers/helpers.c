@@ -16,6 +16,11 @@
 
 #include "helpers.h"
 
+void rust_helper_storage_synchronize_rcu_tasks(void)
+{
+	synchronize_rcu_tasks();
+}
+
 struct page *rust_helper_storage_virt_to_page(const void *addr)
 {
 	return virt_to_page(addr);

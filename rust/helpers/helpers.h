@@ -16,6 +16,7 @@ struct timer_list;
 struct virtio_device;
 struct virtqueue;
 
+void rust_helper_storage_synchronize_rcu_tasks(void);
 struct page *rust_helper_storage_virt_to_page(const void *addr);
 u64 rust_helper_storage_ktime_get_ns(void);
 void rust_helper_storage_account_flush(struct bio *bio, u64 duration_ns);

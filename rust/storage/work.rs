@@ -14,10 +14,15 @@ use kernel::{
         atomic::{
             Acquire,
             Atomic,
+            Relaxed,
             Release, //
         },
         rcu,
         Arc, //
+    },
+    time::{
+        delay::fsleep,
+        Delta, //
     },
     workqueue::{
         self,
@@ -26,13 +31,25 @@ use kernel::{
     },
 };
 
+/// How often an unloading module looks whether something holds it still.
+const PAUSE: Delta = Delta::from_millis(5);
+
 /// A module's workqueue, to be declared as a `static`.
-pub struct ModuleWorkqueue(Atomic<usize>);
+pub struct ModuleWorkqueue {
+    wq: Atomic<usize>,
+    /// How many [`Hold`]s there are, and whether there ever was one.
+    holds: Atomic<i32>,
+    was_held: Atomic<bool>,
+}
 
 impl ModuleWorkqueue {
     /// A workqueue that does not exist yet.
     pub const fn new() -> Self {
-        Self(Atomic::new(0))
+        Self {
+            wq: Atomic::new(0),
+            holds: Atomic::new(0),
+            was_held: Atomic::new(false),
+        }
     }
 
     /// Makes the workqueue, for as long as the guard lives: when the module is loaded. EBUSY if it
@@ -64,13 +81,26 @@ impl ModuleWorkqueue {
             return Err(ENOMEM);
         }
         // A second guard would destroy the workqueue of the first.
-        if self.0.cmpxchg(0, wq as usize, Release).is_err() {
+        if self.wq.cmpxchg(0, wq as usize, Release).is_err() {
             // SAFETY: We made the workqueue, and nobody else has seen it.
             unsafe { bindings::destroy_workqueue(wq) };
             return Err(EBUSY);
         }
         // INVARIANT: The pointer was null, so there was no guard; it is `wq` until this one goes.
         Ok(ModuleWorkqueueGuard(self))
+    }
+
+    /// Keeps the module's code until the [`Hold`] is dropped. Fails with [`ENODEV`] if the module is
+    /// being unloaded, or the workqueue does not exist. Any context.
+    pub(crate) fn hold(&'static self) -> Result<Hold> {
+        let _rcu = rcu::read_lock();
+
+        if self.wq.load(Acquire) == 0 {
+            return Err(ENODEV);
+        }
+        self.was_held.store(true, Relaxed);
+        self.holds.fetch_add(1, Relaxed);
+        Ok(Hold(self))
     }
 
     /// Enqueues `work`; `false` if it waits already, or if the module is being unloaded. Any
@@ -80,7 +110,7 @@ impl ModuleWorkqueue {
         T: WorkItem<ID, Pointer = Arc<T>> + HasWork<T, ID> + Send + Sync + 'static,
     {
         let _rcu = rcu::read_lock();
-        let wq = self.0.load(Acquire) as *const bindings::workqueue_struct;
+        let wq = self.wq.load(Acquire) as *const bindings::workqueue_struct;
 
         if wq.is_null() {
             return false;
@@ -97,7 +127,19 @@ impl Default for ModuleWorkqueue {
     }
 }
 
-/// The life of a [`ModuleWorkqueue`]: dropping it waits for all work.
+/// Has the unloading of the module wait until it is dropped, and until whoever dropped it has left
+/// the module's code. For callbacks that nobody else waits for. After dropping one a task must not
+/// sleep before it leaves that code: see `block/plug.rs`.
+pub(crate) struct Hold(&'static ModuleWorkqueue);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        // Pairs with the guard's look: what was done under the hold is done.
+        self.0.holds.fetch_add(-1, Release);
+    }
+}
+
+/// The life of a [`ModuleWorkqueue`]: dropping it waits for all work, and for all that holds it.
 ///
 /// # Invariants
 ///
@@ -106,9 +148,20 @@ pub struct ModuleWorkqueueGuard(&'static ModuleWorkqueue);
 
 impl Drop for ModuleWorkqueueGuard {
     fn drop(&mut self) {
-        let wq = self.0 .0.xchg(0, Release) as *mut bindings::workqueue_struct;
+        let wq = self.0.wq.xchg(0, Release) as *mut bindings::workqueue_struct;
 
         rcu::synchronize_rcu();
+        // From here on there are no new ones.
+        while self.0.holds.load(Acquire) != 0 {
+            fsleep(PAUSE);
+        }
+        if self.0.was_held.load(Relaxed) {
+            // Who dropped the last one may be on the way out of our code, even preempted there. It
+            // does not sleep on that way, and this waits until each task has slept once, or was
+            // in user space.
+            // SAFETY: May sleep, as dropping a guard may.
+            unsafe { bindings::storage_synchronize_rcu_tasks() };
+        }
         // SAFETY: By the invariants it was a workqueue's pointer, and that one is ours alone; nobody
         // can enqueue on it any more.
         unsafe { bindings::destroy_workqueue(wq) };

@@ -469,19 +469,19 @@ impl Handler for BioQueue {
 
 impl BioPath {
     /// Takes a bio of the disk, which may be larger than its limits.
-    pub(crate) fn submit(self: &Arc<Self>, bio: Bio) {
+    pub(crate) fn submit(this: &Arc<plug::Plugged<Self>>, bio: Bio) {
         let Some(mut bio) = bio.split_to_limits() else {
             return;
         };
 
-        if let (true, Some(map)) = (bio.is_polled(), &self.poll_map) {
+        if let (true, Some(map)) = (bio.is_polled(), &this.poll_map) {
             bio.set_cookie(map.current() as u32);
         }
-        if let Err(bio) = plug::add(self, bio) {
+        if let Err(bio) = plug::add(this, bio) {
             let mut bios = BioList::new();
 
             bios.push(bio);
-            self.submit_list(bios, false);
+            this.submit_list(bios, false);
         }
     }
 
@@ -600,7 +600,7 @@ impl BioPath {
 }
 
 impl plug::Batch for BioPath {
-    fn submit_batch(self: Arc<Self>, bios: BioList, atomic: bool) {
+    fn submit_batch(&self, bios: BioList, atomic: bool) {
         self.submit_list(bios, atomic);
     }
 }

@@ -60,6 +60,7 @@ use storage::{
             Requests, //
         },
         mq,
+        plug::Plugged,
         zoned::ZoneReport,
         SizeString, //
     },
@@ -133,7 +134,7 @@ impl gen_disk::Operations for RequestDisk {
 pub(crate) struct BioDisk;
 
 impl BlkDisk for BioDisk {
-    type Path = BioPath;
+    type Path = Plugged<BioPath>;
 
     const PATH: &'static str = "bio";
 
@@ -150,7 +151,7 @@ impl BlkDisk for BioDisk {
 #[vtable]
 impl gen_disk::Operations for BioDisk {
     type Kind = Bios;
-    type Data = Arc<Shared<BioPath>>;
+    type Data = Arc<Shared<Plugged<BioPath>>>;
 
     const ATTRIBUTES: &'static [Attribute<Self>] = Files::ALL;
 
@@ -161,11 +162,11 @@ impl gen_disk::Operations for BioDisk {
 
 #[vtable]
 impl bio_disk::Operations for BioDisk {
-    fn submit_bio(data: ArcBorrow<'_, Shared<BioPath>>, bio: bio::Bio) {
-        data.path.submit(bio);
+    fn submit_bio(data: ArcBorrow<'_, Shared<Plugged<BioPath>>>, bio: bio::Bio) {
+        BioPath::submit(&data.path, bio);
     }
 
-    fn poll_bio(data: ArcBorrow<'_, Shared<BioPath>>, cookie: u32) -> usize {
+    fn poll_bio(data: ArcBorrow<'_, Shared<Plugged<BioPath>>>, cookie: u32) -> usize {
         data.path.poll(cookie as usize)
     }
 }

@@ -36,6 +36,7 @@ use crate::{
     },
     zones::ZoneMap,
     MAJOR,
+    WORKQUEUE, //
 };
 use kernel::{
     device::Bound,
@@ -61,6 +62,7 @@ use storage::{
             QueueCounts,
             TagSet, //
         },
+        plug::Plugged,
     },
     config_field,
     cpu_map::{
@@ -169,14 +171,12 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
                 0 => None,
                 poll => Some(CpuMap::new(counts.default, poll)?),
             };
-            let path = Arc::new(
-                BioPath {
-                    queues,
-                    map,
-                    poll_map,
-                },
-                GFP_KERNEL,
-            )?;
+            let path = BioPath {
+                queues,
+                map,
+                poll_map,
+            };
+            let path = Arc::new(Plugged::new(path, &WORKQUEUE)?, GFP_KERNEL)?;
             let shared = Arc::new(
                 Shared {
                     _index: index,
