@@ -11,8 +11,8 @@
 #include <linux/rcupdate.h>
 #include <linux/sched/isolation.h>
 #include <linux/smp.h>
-#include <linux/timer.h>
 #include <linux/virtio_config.h>
+#include <linux/workqueue.h>
 
 #include "helpers.h"
 
@@ -90,33 +90,35 @@ void rust_helper_storage_init_async_domain(struct async_domain *domain)
 	domain->registered = 1;
 }
 
-void rust_helper_storage_timer_setup(struct timer_list *timer,
-				     void (*function)(struct timer_list *timer))
+void rust_helper_storage_watch_setup(struct delayed_work *work, work_func_t look)
 {
-	timer_setup(timer, function, 0);
+	INIT_DELAYED_WORK(work, look);
 }
 
 /*
- * Starts a timer that does not run, on no CPU that is isolated. Preemption stays off so long as a
- * CPU that was found online has to be.
+ * Has the work done after a while, on no CPU that is isolated. It goes to the workqueue of blk-mq's
+ * timeouts: that has a rescuer, so the work needs no memory. If it waits already, it does so anew
+ * if `again` is set. Preemption stays off so long as a CPU that was found online has to be.
  */
-void rust_helper_storage_timer_start(struct timer_list *timer, unsigned int delay_ms)
+void rust_helper_storage_watch_start(struct delayed_work *work, unsigned int delay_ms, bool again)
 {
 	int here = get_cpu(), cpu;
 
-	timer->expires = jiffies + msecs_to_jiffies(delay_ms);
-	rcu_read_lock();
-	if (housekeeping_test_cpu(here, HK_TYPE_DOMAIN) &&
-	    housekeeping_test_cpu(here, HK_TYPE_KERNEL_NOISE)) {
-		add_timer_global(timer);
+	if (!again && delayed_work_pending(work))
 		goto out;
+	rcu_read_lock();
+	cpu = WORK_CPU_UNBOUND;
+	if (!housekeeping_test_cpu(here, HK_TYPE_DOMAIN) ||
+	    !housekeeping_test_cpu(here, HK_TYPE_KERNEL_NOISE)) {
+		for_each_cpu_and(cpu, housekeeping_cpumask(HK_TYPE_DOMAIN),
+				 housekeeping_cpumask(HK_TYPE_KERNEL_NOISE))
+			if (cpu_online(cpu))
+				break;
+		if (cpu >= nr_cpu_ids)
+			cpu = WORK_CPU_UNBOUND;
 	}
-	for_each_cpu_and(cpu, housekeeping_cpumask(HK_TYPE_DOMAIN),
-			 housekeeping_cpumask(HK_TYPE_KERNEL_NOISE))
-		if (cpu_online(cpu))
-			break;
-	add_timer_on(timer, cpu < nr_cpu_ids ? cpu : here);
-out:
 	rcu_read_unlock();
+	kblockd_mod_delayed_work_on(cpu, work, msecs_to_jiffies(delay_ms));
+out:
 	put_cpu();
 }

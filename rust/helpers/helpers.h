@@ -7,12 +7,12 @@
 #define _STORAGE_HELPERS_H
 
 #include <linux/types.h>
+#include <linux/workqueue_types.h>
 
 struct async_domain;
 struct bio;
 struct hd_geometry;
 struct page;
-struct timer_list;
 struct virtio_device;
 struct virtqueue;
 
@@ -28,8 +28,7 @@ unsigned int rust_helper_storage_nr_cpu_ids(void);
 void rust_helper_storage_set_vq_affinity(struct virtqueue *vq, const unsigned int *map,
 					 unsigned int queue);
 void rust_helper_storage_init_async_domain(struct async_domain *domain);
-void rust_helper_storage_timer_setup(struct timer_list *timer,
-				     void (*function)(struct timer_list *timer));
-void rust_helper_storage_timer_start(struct timer_list *timer, unsigned int delay_ms);
+void rust_helper_storage_watch_setup(struct delayed_work *work, work_func_t look);
+void rust_helper_storage_watch_start(struct delayed_work *work, unsigned int delay_ms, bool again);
 
 #endif

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 # A lost interrupt and a lost notification, of a request, a bio or a SCSI command, and in a burst of them: found and mended
-# within seconds, counted, told; an idle disk has no timer.
+# within seconds, counted, told; an idle disk is not looked at.
 # limit: 300
 [[ $MODE != c ]] || skip "the C driver waits for ever"
 case $MODE in
@@ -44,12 +44,12 @@ wait_for 40 not_running $! || fail "a burst with lost interrupts did not end: $(
 wait $! || fail "a burst with lost interrupts failed: $(cat /tmp/burst.log)"
 host blkdev $name clear
 host blkdev $name deaf 0
-# Nothing in flight, no timer: one look more may come, then none.
+# Nothing in flight, no looks: one more may come, then none.
 sleep 4
 tracing=/sys/kernel/tracing
 mountpoint -q $tracing || mount -t tracefs tracefs $tracing
-echo 'p:look storage_timer_start' >$tracing/kprobe_events 2>/dev/null ||
-	echo 'p:look rust_helper_storage_timer_start' >$tracing/kprobe_events || fail "no probe"
+echo 'p:look storage_watch_start' >$tracing/kprobe_events 2>/dev/null ||
+	echo 'p:look rust_helper_storage_watch_start' >$tracing/kprobe_events || fail "no probe"
 echo 1 >$tracing/events/kprobes/look/enable
 sleep 5
 echo 0 >$tracing/events/kprobes/look/enable

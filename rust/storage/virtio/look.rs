@@ -30,13 +30,15 @@ impl<H: Handler> Look for Queue<H> {
         let ring = &guard.ring;
         let in_flight = ring.in_flight();
 
-        if in_flight == 0 || !ring.is_attached() {
-            ring.progress.end();
-            return Looked::IDLE;
-        }
-        let before = ring.completed();
         let mut looked = Looked::IDLE;
 
+        if in_flight == 0 || !ring.is_attached() {
+            if ring.progress.end() && ring.is_attached() {
+                looked.helped = Some(Help::Notified);
+            }
+            return looked;
+        }
+        let before = ring.completed();
         looked.again = true;
         if !H::STANDING {
             (looked.waiting, looked.seconds) = ring.generations.age(in_flight, now);

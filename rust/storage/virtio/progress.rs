@@ -71,9 +71,11 @@ impl Progress {
         self.set(completed, Instant::now(), Stage::Calm);
     }
 
-    /// Ends that.
-    pub(super) fn end(&self) {
-        self.0.set(None);
+    /// Ends that. Returns whether the device did all since it was notified.
+    pub(super) fn end(&self) -> bool {
+        self.0
+            .take()
+            .is_some_and(|seen| seen.stage == Stage::Notified)
     }
 
     /// Whether the device had its chance, and did not go on: it has all that there is to it.

@@ -91,7 +91,7 @@ pub trait Handler: Sized + Send + Sync + 'static {
     const STANDING: bool = false;
 
     /// The device used buffers. Hard interrupt context or, if the interrupt got lost or the queue is
-    /// polled and nobody did, a timer's; the lock not held.
+    /// polled and nobody did, process context; the lock not held.
     ///
     /// Take them, but add none and do not kick: some transports (vDPA) call this with a lock held
     /// that a notification takes. That is for [`Handler::deferred`].
@@ -99,7 +99,7 @@ pub trait Handler: Sized + Send + Sync + 'static {
 
     /// The queue has something in flight and does not move, for more than a second: an interrupt or a
     /// notification that got lost is not why. The oldest token waits for so many seconds at least.
-    /// Called about once a second, by a timer, the lock not held.
+    /// Called about once a second; process context, the lock not held.
     fn silent(queue: &Queue<Self>, seconds: u64) {
         let _ = (queue, seconds);
     }

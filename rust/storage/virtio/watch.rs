@@ -6,9 +6,10 @@
 //! since the last look may have lost an interrupt or a notification, and is helped, see `progress.rs`.
 //! The same look knows how long the oldest command waits, and tells the administrator.
 //!
-//! A timer, not a work item: a look is what an interrupt would have done, and must need no memory,
-//! which may wait for this very disk. It is started by what is added to a queue that is not watched,
-//! and ends when nothing is in flight; it never runs on an isolated CPU.
+//! It is delayed work, since some transports (VDUSE) take locks in a notification, and when a buffer
+//! is given back, that no timer may. It is started by what is added to a queue that is not watched,
+//! and ends when nothing is in flight; it never runs on an isolated CPU, and needs no memory, which
+//! may wait for this very disk.
 
 use super::Device;
 use crate::{
@@ -22,7 +23,6 @@ use kernel::{
     str::CString,
     sync::{
         aref::ARef,
-        rcu,
         Arc,
         SetOnce,
         SpinLockIrq, //
@@ -76,7 +76,7 @@ impl Looked {
 
 /// A queue, as the watch sees it.
 pub(super) trait Look: Send + Sync {
-    /// Looks at the queue, and helps it. From the watch's timer.
+    /// Looks at the queue, and helps it. Process context.
     ///
     /// # Safety
     ///
@@ -84,22 +84,12 @@ pub(super) trait Look: Send + Sync {
     unsafe fn look(&self, now: Instant<Monotonic>) -> Looked;
 }
 
-/// What the timer does.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Timer {
-    Idle,
-    Pending,
-    Running,
-    /// It runs, and somebody has added something since it began to look.
-    Again,
-}
-
-struct Inner {
-    timer: Timer,
-    /// At which age of the oldest command the administrator is told next; 0 if never was.
-    tell_at: u64,
-    /// How old it was when that was told last.
-    told: u64,
+/// What the administrator was told.
+struct Told {
+    /// At which age of the oldest command, in seconds, there is something to tell next.
+    next: u64,
+    /// How old it was when that was told last; 0 if all have ended since.
+    last: u64,
 }
 
 /// The watch over a device.
@@ -107,16 +97,16 @@ struct Inner {
 pub(super) struct Watch {
     dev: ARef<Device>,
     #[pin]
-    timer: Opaque<bindings::timer_list>,
+    work: Opaque<bindings::delayed_work>,
     #[pin]
-    inner: SpinLockIrq<Inner>,
+    told: SpinLockIrq<Told>,
     queues: SetOnce<KVec<Arc<dyn Look>>>,
     label: SetOnce<CString>,
     taken: Tally,
     notified: Tally,
 }
 
-// SAFETY: The timer has a lock of its own, and `inner` says who may start it.
+// SAFETY: Anybody may start the work.
 unsafe impl Send for Watch {}
 // SAFETY: See above.
 unsafe impl Sync for Watch {}
@@ -126,10 +116,10 @@ impl Watch {
         try_pin_init!(Self {
             dev,
             // SAFETY: `slot` is valid, and pinned.
-            timer <- Opaque::ffi_init(|slot| unsafe {
-                bindings::storage_timer_setup(slot, Some(Self::expired));
+            work <- Opaque::ffi_init(|slot| unsafe {
+                bindings::storage_watch_setup(slot, Some(Self::run));
             }),
-            inner <- new_spinlock_irq!(Inner { timer: Timer::Idle, tell_at: 0, told: 0 }),
+            told <- new_spinlock_irq!(Told { next: LATE_SECONDS, last: 0 }),
             queues: SetOnce::new(),
             label: SetOnce::new(),
             taken: Tally::new(),
@@ -147,61 +137,39 @@ impl Watch {
         self.label.populate(label);
     }
 
-    /// Something was added to a queue that is not watched. Any context; may be called with the
-    /// queue's lock held.
+    /// Something was added to a queue that is not watched. Any context, with the queue's lock held:
+    /// a look that has begun already then comes to the queue later.
     #[cold]
     pub(super) fn begin(&self) {
-        let mut inner = self.inner.lock();
-
-        match inner.timer {
-            Timer::Idle => {
-                inner.timer = Timer::Pending;
-                self.start(PERIOD_MS);
-            }
-            Timer::Running => inner.timer = Timer::Again,
-            Timer::Pending | Timer::Again => (),
-        }
+        self.start(PERIOD_MS, false);
     }
 
-    /// Starts the timer. With the lock held, and the timer not pending.
-    fn start(&self, delay_ms: u32) {
-        // SAFETY: The timer is set up, and does nothing if it was shut down.
-        unsafe { bindings::storage_timer_start(self.timer.get(), delay_ms) };
+    fn start(&self, delay_ms: u32, again: bool) {
+        // SAFETY: The work is set up; when it is disabled nothing happens.
+        unsafe { bindings::storage_watch_start(self.work.get(), delay_ms, again) };
     }
 
-    /// Ends the watch: when this returns, nobody looks. No queue may be attached any more. May
-    /// sleep.
+    /// Ends the watch: when this returns, nobody looks, nor will. May sleep.
     pub(super) fn end(&self) {
-        // SAFETY: The timer is set up.
-        unsafe { bindings::timer_shutdown_sync(self.timer.get()) };
-        // A timer that moves to another CPU while it runs is waited for there only.
-        rcu::synchronize_rcu();
+        // SAFETY: The work is set up.
+        unsafe { bindings::disable_delayed_work_sync(self.work.get()) };
     }
 
     /// # Safety
     ///
-    /// May only be called by the timer of a `Watch`.
-    unsafe extern "C" fn expired(timer: *mut bindings::timer_list) {
-        let _rcu = rcu::read_lock();
-        // SAFETY: The timer is part of a `Watch`, which lives until `end()`, and a grace period.
+    /// May only be called by the work of a `Watch`.
+    unsafe extern "C" fn run(work: *mut bindings::work_struct) {
+        // SAFETY: The work is part of a `Watch`, which lives until `end()`.
         let this = unsafe {
-            &*container_of!(
-                Opaque::<bindings::timer_list>::cast_from(timer),
-                Self,
-                timer
-            )
+            let work = container_of!(work, bindings::delayed_work, work);
+
+            &*container_of!(Opaque::cast_from(work), Self, work)
         };
-
-        this.inner.lock().timer = Timer::Running;
         let (again, soon, waiting, seconds) = this.look();
-        this.tell(waiting, seconds);
 
-        let mut inner = this.inner.lock();
-        if again || inner.timer == Timer::Again {
-            inner.timer = Timer::Pending;
-            this.start(if soon { ANSWER_MS } else { PERIOD_MS });
-        } else {
-            inner.timer = Timer::Idle;
+        this.tell(waiting, seconds);
+        if again {
+            this.start(if soon { ANSWER_MS } else { PERIOD_MS }, true);
         }
     }
 
@@ -262,31 +230,31 @@ impl Watch {
 
     /// Tells the administrator that commands are late, or that they were answered.
     fn tell(&self, waiting: usize, seconds: u64) {
-        let mut inner = self.inner.lock();
+        let mut told = self.told.lock();
 
         if waiting == 0 {
-            let told = core::mem::take(&mut inner.told);
+            let last = core::mem::take(&mut told.last);
 
-            inner.tell_at = LATE_SECONDS;
-            drop(inner);
-            if told > 0 {
+            told.next = LATE_SECONDS;
+            drop(told);
+            if last > 0 {
                 dev_warn!(
                     self.dev,
                     "{}the commands that were late for {} s or longer have ended\n",
                     self.label(),
-                    told
+                    last
                 );
             }
             return;
         }
-        if seconds < inner.tell_at {
+        if seconds < told.next {
             return;
         }
-        while inner.tell_at <= seconds {
-            inner.tell_at = inner.tell_at.max(LATE_SECONDS) * 2;
+        while told.next <= seconds {
+            told.next *= 2;
         }
-        inner.told = seconds;
-        drop(inner);
+        told.last = seconds;
+        drop(told);
         dev_warn!(
             self.dev,
             "{}slow storage: {} commands wait for the host's answer, the oldest for {} s\n",
