@@ -5,11 +5,11 @@
 //! C header: [`include/linux/virtio_config.h`](srctree/include/linux/virtio_config.h)
 
 use super::{
+    context::Context,
     queue::{
         Handler,
         Queue, //
     },
-    state::State,
     watch::Look,
     Device, //
 };
@@ -274,7 +274,7 @@ impl Device<device::Bound> {
         // SAFETY: `priv` is the state; nobody reads `table` yet. What it points to, a heap block,
         // moves into the set below; on errors the set is dropped without virtqueues.
         unsafe {
-            (&raw mut (*(*vdev).priv_.cast::<State>()).context.table).write(wanted.ptrs.as_ptr());
+            (&raw mut (*(*vdev).priv_.cast::<Context>()).table).write(wanted.ptrs.as_ptr());
         }
         let set = queues.set.insert(QueueSet {
             vdev,
