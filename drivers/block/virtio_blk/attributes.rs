@@ -2,9 +2,9 @@
 
 //! The sysfs files of a disk.
 
-use crate::disk::{
-    is_writeback,
-    BlkDisk, //
+use crate::{
+    cache::is_writeback,
+    disk::BlkDisk, //
 };
 use core::marker::PhantomData;
 use kernel::{
@@ -20,7 +20,6 @@ use storage::{
         },
         gen_disk::Disk, //
     },
-    config_field,
 };
 
 /// The sysfs files.
@@ -66,7 +65,7 @@ impl<T: BlkDisk> DiskAttribute<T> for CacheType {
     const NAME: &'static CStr = c"cache_type";
 
     fn is_writable(disk: &Disk<T>) -> bool {
-        disk.data().config_wce
+        disk.data().recovery.cache.configurable
     }
 
     fn show(disk: &Disk<T>, to: &mut dyn fmt::Write) -> Result {
@@ -83,14 +82,9 @@ impl<T: BlkDisk> DiskAttribute<T> for CacheType {
             .position(|name| name.as_bytes() == value)
             .ok_or(EINVAL)?;
 
-        if !data.config_wce {
-            return Err(EPERM);
-        }
-        let writeback = data.recovery.binding.with(|dev| {
-            dev.write_config(config_field!(virtio_blk_config, wce), mode as u8)?;
-            is_writeback(dev)
-        })?;
-        disk.set_write_cache(writeback)
+        data.recovery
+            .cache
+            .set(disk, &data.recovery.binding, mode == 1)
     }
 }
 

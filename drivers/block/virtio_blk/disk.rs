@@ -80,8 +80,6 @@ pub(crate) struct Shared<P> {
     pub(crate) report_size: usize,
     /// From the device, if it has one.
     pub(crate) geometry: Option<Geometry>,
-    /// The cache mode can be changed.
-    pub(crate) config_wce: bool,
 }
 
 /// What the two kinds of disk differ in.
@@ -237,20 +235,6 @@ fn report_buffer(max: usize, nr_zones: u32) -> Result<KVec<u8>> {
     Ok(KVec::from_elem(0, size, GFP_KERNEL)?)
 }
 
-/// Whether the device has a volatile write cache that is in use.
-pub(crate) fn is_writeback(dev: &Device<Bound>) -> Result<bool> {
-    let wce = dev.read_config_feature::<u8>(
-        bindings::VIRTIO_BLK_F_CONFIG_WCE,
-        config_field!(virtio_blk_config, wce),
-    )?;
-
-    // A device whose cache cannot be configured has one if it can be flushed.
-    Ok(wce.map_or_else(
-        || dev.has_feature(bindings::VIRTIO_BLK_F_FLUSH),
-        |wce| wce != 0,
-    ))
-}
-
 /// A disk that the system sees.
 pub(crate) enum AnyDisk {
     /// In request mode.
@@ -269,6 +253,8 @@ pub(crate) struct BoundDisk {
     live: Mutex<bool>,
     /// A removal, or the like, waits for bios.
     waiting: Atomic<bool>,
+    /// The device is in another cache mode than the disk.
+    cache_lost: Atomic<bool>,
     #[pin]
     resize: Work<BoundDisk, RESIZE>,
     #[pin]
@@ -301,6 +287,7 @@ impl BoundDisk {
             try_pin_init!(Self {
                 live <- new_mutex!(true),
                 waiting: Atomic::new(false),
+                cache_lost: Atomic::new(false),
                 resize <- new_work!("virtio_blk::resize"),
                 watch <- new_work!("virtio_blk::watch"),
                 disk: add()?,
@@ -357,8 +344,23 @@ impl BoundDisk {
         }
     }
 
-    /// Goes on.
+    /// Goes on, on a device that was reset.
     pub(crate) fn resume(self: &Arc<Self>) {
+        let recovery = &self.recovery;
+        // At shutdown, or if it does not come back, the device does not run.
+        let restored = recovery.binding.with(|dev| {
+            let runs = dev.status() & bindings::VIRTIO_CONFIG_S_DRIVER_OK as u8 != 0;
+
+            Ok(!runs || recovery.cache.restore(dev)?)
+        });
+        if restored != Ok(true) {
+            dev_warn!(
+                recovery.binding.device(),
+                "the device does not take its cache mode again\n"
+            );
+            self.cache_lost.store(true, Relaxed);
+        }
+
         match &self.disk {
             AnyDisk::Request(disk) => disk.resume(),
             AnyDisk::Bio(disk) => disk.data().path.release(),
@@ -429,7 +431,7 @@ impl WorkItem<WATCH> for BoundDisk {
     }
 }
 
-/// Follows a change of the capacity.
+/// Follows a change of the capacity, and of the cache mode after a reset.
 impl WorkItem<RESIZE> for BoundDisk {
     type Pointer = Arc<Self>;
 
@@ -444,6 +446,15 @@ impl WorkItem<RESIZE> for BoundDisk {
             AnyDisk::Request(disk) => follow_capacity(disk, dev),
             AnyDisk::Bio(disk) => follow_capacity(disk, dev),
         });
+        // This waits for I/O, and so does who takes `live`.
+        drop(live);
+        if this.cache_lost.xchg(false, Relaxed) {
+            let (cache, binding) = (&this.recovery.cache, &this.recovery.binding);
+            let _ = match &this.disk {
+                AnyDisk::Request(disk) => cache.follow(disk, binding),
+                AnyDisk::Bio(disk) => cache.follow(disk, binding),
+            };
+        }
     }
 }
 

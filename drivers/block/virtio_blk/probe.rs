@@ -92,7 +92,7 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
     let index = DiskIndex::take().ok_or(ENOSPC)?;
     let number = index.get();
     dev.set_label(CString::try_from_fmt(fmt!("{}", DiskName(number)))?);
-    let recovery = Recovery::new(dev.binding())?;
+    let recovery = Recovery::new(dev)?;
     let counts = queue_counts(dev)?;
     let config = read_config(dev)?;
     let zones = Arc::new(config.zone_map(), GFP_KERNEL)?;
@@ -103,7 +103,6 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
     // In segments of a page, whatever else the device takes.
     let report_size =
         |limits: &Limits| (usize::from(limits.max_segments) * PAGE_SIZE).min(MAX_REPORT);
-    let config_wce = dev.has_feature(bindings::VIRTIO_BLK_F_CONFIG_WCE);
 
     match path(dev, &zones) {
         params::UseBio::No => {
@@ -137,12 +136,11 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
                     zones: zones.clone(),
                     report_size: report_size(&limits),
                     geometry,
-                    config_wce,
                 },
                 GFP_KERNEL,
             )?;
             // blk-mq knows by itself whether there are queues to be polled.
-            let disk = disk_builder(dev, &config, &limits, number, false)?.build_mq(
+            let disk = disk_builder(dev, &recovery, &config, &limits, number, false)?.build_mq(
                 fmt!("{}", DiskName(number)),
                 this_module::<crate::Module>(),
                 tag_set,
@@ -185,11 +183,10 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
                     zones: zones.clone(),
                     report_size: report_size(&limits),
                     geometry,
-                    config_wce,
                 },
                 GFP_KERNEL,
             )?;
-            let builder = disk_builder(dev, &config, &limits, number, counts.poll > 0)?;
+            let builder = disk_builder(dev, &recovery, &config, &limits, number, counts.poll > 0)?;
             let disk = builder.build_bio(
                 fmt!("{}", DiskName(number)),
                 this_module::<crate::Module>(),
@@ -438,6 +435,7 @@ fn geometry(dev: &Device<Bound>) -> Result<Option<Geometry>> {
 /// A builder of the disk, in the same way for both modes.
 fn disk_builder(
     dev: &Device<Bound>,
+    recovery: &Recovery,
     config: &Config,
     limits: &Limits,
     number: u32,
@@ -445,7 +443,7 @@ fn disk_builder(
 ) -> Result<GenDiskBuilder> {
     let mut queue_limits = LimitsBuilder::new()
         .rotational(true)
-        .write_cache(disk::is_writeback(dev)?)
+        .write_cache(recovery.cache.is_writeback())
         .max_segments(limits.max_segments)
         .max_segment_size(limits.max_segment_size)
         .max_hw_sectors(u32::MAX)

@@ -5,8 +5,12 @@
 //! A device that writes nonsense into a ring breaks it; what is in flight would never end. So the
 //! device is reset, everything in flight ends with an error, and later I/O fails at once.
 
-use crate::WORKQUEUE;
+use crate::{
+    cache::CacheMode,
+    WORKQUEUE, //
+};
 use kernel::{
+    device::Bound,
     impl_has_work, new_work,
     prelude::*,
     sync::{
@@ -21,12 +25,18 @@ use kernel::{
         WorkItem, //
     },
 };
-use storage::virtio::state::Binding;
+use storage::virtio::{
+    state::Binding,
+    Device, //
+};
 
 /// Shared by all queues of a device.
 #[pin_data]
 pub(crate) struct Recovery {
     pub(crate) binding: Arc<Binding>,
+    /// What a reset of the device forgets.
+    #[pin]
+    pub(crate) cache: CacheMode,
     /// Somebody waits for all I/O to end, which late I/O may not hold up for ever.
     impatient: Atomic<bool>,
     /// How many answers of the device were nonsense.
@@ -40,10 +50,13 @@ impl_has_work! {
 }
 
 impl Recovery {
-    pub(crate) fn new(binding: Arc<Binding>) -> Result<Arc<Self>> {
+    pub(crate) fn new(dev: &Device<Bound>) -> Result<Arc<Self>> {
+        let cache = CacheMode::new(dev)?;
+
         Arc::pin_init(
             pin_init!(Self {
-                binding,
+                binding: dev.binding(),
+                cache <- cache,
                 impatient: Atomic::new(false),
                 nonsense: Atomic::new(0),
                 work <- new_work!("virtio_blk::recovery"),

@@ -13,6 +13,7 @@
 
 mod attributes;
 mod bio_path;
+mod cache;
 mod disk;
 mod flush;
 mod limits;
