@@ -26,6 +26,7 @@ use crate::{
     WORKQUEUE,
 };
 use kernel::{
+    alloc::NumaNode,
     new_condvar,
     prelude::*,
     sync::{
@@ -99,8 +100,8 @@ pub(crate) struct Progress {
     step: Option<Step>,
     /// What the step asks the device to do.
     asked: Option<Command>,
-    /// When the data's statistics began, in jiffies.
-    started: usize,
+    /// When the data's statistics began, in jiffies, if they did.
+    started: Option<usize>,
     /// When the flush step began.
     flushing: Option<Instant<Monotonic>>,
 }
@@ -135,8 +136,8 @@ impl BioQueue {
         }? Error)
     }
 
-    /// Gives `queue` its commands. May sleep.
-    pub(crate) fn allocate(queue: &Queue<Self>, depth: usize) -> Result {
+    /// Gives `queue` its commands, in memory of `node`, where they are used. May sleep.
+    pub(crate) fn allocate(queue: &Queue<Self>, depth: usize, node: NumaNode) -> Result {
         let mut free = KVec::with_capacity(depth, GFP_KERNEL)?;
         let ready = KVec::with_capacity(depth, GFP_KERNEL)?;
 
@@ -146,6 +147,7 @@ impl BioQueue {
                 wire::NO_FOOTER,
                 Range::default(),
                 Progress::default(),
+                node,
             )?;
             free.push(command, GFP_KERNEL)?;
         }
@@ -203,9 +205,11 @@ impl BioQueue {
         let (slot, progress) = command.as_mut().parts();
 
         // The driver's own commands are not the user's I/O.
-        if plan.data && bio.op() != Op::DRV_IN {
-            progress.started = bio.start_accounting();
-        }
+        progress.started = if plan.data && bio.op() != Op::DRV_IN {
+            bio.start_accounting()
+        } else {
+            None
+        };
         progress.plan = plan;
         progress.step = plan.next(None);
         *slot = Some(bio);
@@ -292,9 +296,7 @@ impl BioQueue {
 
         progress.flushing = None;
         if let Some(mut bio) = slot.take() {
-            if progress.plan.data && bio.op() != Op::DRV_IN {
-                bio.end_accounting(progress.started);
-            }
+            bio.end_accounting(progress.started);
             bio.set_status(status);
             done.push(bio);
         }

@@ -161,14 +161,16 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
             let ring_size = ring_size(&queues);
             let limits = limits(dev, &config, ring_size)?;
             let depth = queue_depth(dev, ring_size);
-            for queue in &queues {
-                // More commands than descriptors would only wait.
-                BioQueue::allocate(queue, ring_size.min(depth as usize))?;
-            }
             let poll_map = match counts.poll {
                 0 => None,
                 poll => Some(CpuMap::new(counts.default, poll)?),
             };
+            for (i, queue) in queues.iter().enumerate() {
+                let polled = poll_map.as_ref().filter(|polled| i >= polled.first());
+                let node = polled.unwrap_or(&map).node_of(i);
+                // More commands than descriptors would only wait.
+                BioQueue::allocate(queue, ring_size.min(depth as usize), node)?;
+            }
             let path = BioPath {
                 queues,
                 map,
