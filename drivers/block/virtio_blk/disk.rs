@@ -16,7 +16,7 @@ use crate::{
         self,
         ZoneMap, //
     },
-    WORKQUEUE,
+    SLOW_WORKQUEUE, //
 };
 use kernel::{
     device::Bound,
@@ -367,13 +367,13 @@ impl BoundDisk {
         }
         *self.live.lock() = true;
         // The device may be another one, as far as we know: its capacity, say.
-        WORKQUEUE.enqueue::<_, RESIZE>(self.clone());
+        SLOW_WORKQUEUE.enqueue::<_, RESIZE>(self.clone());
     }
 
     /// Does `wait`, which waits for bios, under the eyes of a watch.
     fn watched(self: &Arc<Self>, wait: impl FnOnce()) {
         self.waiting.store(true, Relaxed);
-        WORKQUEUE.enqueue::<_, WATCH>(self.clone());
+        SLOW_WORKQUEUE.enqueue::<_, WATCH>(self.clone());
         wait();
         self.waiting.store(false, Relaxed);
     }

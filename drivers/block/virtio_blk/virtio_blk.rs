@@ -59,8 +59,12 @@ use storage::{
     },
 };
 
-/// Where work of the module waits.
+/// For what I/O waits for, so that memory can be reclaimed by it: refills of rings, the watch of
+/// bios, recovery.
 static WORKQUEUE: ModuleWorkqueue = ModuleWorkqueue::new();
+
+/// For what itself waits for memory or I/O: `RESIZE`, and the watch of who waits for a removal.
+static SLOW_WORKQUEUE: ModuleWorkqueue = ModuleWorkqueue::new();
 
 /// The major number of the disks.
 static MAJOR: Atomic<u32> = Atomic::new(0);
@@ -117,7 +121,7 @@ impl virtio::Driver for VirtioBlk {
     }
 
     fn config_changed<'bound>(_dev: &'bound Device<Bound>, disk: Pin<&Arc<BoundDisk>>) {
-        WORKQUEUE.enqueue::<_, RESIZE>((*disk).clone());
+        SLOW_WORKQUEUE.enqueue::<_, RESIZE>((*disk).clone());
     }
 }
 
@@ -127,6 +131,7 @@ struct Module {
     #[pin]
     _driver: Registration<Adapter<VirtioBlk>>,
     _major: Major,
+    _slow_workqueue: ModuleWorkqueueGuard,
     _workqueue: ModuleWorkqueueGuard,
 }
 
@@ -134,6 +139,7 @@ impl kernel::InPlaceModule for Module {
     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             _workqueue: WORKQUEUE.create(c"virtio-blk")?,
+            _slow_workqueue: SLOW_WORKQUEUE.create_for_waiting(c"virtio-blk-slow")?,
             _major: {
                 let major = Major::register(c"virtblk")?;
                 MAJOR.store(major.number(), Relaxed);
