@@ -92,6 +92,8 @@ pub(crate) struct RequestQueue {
 pub(crate) struct State {
     /// The ring was full, and the block layer waits for a completion.
     stopped: bool,
+    /// Done, but to be found at its timeout only (CONFIG_FAIL_IO_TIMEOUT). One at a time.
+    unnoticed: Option<(Request<RequestPath>, Status)>,
 }
 
 type RequestQueueRef = Arc<Queue<RequestQueue>>;
@@ -146,8 +148,13 @@ impl Operations for RequestPath {
     }
 
     fn timed_out(hw: ArcBorrow<'_, Queue<RequestQueue>>) {
-        // The queue's watch looks after what got lost.
-        hw.handler().recovery.late();
+        let unnoticed = hw.lock().state().unnoticed.take();
+
+        match unnoticed {
+            Some((rq, status)) => rq.end(status),
+            // The queue's watch looks after what got lost.
+            None => hw.handler().recovery.late(),
+        }
     }
 
     fn complete(mut rq: Request<Self>) {
@@ -228,7 +235,9 @@ impl RequestQueue {
             if core::mem::take(&mut guard.state().stopped) {
                 rq.start_stopped_queues();
             }
-            if let Some(rq) = rq.complete() {
+            if rq.is_to_time_out() && guard.state().unnoticed.is_none() {
+                guard.state().unnoticed = Some((rq, status));
+            } else if let Some(rq) = rq.complete() {
                 batch.add(rq, status);
             }
         }

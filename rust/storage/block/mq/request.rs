@@ -254,6 +254,19 @@ impl<T: Operations> Request<T> {
         }
     }
 
+    /// Whether the administrator wants the end of this request not to be noticed
+    /// (`/sys/block/…/io-timeout-fail`). C counterpart: `blk_should_fake_timeout()`.
+    #[inline]
+    pub fn is_to_time_out(&self) -> bool {
+        // SAFETY: The request and its queue are valid by the type invariant.
+        cfg!(CONFIG_FAIL_IO_TIMEOUT)
+            && unsafe {
+                let q = (*self.as_raw()).q;
+                (*q).queue_flags & 1 << bindings::QUEUE_FLAG_FAIL_IO != 0
+                    && bindings::__blk_should_fake_timeout(q)
+            }
+    }
+
     /// Tells two kinds of [`Op::DRV_IN`] apart, see [`execute_in`].
     #[inline]
     pub fn driver_flag(&self) -> bool {
