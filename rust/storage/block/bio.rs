@@ -162,7 +162,11 @@ impl Bio {
     #[inline]
     pub fn split_to_limits(self) -> Option<Self> {
         // SAFETY: The bio is valid by the type invariant, and has a block device with a queue.
-        let block = unsafe { (*(*(*self.as_raw()).bi_bdev).bd_queue).limits.logical_block_size };
+        let block = unsafe {
+            (*(*(*self.as_raw()).bi_bdev).bd_queue)
+                .limits
+                .logical_block_size
+        };
 
         if (self.len() as u64 | self.sector() << SECTOR_SHIFT) & u64::from(block - 1) != 0 {
             self.end(Status::IOERR);
