@@ -4,7 +4,11 @@
 
 use crate::{
     cache::is_writeback,
-    disk::BlkDisk, //
+    disk::BlkDisk,
+    wire::{
+        self,
+        Lifetime, //
+    }, //
 };
 use core::marker::PhantomData;
 use kernel::{
@@ -30,6 +34,8 @@ impl<T: BlkDisk> Files<T> {
         Attribute::of::<Serial>(),
         Attribute::of::<CacheType>(),
         Attribute::of::<IoPath>(),
+        Attribute::of::<PreEolInfo>(),
+        Attribute::of::<LifeTime>(),
     ];
 }
 
@@ -42,7 +48,7 @@ impl<T: BlkDisk> DiskAttribute<T> for Serial {
     fn show(disk: &Disk<T>, to: &mut dyn fmt::Write) -> Result {
         let mut id = KVec::from_elem(0, bindings::VIRTIO_BLK_ID_BYTES as usize, GFP_KERNEL)?;
 
-        match T::read_serial(disk, &mut id) {
+        match T::read(disk, wire::SERIAL, &mut id) {
             // Not supported? Then it is empty, as in the C driver.
             Err(e) if e == EIO => return Ok(()),
             ret => ret?,
@@ -97,6 +103,48 @@ impl<T: BlkDisk> DiskAttribute<T> for IoPath {
     fn show(disk: &Disk<T>, to: &mut dyn fmt::Write) -> Result {
         let _ = disk;
         writeln!(to, "{}", T::PATH)?;
+        Ok(())
+    }
+}
+
+/// Asks the device how worn it is.
+fn lifetime<T: BlkDisk>(disk: &Disk<T>) -> Result<Lifetime> {
+    let mut answer = KVec::from_elem(0, Lifetime::SIZE, GFP_KERNEL)?;
+
+    T::read(disk, wire::LIFETIME, &mut answer)?;
+    Lifetime::parse(&answer).ok_or(EIO)
+}
+
+/// `pre_eol_info`: as eMMC devices have it.
+struct PreEolInfo;
+
+impl<T: BlkDisk> DiskAttribute<T> for PreEolInfo {
+    const NAME: &'static CStr = c"pre_eol_info";
+
+    fn is_visible(disk: &Disk<T>) -> bool {
+        disk.data().has_lifetime
+    }
+
+    fn show(disk: &Disk<T>, to: &mut dyn fmt::Write) -> Result {
+        writeln!(to, "{:#04x}", lifetime(disk)?.pre_eol_info)?;
+        Ok(())
+    }
+}
+
+/// `life_time`: as eMMC devices have it, types A and B.
+struct LifeTime;
+
+impl<T: BlkDisk> DiskAttribute<T> for LifeTime {
+    const NAME: &'static CStr = c"life_time";
+
+    fn is_visible(disk: &Disk<T>) -> bool {
+        disk.data().has_lifetime
+    }
+
+    fn show(disk: &Disk<T>, to: &mut dyn fmt::Write) -> Result {
+        let lifetime = lifetime(disk)?;
+
+        writeln!(to, "{:#04x} {:#04x}", lifetime.typ_a, lifetime.typ_b)?;
         Ok(())
     }
 }

@@ -227,7 +227,7 @@ impl BioQueue {
         let Some(bio) = slot else { return };
 
         progress.asked = match progress.step {
-            Some(Step::Data) => Command::of(bio.op(), bio.driver_flag()),
+            Some(Step::Data) => Command::of(bio.op(), bio.driver_flag(), bio.sector()),
             _ => {
                 progress.flushing = Some(Instant::now());
                 Some(Command::Flush)

@@ -80,6 +80,8 @@ pub(crate) struct Shared<P> {
     pub(crate) report_size: usize,
     /// From the device, if it has one.
     pub(crate) geometry: Option<Geometry>,
+    /// The device tells how worn it is.
+    pub(crate) has_lifetime: bool,
 }
 
 /// What the two kinds of disk differ in.
@@ -90,8 +92,9 @@ pub(crate) trait BlkDisk: gen_disk::Operations<Data = Arc<Shared<Self::Path>>> {
     /// Its name.
     const PATH: &'static str;
 
-    /// Reads the serial number by a command of the driver itself. May sleep.
-    fn read_serial(disk: &Disk<Self>, to: &mut KVec<u8>) -> Result;
+    /// Reads the serial number, or the wear ([`wire::LIFETIME`](crate::wire::LIFETIME)), by a command
+    /// of the driver itself. May sleep.
+    fn read(disk: &Disk<Self>, what: u64, to: &mut KVec<u8>) -> Result;
 }
 
 /// A disk in request mode.
@@ -102,8 +105,8 @@ impl BlkDisk for RequestDisk {
 
     const PATH: &'static str = "request";
 
-    fn read_serial(disk: &Disk<Self>, to: &mut KVec<u8>) -> Result {
-        mq::request::execute_in(disk, false, 0, to)
+    fn read(disk: &Disk<Self>, what: u64, to: &mut KVec<u8>) -> Result {
+        mq::request::execute_in(disk, false, what, to)
     }
 }
 
@@ -136,8 +139,8 @@ impl BlkDisk for BioDisk {
 
     const PATH: &'static str = "bio";
 
-    fn read_serial(disk: &Disk<Self>, to: &mut KVec<u8>) -> Result {
-        bio::execute_in(disk, false, 0, to, |bio| {
+    fn read(disk: &Disk<Self>, what: u64, to: &mut KVec<u8>) -> Result {
+        bio::execute_in(disk, false, what, to, |bio| {
             let mut bios = bio::BioList::new();
 
             bios.push(bio);

@@ -34,6 +34,7 @@ use crate::{
         RequestPath,
         RequestQueue, //
     },
+    wire,
     zones::ZoneMap,
     MAJOR,
     WORKQUEUE, //
@@ -100,6 +101,7 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
     let strict = dev.has_feature(bindings::VIRTIO_F_VERSION_1);
 
     let geometry = geometry(dev)?;
+    let has_lifetime = dev.has_feature(wire::VIRTIO_BLK_F_LIFETIME);
     // In segments of a page, whatever else the device takes.
     let report_size =
         |limits: &Limits| (usize::from(limits.max_segments) * PAGE_SIZE).min(MAX_REPORT);
@@ -136,6 +138,7 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
                     zones: zones.clone(),
                     report_size: report_size(&limits),
                     geometry,
+                    has_lifetime,
                 },
                 GFP_KERNEL,
             )?;
@@ -185,6 +188,7 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
                     zones: zones.clone(),
                     report_size: report_size(&limits),
                     geometry,
+                    has_lifetime,
                 },
                 GFP_KERNEL,
             )?;

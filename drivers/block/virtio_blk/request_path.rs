@@ -205,7 +205,7 @@ impl RequestQueue {
         &self,
         mut rq: IdleRequest<RequestPath>,
     ) -> Result<Request<RequestPath>, (IdleRequest<RequestPath>, Status)> {
-        let Some(command) = Command::of(rq.op(), rq.driver_flag()) else {
+        let Some(command) = Command::of(rq.op(), rq.driver_flag(), rq.sector()) else {
             return Err((rq, Status::NOTSUPP));
         };
         if command.content() == Content::Payload && set_ranges(&mut rq, command).is_err() {
@@ -247,7 +247,7 @@ impl RequestQueue {
     /// Judges the device's answer. A bad one leaves an error in the footer, for `complete()`.
     #[inline]
     fn judge(&self, rq: &mut Request<RequestPath>, used: usize) -> Status {
-        let command = Command::of(rq.op(), rq.driver_flag());
+        let command = Command::of(rq.op(), rq.driver_flag(), rq.sector());
         let expected = command.map_or(0, |command| command.written(rq.len()));
         let footer = rq.data().footer();
         let mut outcome = wire::judge(wire::status(footer), used, expected, self.strict);

@@ -93,14 +93,12 @@ impl virtio::Driver for VirtioBlk {
         bindings::VIRTIO_BLK_F_DISCARD,
         bindings::VIRTIO_BLK_F_WRITE_ZEROES,
         bindings::VIRTIO_BLK_F_SECURE_ERASE,
+        wire::VIRTIO_BLK_F_LIFETIME,
         bindings::VIRTIO_BLK_F_ZONED,
     ];
 
-    // No zones: the last one.
-    const FEATURES_LEGACY: &'static [u32] = match Self::FEATURES.split_last() {
-        Some((_, legacy)) => legacy,
-        None => &[],
-    };
+    // Neither wear nor zones: the last two.
+    const FEATURES_LEGACY: &'static [u32] = Self::FEATURES.split_at(Self::FEATURES.len() - 2).0;
 
     fn probe<'bound>(
         dev: &'bound Device<Core<'_>>,

@@ -118,6 +118,12 @@ impl<T: Operations> IdleRequest<T> {
         self.0.data()
     }
 
+    /// The first sector.
+    #[inline]
+    pub fn sector(&self) -> u64 {
+        self.0.sector()
+    }
+
     /// See [`Request::driver_flag`].
     #[inline]
     pub fn driver_flag(&self) -> bool {
