@@ -21,9 +21,9 @@ same cache_type "$(<"$file")" "write through"
 echo "write back" >"$file"
 same "flushes with write back again" "$(sync_write)" 1
 # Who writes at the same time leaves device and disk in the same mode, be it whose.
-[[ $MODE == c ]] || for round in {1..200}; do
-	for mode in "write through" "write back" "write through" "write back"; do
-		echo "$mode" >"$file" &
+[[ $MODE == c ]] || for round in {1..25}; do
+	for cache in "write through" "write back" "write through" "write back"; do
+		echo "$cache" >"$file" &
 	done
 	dd if=/dev/zero of="/dev/$d" bs=4k count=8 oflag=direct conv=notrunc status=none
 	wait

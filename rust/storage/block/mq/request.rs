@@ -264,13 +264,15 @@ impl<T: Operations> Request<T> {
     /// (`/sys/block/…/io-timeout-fail`). C counterpart: `blk_should_fake_timeout()`.
     #[inline]
     pub fn is_to_time_out(&self) -> bool {
+        if !cfg!(CONFIG_FAIL_IO_TIMEOUT) {
+            return false;
+        }
         // SAFETY: The request and its queue are valid by the type invariant.
-        cfg!(CONFIG_FAIL_IO_TIMEOUT)
-            && unsafe {
-                let q = (*self.as_raw()).q;
-                (*q).queue_flags & 1 << bindings::QUEUE_FLAG_FAIL_IO != 0
-                    && bindings::__blk_should_fake_timeout(q)
-            }
+        unsafe {
+            let q = (*self.as_raw()).q;
+            (*q).queue_flags & (1 << bindings::QUEUE_FLAG_FAIL_IO) != 0
+                && bindings::__blk_should_fake_timeout(q)
+        }
     }
 
     /// Tells two kinds of [`Op::DRV_IN`] apart, see [`execute_in`].
