@@ -10,6 +10,7 @@
 //! or a command for the line, is added by a work item, or by a submitter if that comes first.
 
 use crate::{
+    counters::Waits,
     flush::{
         Plan,
         Step, //
@@ -120,6 +121,8 @@ pub(crate) struct State {
     sleepers: bool,
     /// Nothing is to be added: the device is going to sleep.
     held: bool,
+    /// For the counters.
+    pub(crate) waits: Waits,
 }
 
 impl BioQueue {
@@ -181,10 +184,15 @@ impl BioQueue {
             }
         }
         if bio.is_nowait() {
+            inner.state().waits.refused += 1;
             bio.set_status(Status::AGAIN);
             done.push(bio);
         } else {
-            inner.state().line.push(bio);
+            let State { line, waits, .. } = inner.state();
+
+            line.push(bio);
+            waits.waited += 1;
+            waits.longest = waits.longest.max(line.len());
         }
     }
 

@@ -5,6 +5,7 @@
 use crate::{
     attributes::Files,
     bio_path::BioPath,
+    counters::Counters,
     limits,
     names::DiskIndex,
     recovery::Recovery,
@@ -19,6 +20,7 @@ use crate::{
     SLOW_WORKQUEUE, //
 };
 use kernel::{
+    debugfs::File,
     device::Bound,
     impl_has_work, new_mutex, new_work,
     page::PAGE_SIZE,
@@ -246,10 +248,20 @@ pub(crate) enum AnyDisk {
     Bio(GenDisk<BioDisk>),
 }
 
+impl AnyDisk {
+    fn name(&self) -> &CStr {
+        match self {
+            Self::Request(disk) => disk.name(),
+            Self::Bio(disk) => disk.name(),
+        }
+    }
+}
+
 /// The disk as the bound device has it, with the work that follows its capacity.
 #[pin_data]
 pub(crate) struct BoundDisk {
     disk: AnyDisk,
+    _counters: Option<Pin<KBox<File<Counters>>>>,
     recovery: Arc<Recovery>,
     /// The disk was not removed yet.
     #[pin]
@@ -283,6 +295,7 @@ impl BoundDisk {
     /// Makes the disk known, by `add`: from here on it is used.
     pub(crate) fn new(
         recovery: Arc<Recovery>,
+        counters: Counters,
         add: impl FnOnce() -> Result<AnyDisk>,
     ) -> Result<Arc<Self>> {
         // Adding comes after all else that may fail.
@@ -294,6 +307,8 @@ impl BoundDisk {
                 resize <- new_work!("virtio_blk::resize"),
                 watch <- new_work!("virtio_blk::watch"),
                 disk: add()?,
+                // The disk is good without them.
+                _counters: counters.show(disk.name()).ok(),
                 recovery,
             }? Error),
             GFP_KERNEL,

@@ -7,6 +7,7 @@ use crate::{
         BioPath,
         BioQueue, //
     },
+    counters::Counters,
     disk::{
         self,
         AnyDisk,
@@ -134,7 +135,7 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
                 Shared {
                     _index: index,
                     recovery: recovery.clone(),
-                    path: set,
+                    path: set.clone(),
                     zones: zones.clone(),
                     report_size: report_size(&limits),
                     geometry,
@@ -152,7 +153,9 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
 
             let disk = prepare(dev, disk, &zones)?;
 
-            BoundDisk::new(recovery, || {
+            let counters = Counters::of_requests(set, recovery.clone());
+
+            BoundDisk::new(recovery, counters, || {
                 Ok(AnyDisk::Request(disk.add_disk(Some(dev.as_ref()))?))
             })
         }
@@ -180,6 +183,7 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
                 poll_map,
             };
             let path = Arc::new(Plugged::new(path, &WORKQUEUE)?, GFP_KERNEL)?;
+            let counters = Counters::of_bios(path.clone(), recovery.clone());
             let shared = Arc::new(
                 Shared {
                     _index: index,
@@ -201,7 +205,7 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
 
             let disk = prepare(dev, disk, &zones)?;
 
-            BoundDisk::new(recovery, || {
+            BoundDisk::new(recovery, counters, || {
                 Ok(AnyDisk::Bio(disk.add_disk(Some(dev.as_ref()))?))
             })
         }

@@ -25,9 +25,12 @@ use kernel::{
         WorkItem, //
     },
 };
-use storage::virtio::{
-    state::Binding,
-    Device, //
+use storage::{
+    tally::Tally,
+    virtio::{
+        state::Binding,
+        Device, //
+    },
 };
 
 /// Shared by all queues of a device.
@@ -40,7 +43,7 @@ pub(crate) struct Recovery {
     /// Somebody waits for all I/O to end, which late I/O may not hold up for ever.
     impatient: Atomic<bool>,
     /// How many answers of the device were nonsense.
-    nonsense: Atomic<u32>,
+    nonsense: Tally,
     #[pin]
     work: Work<Recovery>,
 }
@@ -58,7 +61,7 @@ impl Recovery {
                 binding: dev.binding(),
                 cache <- cache,
                 impatient: Atomic::new(false),
-                nonsense: Atomic::new(0),
+                nonsense: Tally::new(),
                 work <- new_work!("virtio_blk::recovery"),
             }),
             GFP_KERNEL,
@@ -91,7 +94,7 @@ impl Recovery {
     /// The device answered what it must not. Any context.
     #[cold]
     pub(crate) fn nonsense(&self, status: u8, used: usize, expected: usize) {
-        if let Some(n) = count(&self.nonsense) {
+        if let Some(n) = self.nonsense.count() {
             dev_err!(
                 self.binding.device(),
                 "bad answer: status {:#x}, {} of {} bytes written; I/O error ({} times)\n",
@@ -101,6 +104,11 @@ impl Recovery {
                 n
             );
         }
+    }
+
+    /// The count of bad answers, for the counters.
+    pub(crate) fn bad_answers(&self) -> &Tally {
+        &self.nonsense
     }
 }
 
@@ -114,11 +122,4 @@ impl WorkItem for Recovery {
             Ok(())
         });
     }
-}
-
-/// Counts, and returns the count when it is worth a message: at powers of two.
-fn count(counter: &Atomic<u32>) -> Option<u32> {
-    let n = counter.fetch_add(1, Relaxed).wrapping_add(1);
-
-    n.is_power_of_two().then_some(n)
 }

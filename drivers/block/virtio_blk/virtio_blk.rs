@@ -14,6 +14,7 @@
 mod attributes;
 mod bio_path;
 mod cache;
+mod counters;
 mod disk;
 mod flush;
 mod limits;
