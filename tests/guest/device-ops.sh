@@ -27,7 +27,7 @@ if [[ $MODE != c ]]; then
 	same "pre_eol_info" "$(<"/sys/block/$d/pre_eol_info")" 0x01
 	same "life_time" "$(<"/sys/block/$d/life_time")" "0x04 0x02"
 	logged ops ' op=get_lifetime .* bytes=6 .* status=0 used=7$'
-	blkdev ops fault op=get_lifetime data=0:0x0b000aff0003
+	blkdev ops fault op=get_lifetime data=0:0x000b0aff0003
 	same "life_time of a worn device" "$(<"/sys/block/$d/life_time")" "0xaff 0x0b"
 	for fault in status=1 used=3; do
 		blkdev ops fault op=get_lifetime $fault
