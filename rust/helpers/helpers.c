@@ -11,6 +11,7 @@
 #include <linux/rcupdate.h>
 #include <linux/sched/isolation.h>
 #include <linux/smp.h>
+#include <linux/topology.h>
 #include <linux/virtio_config.h>
 #include <linux/workqueue.h>
 
@@ -66,7 +67,16 @@ unsigned int rust_helper_storage_nr_cpu_ids(void)
 	return nr_cpu_ids;
 }
 
-/* Sends the interrupts of virtqueue number `queue` to the CPUs for which `map` has that number. */
+int rust_helper_storage_cpu_to_node(unsigned int cpu)
+{
+	return cpu_to_node(cpu);
+}
+
+/*
+ * Sends the interrupts of virtqueue number `queue` to the CPUs for which `map` has that number, but
+ * for isolated ones. Each time that it is found: with the old virtqueue its vector went, and with
+ * that what the administrator had set.
+ */
 void rust_helper_storage_set_vq_affinity(struct virtqueue *vq, const unsigned int *map,
 					 unsigned int queue)
 {
@@ -76,10 +86,11 @@ void rust_helper_storage_set_vq_affinity(struct virtqueue *vq, const unsigned in
 	if (!vq->callback || !zalloc_cpumask_var(&mask, GFP_KERNEL))
 		return;
 	for_each_possible_cpu(cpu)
-		if (map[cpu] == queue)
+		if (map[cpu] == queue && housekeeping_test_cpu(cpu, HK_TYPE_MANAGED_IRQ))
 			cpumask_set_cpu(cpu, mask);
-	/* A hint: without it the interrupts come, but from another CPU. */
-	virtqueue_set_affinity(vq, mask);
+	/* A hint: without it the interrupts come, but to another CPU. */
+	if (!cpumask_empty(mask))
+		virtqueue_set_affinity(vq, mask);
 	free_cpumask_var(mask);
 }
 

@@ -25,6 +25,7 @@ void rust_helper_storage_set_geometry(struct hd_geometry *geo, u16 cylinders, u8
 void rust_helper_storage_device_ready(struct virtio_device *vdev);
 unsigned int rust_helper_storage_smp_processor_id(void);
 unsigned int rust_helper_storage_nr_cpu_ids(void);
+int rust_helper_storage_cpu_to_node(unsigned int cpu);
 void rust_helper_storage_set_vq_affinity(struct virtqueue *vq, const unsigned int *map,
 					 unsigned int queue);
 void rust_helper_storage_init_async_domain(struct async_domain *domain);

@@ -6,6 +6,7 @@
 
 use crate::bindings;
 use kernel::{
+    alloc::NumaNode,
     device,
     prelude::*, //
 };
@@ -90,6 +91,15 @@ impl CpuMap {
     /// The lowest number of a queue.
     pub fn first(&self) -> usize {
         self.first as usize
+    }
+
+    /// The memory next to the first of the CPUs that use `queue`.
+    pub fn node_of(&self, queue: usize) -> NumaNode {
+        let cpu = self.queues.iter().position(|used| *used as usize == queue);
+
+        // SAFETY: The map has an entry for each CPU.
+        cpu.and_then(|cpu| NumaNode::new(unsafe { bindings::storage_cpu_to_node(cpu as u32) }).ok())
+            .unwrap_or(NumaNode::NO_NODE)
     }
 
     pub(crate) fn as_slice(&self) -> &[u32] {

@@ -22,6 +22,16 @@ impl Tally {
 
         n.is_power_of_two().then_some(n)
     }
+
+    /// The count. Any context.
+    pub fn get(&self) -> u32 {
+        self.0.load(Relaxed)
+    }
+
+    /// Begins to count anew. Any context.
+    pub fn forget(&self) {
+        self.0.store(0, Relaxed);
+    }
 }
 
 impl Default for Tally {

@@ -8,6 +8,7 @@ pub mod buffer;
 pub mod chain;
 pub mod config;
 mod context;
+pub mod counts;
 pub mod frame;
 mod generations;
 mod look;

@@ -62,6 +62,12 @@ impl ModuleWorkqueue {
         self.create_with(name, WQ_MEM_RECLAIM | WQ_HIGHPRI | WQ_PERCPU)
     }
 
+    /// The same for work that waits for memory or I/O, so that what those wait for may not depend on
+    /// it; it runs also while the system is being suspended.
+    pub fn create_for_waiting(&'static self, name: &'static CStr) -> Result<ModuleWorkqueueGuard> {
+        self.create_with(name, bindings::wq_flags_WQ_UNBOUND)
+    }
+
     /// The same for work that itself waits for I/O, so that none may depend on it; it rests while
     /// the system is suspended.
     pub fn create_for_scans(&'static self, name: &'static CStr) -> Result<ModuleWorkqueueGuard> {

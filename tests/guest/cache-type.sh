@@ -20,6 +20,15 @@ fails sh -c "echo sideways >$file" 2>/dev/null
 same cache_type "$(<"$file")" "write through"
 echo "write back" >"$file"
 same "flushes with write back again" "$(sync_write)" 1
+# Who writes at the same time leaves device and disk in the same mode, be it whose.
+[[ $MODE == c ]] || for round in {1..25}; do
+	for cache in "write through" "write back" "write through" "write back"; do
+		echo "$cache" >"$file" &
+	done
+	dd if=/dev/zero of="/dev/$d" bs=4k count=8 oflag=direct conv=notrunc status=none
+	wait
+	same "write_cache in round $round" "$(read_attr "$d" write_cache)" "$(<"$file")"
+done
 # Without CONFIG_WCE the file can only be read.
 d=$(disk no-wce)
 fails sh -c "echo 'write through' >/sys/block/$d/cache_type" 2>/dev/null

@@ -22,6 +22,24 @@ blkdev ops fault op=get_id status=1
 same "a serial number that fails" "$(cat "/sys/block/$d/serial")" ""
 blkdev ops clear
 same "the serial number" "$(cat "/sys/block/$d/serial")" ops
+# How worn the device is, as it says. The C driver has no such files.
+if [[ $MODE != c ]]; then
+	same "pre_eol_info" "$(<"/sys/block/$d/pre_eol_info")" 0x01
+	same "life_time" "$(<"/sys/block/$d/life_time")" "0x04 0x02"
+	logged ops ' op=get_lifetime .* bytes=6 .* status=0 used=7$'
+	blkdev ops fault op=get_lifetime data=0:0x000b0aff0003
+	same "life_time of a worn device" "$(<"/sys/block/$d/life_time")" "0xaff 0x0b"
+	for fault in status=1 used=3; do
+		blkdev ops fault op=get_lifetime $fault
+		fails cat "/sys/block/$d/life_time" 2>/dev/null
+	done
+	dmesg | grep -q 'bad answer: status 0x0, 3 of 7 bytes' || fail "no message: $(dmesg)"
+	blkdev ops clear
+	blkdev_start plain
+	wait_for 10 disk plain >/dev/null || fail "no disk"
+	fails test -e "/sys/block/$(disk plain)/life_time"
+	blkdev_stop plain
+fi
 # No segment is larger than size_max.
 awk '/ op=(read|write) / { split($7, s, /[=,]/); for (i = 2; i in s; i++) if (s[i] > 8192) { print; bad = 1 } }
 	END { exit bad }' /tmp/ops.log || fail "a segment is larger than size_max"

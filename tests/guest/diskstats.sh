@@ -15,6 +15,24 @@ same "the count of written sectors" $((ws1 - ws0)) 400
 same "the count of reads" $((r1 - r0)) 30
 same "the count of read sectors" $((rs1 - rs0)) 480
 same "the count of I/Os in flight" "$inflight" 0
+# Not if it is not to, nor does what was in flight at the change count half.
+echo 0 >"/sys/block/$d/queue/iostats"
+read -r r0 _ w0 _ < <(counts)
+dd if=/dev/zero of="/dev/$d" bs=4k count=50 oflag=direct status=none
+dd if="/dev/$d" of=/dev/null bs=8k count=30 iflag=direct status=none
+read -r r1 _ w1 _ < <(counts)
+same "what counts with iostats=0" "$((r1 - r0)) $((w1 - w0))" "0 0"
+slow=$(disk slow)
+for from in 0 1; do
+	echo $from >"/sys/block/$slow/queue/iostats"
+	dd if="/dev/$slow" of=/dev/null bs=4k count=20 iflag=direct status=none &
+	sleep 0.5
+	echo $((1 - from)) >"/sys/block/$slow/queue/iostats"
+	wait $!
+	same "what is in flight after a change from $from" "$(awk -v d="$slow" '$3 == d { print $12 }' /proc/diskstats)" 0
+done
+echo 1 >"/sys/block/$d/queue/iostats"
+echo 1 >"/sys/block/$slow/queue/iostats"
 # Time in I/O is counted while a slow disk works.
 d=$(disk slow)
 t0=$(awk -v d="$d" '$3 == d { print $13 }' /proc/diskstats)

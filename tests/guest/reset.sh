@@ -31,3 +31,16 @@ host qmp block_resize node-name=reset size=$((96 << 20))
 wait_for 20 has_size $((96 << 20)) || fail "after the resets, a new size is not seen: $(blockdev --getsize64 "/dev/$d")"
 host qmp block_resize node-name=reset size=$((64 << 20))
 wait_for 20 has_size $((64 << 20)) || fail "a second new size is not seen: $(blockdev --getsize64 "/dev/$d")"
+# The device forgets its cache mode. If the disk's is another, no flush reaches a device that caches. The C driver leaves it so.
+if [[ $MODE != c ]]; then
+	for cache in "write through" "write back"; do
+		echo "$cache" >"/sys/block/$d/cache_type"
+		echo 1 >"$function/reset"
+		same "cache_type after a reset" "$(<"/sys/block/$d/cache_type")" "$cache"
+		same "write_cache after a reset" "$(read_attr "$d" write_cache)" "$cache"
+		before=$(host flushes reset)
+		dd if=/dev/zero of="/dev/$d" bs=4k count=1 oflag=direct conv=notrunc,fsync status=none
+		flushes=$(($(host flushes reset) - before))
+		same "flushes with $cache after a reset" $flushes "$([[ $cache == "write back" ]] && echo 1 || echo 0)"
+	done
+fi

@@ -408,7 +408,7 @@ PROFILES = [
     Profile(
         "io",
         ("identity", "fio-direct", "fio-buffered", "mmap", "scattered", "filesystems", "schedulers",
-         "partitions", "diskstats", "nowait", "read-only", "discard"),
+         "partitions", "diskstats", "nowait", "counters", "read-only", "discard"),
         _io,
     ),
     Profile("flush", ("flush", "cache-type", "errors"), _flush),

@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
-use crate::wire::{appended_at, judge, status, Command, Header, Outcome, Range, NO_FOOTER};
+use crate::wire::{
+    appended_at, judge, status, Command, Header, Lifetime, Outcome, Range, LIFETIME, NO_FOOTER, SERIAL,
+};
 use proptest::prelude::*;
 use storage::block::{Op, Status};
 use storage::virtio::frame::Content;
 
 /// Command, code, whether the header names a sector, and what lies beside the frame.
-const ALL: [(Command, u8, bool, Content); 14] = [
+const ALL: [(Command, u8, bool, Content); 15] = [
     (Command::Read, 0, true, Content::Data),
     (Command::Write, 1, true, Content::Data),
     (Command::Flush, 4, false, Content::None),
     (Command::GetId, 8, false, Content::Data),
+    (Command::GetLifetime, 10, false, Content::Data),
     (Command::Discard, 11, false, Content::Payload),
     (Command::WriteZeroes, 13, false, Content::Payload),
     (Command::SecureErase, 14, false, Content::Payload),
@@ -89,10 +92,12 @@ fn every_operation_of_the_block_layer() {
             34 => Some(Command::GetId),
             _ => None,
         };
-        assert_eq!(Command::of(Op(op), false), code, "operation {op}");
+        assert_eq!(Command::of(Op(op), false, 0), code, "operation {op}");
     }
-    assert_eq!(Command::of(Op::DRV_IN, true), Some(Command::ZoneReport));
-    assert_eq!(Command::of(Op::READ, true), Some(Command::Read));
+    assert_eq!(Command::of(Op::DRV_IN, true, 1), Some(Command::ZoneReport));
+    assert_eq!(Command::of(Op::DRV_IN, false, LIFETIME), Some(Command::GetLifetime));
+    assert_eq!(Command::of(Op::DRV_IN, false, SERIAL), Some(Command::GetId));
+    assert_eq!(Command::of(Op::READ, true, LIFETIME), Some(Command::Read));
 }
 
 #[test]
@@ -132,6 +137,7 @@ fn footer_of_an_append() {
 fn what_the_device_writes() {
     assert_eq!(Command::Read.written(4096), 4097);
     assert_eq!(Command::GetId.written(20), 21);
+    assert_eq!(Command::GetLifetime.written(Lifetime::SIZE), 7);
     assert_eq!(Command::Write.written(4096), 1);
     assert_eq!(Command::Flush.written(0), 1);
     assert_eq!(Command::Discard.written(1 << 20), 1);
@@ -205,4 +211,11 @@ proptest! {
         prop_assert_ne!(judge(status, used, expected, true), Outcome::Ok);
         prop_assert_ne!(judge(status, used, expected, false), Outcome::Ok);
     }
+}
+
+#[test]
+fn lifetime() {
+    let lifetime = Lifetime::parse(&[2, 0, 0x34, 0x12, 11, 0]).unwrap();
+    assert_eq!((lifetime.pre_eol_info, lifetime.typ_a, lifetime.typ_b), (2, 0x1234, 11));
+    assert_eq!(Lifetime::parse(&[0; 5]), None);
 }

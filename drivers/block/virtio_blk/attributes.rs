@@ -2,9 +2,13 @@
 
 //! The sysfs files of a disk.
 
-use crate::disk::{
-    is_writeback,
-    BlkDisk, //
+use crate::{
+    cache::is_writeback,
+    disk::BlkDisk,
+    wire::{
+        self,
+        Lifetime, //
+    }, //
 };
 use core::marker::PhantomData;
 use kernel::{
@@ -20,7 +24,6 @@ use storage::{
         },
         gen_disk::Disk, //
     },
-    config_field,
 };
 
 /// The sysfs files.
@@ -31,6 +34,8 @@ impl<T: BlkDisk> Files<T> {
         Attribute::of::<Serial>(),
         Attribute::of::<CacheType>(),
         Attribute::of::<IoPath>(),
+        Attribute::of::<PreEolInfo>(),
+        Attribute::of::<LifeTime>(),
     ];
 }
 
@@ -43,7 +48,7 @@ impl<T: BlkDisk> DiskAttribute<T> for Serial {
     fn show(disk: &Disk<T>, to: &mut dyn fmt::Write) -> Result {
         let mut id = KVec::from_elem(0, bindings::VIRTIO_BLK_ID_BYTES as usize, GFP_KERNEL)?;
 
-        match T::read_serial(disk, &mut id) {
+        match T::read(disk, wire::SERIAL, &mut id) {
             // Not supported? Then it is empty, as in the C driver.
             Err(e) if e == EIO => return Ok(()),
             ret => ret?,
@@ -66,7 +71,7 @@ impl<T: BlkDisk> DiskAttribute<T> for CacheType {
     const NAME: &'static CStr = c"cache_type";
 
     fn is_writable(disk: &Disk<T>) -> bool {
-        disk.data().config_wce
+        disk.data().recovery.cache.configurable
     }
 
     fn show(disk: &Disk<T>, to: &mut dyn fmt::Write) -> Result {
@@ -83,14 +88,9 @@ impl<T: BlkDisk> DiskAttribute<T> for CacheType {
             .position(|name| name.as_bytes() == value)
             .ok_or(EINVAL)?;
 
-        if !data.config_wce {
-            return Err(EPERM);
-        }
-        let writeback = data.recovery.binding.with(|dev| {
-            dev.write_config(config_field!(virtio_blk_config, wce), mode as u8)?;
-            is_writeback(dev)
-        })?;
-        disk.set_write_cache(writeback)
+        data.recovery
+            .cache
+            .set(disk, &data.recovery.binding, mode == 1)
     }
 }
 
@@ -103,6 +103,48 @@ impl<T: BlkDisk> DiskAttribute<T> for IoPath {
     fn show(disk: &Disk<T>, to: &mut dyn fmt::Write) -> Result {
         let _ = disk;
         writeln!(to, "{}", T::PATH)?;
+        Ok(())
+    }
+}
+
+/// Asks the device how worn it is.
+fn lifetime<T: BlkDisk>(disk: &Disk<T>) -> Result<Lifetime> {
+    let mut answer = KVec::from_elem(0, Lifetime::SIZE, GFP_KERNEL)?;
+
+    T::read(disk, wire::LIFETIME, &mut answer)?;
+    Lifetime::parse(&answer).ok_or(EIO)
+}
+
+/// `pre_eol_info`: as eMMC devices have it.
+struct PreEolInfo;
+
+impl<T: BlkDisk> DiskAttribute<T> for PreEolInfo {
+    const NAME: &'static CStr = c"pre_eol_info";
+
+    fn is_visible(disk: &Disk<T>) -> bool {
+        disk.data().has_lifetime
+    }
+
+    fn show(disk: &Disk<T>, to: &mut dyn fmt::Write) -> Result {
+        writeln!(to, "{:#04x}", lifetime(disk)?.pre_eol_info)?;
+        Ok(())
+    }
+}
+
+/// `life_time`: as eMMC devices have it, types A and B.
+struct LifeTime;
+
+impl<T: BlkDisk> DiskAttribute<T> for LifeTime {
+    const NAME: &'static CStr = c"life_time";
+
+    fn is_visible(disk: &Disk<T>) -> bool {
+        disk.data().has_lifetime
+    }
+
+    fn show(disk: &Disk<T>, to: &mut dyn fmt::Write) -> Result {
+        let lifetime = lifetime(disk)?;
+
+        writeln!(to, "{:#04x} {:#04x}", lifetime.typ_a, lifetime.typ_b)?;
         Ok(())
     }
 }

@@ -10,6 +10,7 @@
 //! or a command for the line, is added by a work item, or by a submitter if that comes first.
 
 use crate::{
+    counters::Waits,
     flush::{
         Plan,
         Step, //
@@ -26,6 +27,7 @@ use crate::{
     WORKQUEUE,
 };
 use kernel::{
+    alloc::NumaNode,
     new_condvar,
     prelude::*,
     sync::{
@@ -99,8 +101,8 @@ pub(crate) struct Progress {
     step: Option<Step>,
     /// What the step asks the device to do.
     asked: Option<Command>,
-    /// When the data's statistics began, in jiffies.
-    started: usize,
+    /// When the data's statistics began, in jiffies, if they did.
+    started: Option<usize>,
     /// When the flush step began.
     flushing: Option<Instant<Monotonic>>,
 }
@@ -119,6 +121,8 @@ pub(crate) struct State {
     sleepers: bool,
     /// Nothing is to be added: the device is going to sleep.
     held: bool,
+    /// For the counters.
+    pub(crate) waits: Waits,
 }
 
 impl BioQueue {
@@ -135,8 +139,8 @@ impl BioQueue {
         }? Error)
     }
 
-    /// Gives `queue` its commands. May sleep.
-    pub(crate) fn allocate(queue: &Queue<Self>, depth: usize) -> Result {
+    /// Gives `queue` its commands, in memory of `node`, where they are used. May sleep.
+    pub(crate) fn allocate(queue: &Queue<Self>, depth: usize, node: NumaNode) -> Result {
         let mut free = KVec::with_capacity(depth, GFP_KERNEL)?;
         let ready = KVec::with_capacity(depth, GFP_KERNEL)?;
 
@@ -146,6 +150,7 @@ impl BioQueue {
                 wire::NO_FOOTER,
                 Range::default(),
                 Progress::default(),
+                node,
             )?;
             free.push(command, GFP_KERNEL)?;
         }
@@ -179,10 +184,15 @@ impl BioQueue {
             }
         }
         if bio.is_nowait() {
+            inner.state().waits.refused += 1;
             bio.set_status(Status::AGAIN);
             done.push(bio);
         } else {
-            inner.state().line.push(bio);
+            let State { line, waits, .. } = inner.state();
+
+            line.push(bio);
+            waits.waited += 1;
+            waits.longest = waits.longest.max(line.len());
         }
     }
 
@@ -203,9 +213,11 @@ impl BioQueue {
         let (slot, progress) = command.as_mut().parts();
 
         // The driver's own commands are not the user's I/O.
-        if plan.data && bio.op() != Op::DRV_IN {
-            progress.started = bio.start_accounting();
-        }
+        progress.started = if plan.data && bio.op() != Op::DRV_IN {
+            bio.start_accounting()
+        } else {
+            None
+        };
         progress.plan = plan;
         progress.step = plan.next(None);
         *slot = Some(bio);
@@ -223,7 +235,7 @@ impl BioQueue {
         let Some(bio) = slot else { return };
 
         progress.asked = match progress.step {
-            Some(Step::Data) => Command::of(bio.op(), bio.driver_flag()),
+            Some(Step::Data) => Command::of(bio.op(), bio.driver_flag(), bio.sector()),
             _ => {
                 progress.flushing = Some(Instant::now());
                 Some(Command::Flush)
@@ -292,9 +304,7 @@ impl BioQueue {
 
         progress.flushing = None;
         if let Some(mut bio) = slot.take() {
-            if progress.plan.data && bio.op() != Op::DRV_IN {
-                bio.end_accounting(progress.started);
-            }
+            bio.end_accounting(progress.started);
             bio.set_status(status);
             done.push(bio);
         }

@@ -5,6 +5,7 @@
 use crate::{
     attributes::Files,
     bio_path::BioPath,
+    counters::Counters,
     limits,
     names::DiskIndex,
     recovery::Recovery,
@@ -16,9 +17,10 @@ use crate::{
         self,
         ZoneMap, //
     },
-    WORKQUEUE,
+    SLOW_WORKQUEUE, //
 };
 use kernel::{
+    debugfs::File,
     device::Bound,
     impl_has_work, new_mutex, new_work,
     page::PAGE_SIZE,
@@ -80,8 +82,8 @@ pub(crate) struct Shared<P> {
     pub(crate) report_size: usize,
     /// From the device, if it has one.
     pub(crate) geometry: Option<Geometry>,
-    /// The cache mode can be changed.
-    pub(crate) config_wce: bool,
+    /// The device tells how worn it is.
+    pub(crate) has_lifetime: bool,
 }
 
 /// What the two kinds of disk differ in.
@@ -92,8 +94,9 @@ pub(crate) trait BlkDisk: gen_disk::Operations<Data = Arc<Shared<Self::Path>>> {
     /// Its name.
     const PATH: &'static str;
 
-    /// Reads the serial number by a command of the driver itself. May sleep.
-    fn read_serial(disk: &Disk<Self>, to: &mut KVec<u8>) -> Result;
+    /// Reads the serial number, or the wear ([`wire::LIFETIME`](crate::wire::LIFETIME)), by a command
+    /// of the driver itself. May sleep.
+    fn read(disk: &Disk<Self>, what: u64, to: &mut KVec<u8>) -> Result;
 }
 
 /// A disk in request mode.
@@ -104,8 +107,8 @@ impl BlkDisk for RequestDisk {
 
     const PATH: &'static str = "request";
 
-    fn read_serial(disk: &Disk<Self>, to: &mut KVec<u8>) -> Result {
-        mq::request::execute_in(disk, false, 0, to)
+    fn read(disk: &Disk<Self>, what: u64, to: &mut KVec<u8>) -> Result {
+        mq::request::execute_in(disk, false, what, to)
     }
 }
 
@@ -138,8 +141,8 @@ impl BlkDisk for BioDisk {
 
     const PATH: &'static str = "bio";
 
-    fn read_serial(disk: &Disk<Self>, to: &mut KVec<u8>) -> Result {
-        bio::execute_in(disk, false, 0, to, |bio| {
+    fn read(disk: &Disk<Self>, what: u64, to: &mut KVec<u8>) -> Result {
+        bio::execute_in(disk, false, what, to, |bio| {
             let mut bios = bio::BioList::new();
 
             bios.push(bio);
@@ -237,20 +240,6 @@ fn report_buffer(max: usize, nr_zones: u32) -> Result<KVec<u8>> {
     Ok(KVec::from_elem(0, size, GFP_KERNEL)?)
 }
 
-/// Whether the device has a volatile write cache that is in use.
-pub(crate) fn is_writeback(dev: &Device<Bound>) -> Result<bool> {
-    let wce = dev.read_config_feature::<u8>(
-        bindings::VIRTIO_BLK_F_CONFIG_WCE,
-        config_field!(virtio_blk_config, wce),
-    )?;
-
-    // A device whose cache cannot be configured has one if it can be flushed.
-    Ok(wce.map_or_else(
-        || dev.has_feature(bindings::VIRTIO_BLK_F_FLUSH),
-        |wce| wce != 0,
-    ))
-}
-
 /// A disk that the system sees.
 pub(crate) enum AnyDisk {
     /// In request mode.
@@ -259,16 +248,28 @@ pub(crate) enum AnyDisk {
     Bio(GenDisk<BioDisk>),
 }
 
+impl AnyDisk {
+    fn name(&self) -> &CStr {
+        match self {
+            Self::Request(disk) => disk.name(),
+            Self::Bio(disk) => disk.name(),
+        }
+    }
+}
+
 /// The disk as the bound device has it, with the work that follows its capacity.
 #[pin_data]
 pub(crate) struct BoundDisk {
     disk: AnyDisk,
+    _counters: Option<Pin<KBox<File<Counters>>>>,
     recovery: Arc<Recovery>,
     /// The disk was not removed yet.
     #[pin]
     live: Mutex<bool>,
     /// A removal, or the like, waits for bios.
     waiting: Atomic<bool>,
+    /// The device is in another cache mode than the disk.
+    cache_lost: Atomic<bool>,
     #[pin]
     resize: Work<BoundDisk, RESIZE>,
     #[pin]
@@ -294,6 +295,7 @@ impl BoundDisk {
     /// Makes the disk known, by `add`: from here on it is used.
     pub(crate) fn new(
         recovery: Arc<Recovery>,
+        counters: Counters,
         add: impl FnOnce() -> Result<AnyDisk>,
     ) -> Result<Arc<Self>> {
         // Adding comes after all else that may fail.
@@ -301,9 +303,12 @@ impl BoundDisk {
             try_pin_init!(Self {
                 live <- new_mutex!(true),
                 waiting: Atomic::new(false),
+                cache_lost: Atomic::new(false),
                 resize <- new_work!("virtio_blk::resize"),
                 watch <- new_work!("virtio_blk::watch"),
                 disk: add()?,
+                // The disk is good without them.
+                _counters: counters.show(disk.name()).ok(),
                 recovery,
             }? Error),
             GFP_KERNEL,
@@ -357,21 +362,36 @@ impl BoundDisk {
         }
     }
 
-    /// Goes on.
+    /// Goes on, on a device that was reset.
     pub(crate) fn resume(self: &Arc<Self>) {
+        let recovery = &self.recovery;
+        // At shutdown, or if it does not come back, the device does not run.
+        let restored = recovery.binding.with(|dev| {
+            let runs = dev.status() & bindings::VIRTIO_CONFIG_S_DRIVER_OK as u8 != 0;
+
+            Ok(!runs || recovery.cache.restore(dev)?)
+        });
+        if restored != Ok(true) {
+            dev_warn!(
+                recovery.binding.device(),
+                "the device does not take its cache mode again\n"
+            );
+            self.cache_lost.store(true, Relaxed);
+        }
+
         match &self.disk {
             AnyDisk::Request(disk) => disk.resume(),
             AnyDisk::Bio(disk) => disk.data().path.release(),
         }
         *self.live.lock() = true;
         // The device may be another one, as far as we know: its capacity, say.
-        WORKQUEUE.enqueue::<_, RESIZE>(self.clone());
+        SLOW_WORKQUEUE.enqueue::<_, RESIZE>(self.clone());
     }
 
     /// Does `wait`, which waits for bios, under the eyes of a watch.
     fn watched(self: &Arc<Self>, wait: impl FnOnce()) {
         self.waiting.store(true, Relaxed);
-        WORKQUEUE.enqueue::<_, WATCH>(self.clone());
+        SLOW_WORKQUEUE.enqueue::<_, WATCH>(self.clone());
         wait();
         self.waiting.store(false, Relaxed);
     }
@@ -429,7 +449,7 @@ impl WorkItem<WATCH> for BoundDisk {
     }
 }
 
-/// Follows a change of the capacity.
+/// Follows a change of the capacity, and of the cache mode after a reset.
 impl WorkItem<RESIZE> for BoundDisk {
     type Pointer = Arc<Self>;
 
@@ -444,6 +464,15 @@ impl WorkItem<RESIZE> for BoundDisk {
             AnyDisk::Request(disk) => follow_capacity(disk, dev),
             AnyDisk::Bio(disk) => follow_capacity(disk, dev),
         });
+        // This waits for I/O, and so does who takes `live`.
+        drop(live);
+        if this.cache_lost.xchg(false, Relaxed) {
+            let (cache, binding) = (&this.recovery.cache, &this.recovery.binding);
+            let _ = match &this.disk {
+                AnyDisk::Request(disk) => cache.follow(disk, binding),
+                AnyDisk::Bio(disk) => cache.follow(disk, binding),
+            };
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use crate::{
         BioPath,
         BioQueue, //
     },
+    counters::Counters,
     disk::{
         self,
         AnyDisk,
@@ -34,6 +35,7 @@ use crate::{
         RequestPath,
         RequestQueue, //
     },
+    wire,
     zones::ZoneMap,
     MAJOR,
     WORKQUEUE, //
@@ -92,7 +94,7 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
     let index = DiskIndex::take().ok_or(ENOSPC)?;
     let number = index.get();
     dev.set_label(CString::try_from_fmt(fmt!("{}", DiskName(number)))?);
-    let recovery = Recovery::new(dev.binding())?;
+    let recovery = Recovery::new(dev)?;
     let counts = queue_counts(dev)?;
     let config = read_config(dev)?;
     let zones = Arc::new(config.zone_map(), GFP_KERNEL)?;
@@ -100,10 +102,10 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
     let strict = dev.has_feature(bindings::VIRTIO_F_VERSION_1);
 
     let geometry = geometry(dev)?;
+    let has_lifetime = dev.has_feature(wire::VIRTIO_BLK_F_LIFETIME);
     // In segments of a page, whatever else the device takes.
     let report_size =
         |limits: &Limits| (usize::from(limits.max_segments) * PAGE_SIZE).min(MAX_REPORT);
-    let config_wce = dev.has_feature(bindings::VIRTIO_BLK_F_CONFIG_WCE);
 
     match path(dev, &zones) {
         params::UseBio::No => {
@@ -133,16 +135,16 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
                 Shared {
                     _index: index,
                     recovery: recovery.clone(),
-                    path: set,
+                    path: set.clone(),
                     zones: zones.clone(),
                     report_size: report_size(&limits),
                     geometry,
-                    config_wce,
+                    has_lifetime,
                 },
                 GFP_KERNEL,
             )?;
             // blk-mq knows by itself whether there are queues to be polled.
-            let disk = disk_builder(dev, &config, &limits, number, false)?.build_mq(
+            let disk = disk_builder(dev, &recovery, &config, &limits, number, false)?.build_mq(
                 fmt!("{}", DiskName(number)),
                 this_module::<crate::Module>(),
                 tag_set,
@@ -151,7 +153,9 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
 
             let disk = prepare(dev, disk, &zones)?;
 
-            BoundDisk::new(recovery, || {
+            let counters = Counters::of_requests(set, recovery.clone());
+
+            BoundDisk::new(recovery, counters, || {
                 Ok(AnyDisk::Request(disk.add_disk(Some(dev.as_ref()))?))
             })
         }
@@ -163,20 +167,23 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
             let ring_size = ring_size(&queues);
             let limits = limits(dev, &config, ring_size)?;
             let depth = queue_depth(dev, ring_size);
-            for queue in &queues {
-                // More commands than descriptors would only wait.
-                BioQueue::allocate(queue, ring_size.min(depth as usize))?;
-            }
             let poll_map = match counts.poll {
                 0 => None,
                 poll => Some(CpuMap::new(counts.default, poll)?),
             };
+            for (i, queue) in queues.iter().enumerate() {
+                let polled = poll_map.as_ref().filter(|polled| i >= polled.first());
+                let node = polled.unwrap_or(&map).node_of(i);
+                // More commands than descriptors would only wait.
+                BioQueue::allocate(queue, ring_size.min(depth as usize), node)?;
+            }
             let path = BioPath {
                 queues,
                 map,
                 poll_map,
             };
             let path = Arc::new(Plugged::new(path, &WORKQUEUE)?, GFP_KERNEL)?;
+            let counters = Counters::of_bios(path.clone(), recovery.clone());
             let shared = Arc::new(
                 Shared {
                     _index: index,
@@ -185,11 +192,11 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
                     zones: zones.clone(),
                     report_size: report_size(&limits),
                     geometry,
-                    config_wce,
+                    has_lifetime,
                 },
                 GFP_KERNEL,
             )?;
-            let builder = disk_builder(dev, &config, &limits, number, counts.poll > 0)?;
+            let builder = disk_builder(dev, &recovery, &config, &limits, number, counts.poll > 0)?;
             let disk = builder.build_bio(
                 fmt!("{}", DiskName(number)),
                 this_module::<crate::Module>(),
@@ -198,7 +205,7 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
 
             let disk = prepare(dev, disk, &zones)?;
 
-            BoundDisk::new(recovery, || {
+            BoundDisk::new(recovery, counters, || {
                 Ok(AnyDisk::Bio(disk.add_disk(Some(dev.as_ref()))?))
             })
         }
@@ -438,6 +445,7 @@ fn geometry(dev: &Device<Bound>) -> Result<Option<Geometry>> {
 /// A builder of the disk, in the same way for both modes.
 fn disk_builder(
     dev: &Device<Bound>,
+    recovery: &Recovery,
     config: &Config,
     limits: &Limits,
     number: u32,
@@ -445,7 +453,7 @@ fn disk_builder(
 ) -> Result<GenDiskBuilder> {
     let mut queue_limits = LimitsBuilder::new()
         .rotational(true)
-        .write_cache(disk::is_writeback(dev)?)
+        .write_cache(recovery.cache.is_writeback())
         .max_segments(limits.max_segments)
         .max_segment_size(limits.max_segment_size)
         .max_hw_sectors(u32::MAX)

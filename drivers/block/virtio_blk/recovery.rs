@@ -5,8 +5,12 @@
 //! A device that writes nonsense into a ring breaks it; what is in flight would never end. So the
 //! device is reset, everything in flight ends with an error, and later I/O fails at once.
 
-use crate::WORKQUEUE;
+use crate::{
+    cache::CacheMode,
+    WORKQUEUE, //
+};
 use kernel::{
+    device::Bound,
     impl_has_work, new_work,
     prelude::*,
     sync::{
@@ -21,16 +25,25 @@ use kernel::{
         WorkItem, //
     },
 };
-use storage::virtio::state::Binding;
+use storage::{
+    tally::Tally,
+    virtio::{
+        state::Binding,
+        Device, //
+    },
+};
 
 /// Shared by all queues of a device.
 #[pin_data]
 pub(crate) struct Recovery {
     pub(crate) binding: Arc<Binding>,
+    /// What a reset of the device forgets.
+    #[pin]
+    pub(crate) cache: CacheMode,
     /// Somebody waits for all I/O to end, which late I/O may not hold up for ever.
     impatient: Atomic<bool>,
     /// How many answers of the device were nonsense.
-    nonsense: Atomic<u32>,
+    nonsense: Tally,
     #[pin]
     work: Work<Recovery>,
 }
@@ -40,12 +53,15 @@ impl_has_work! {
 }
 
 impl Recovery {
-    pub(crate) fn new(binding: Arc<Binding>) -> Result<Arc<Self>> {
+    pub(crate) fn new(dev: &Device<Bound>) -> Result<Arc<Self>> {
+        let cache = CacheMode::new(dev)?;
+
         Arc::pin_init(
             pin_init!(Self {
-                binding,
+                binding: dev.binding(),
+                cache <- cache,
                 impatient: Atomic::new(false),
-                nonsense: Atomic::new(0),
+                nonsense: Tally::new(),
                 work <- new_work!("virtio_blk::recovery"),
             }),
             GFP_KERNEL,
@@ -78,7 +94,7 @@ impl Recovery {
     /// The device answered what it must not. Any context.
     #[cold]
     pub(crate) fn nonsense(&self, status: u8, used: usize, expected: usize) {
-        if let Some(n) = count(&self.nonsense) {
+        if let Some(n) = self.nonsense.count() {
             dev_err!(
                 self.binding.device(),
                 "bad answer: status {:#x}, {} of {} bytes written; I/O error ({} times)\n",
@@ -88,6 +104,11 @@ impl Recovery {
                 n
             );
         }
+    }
+
+    /// The count of bad answers, for the counters.
+    pub(crate) fn bad_answers(&self) -> &Tally {
+        &self.nonsense
     }
 }
 
@@ -101,11 +122,4 @@ impl WorkItem for Recovery {
             Ok(())
         });
     }
-}
-
-/// Counts, and returns the count when it is worth a message: at powers of two.
-fn count(counter: &Atomic<u32>) -> Option<u32> {
-    let n = counter.fetch_add(1, Relaxed).wrapping_add(1);
-
-    n.is_power_of_two().then_some(n)
 }

@@ -92,6 +92,8 @@ pub(crate) struct RequestQueue {
 pub(crate) struct State {
     /// The ring was full, and the block layer waits for a completion.
     stopped: bool,
+    /// Done, but to be found at its timeout only (CONFIG_FAIL_IO_TIMEOUT). One at a time.
+    unnoticed: Option<(Request<RequestPath>, Status)>,
 }
 
 type RequestQueueRef = Arc<Queue<RequestQueue>>;
@@ -146,8 +148,13 @@ impl Operations for RequestPath {
     }
 
     fn timed_out(hw: ArcBorrow<'_, Queue<RequestQueue>>) {
-        // The queue's watch looks after what got lost.
-        hw.handler().recovery.late();
+        let unnoticed = hw.lock().state().unnoticed.take();
+
+        match unnoticed {
+            Some((rq, status)) => rq.end(status),
+            // The queue's watch looks after what got lost.
+            None => hw.handler().recovery.late(),
+        }
     }
 
     fn complete(mut rq: Request<Self>) {
@@ -198,7 +205,7 @@ impl RequestQueue {
         &self,
         mut rq: IdleRequest<RequestPath>,
     ) -> Result<Request<RequestPath>, (IdleRequest<RequestPath>, Status)> {
-        let Some(command) = Command::of(rq.op(), rq.driver_flag()) else {
+        let Some(command) = Command::of(rq.op(), rq.driver_flag(), rq.sector()) else {
             return Err((rq, Status::NOTSUPP));
         };
         if command.content() == Content::Payload && set_ranges(&mut rq, command).is_err() {
@@ -228,7 +235,9 @@ impl RequestQueue {
             if core::mem::take(&mut guard.state().stopped) {
                 rq.start_stopped_queues();
             }
-            if let Some(rq) = rq.complete() {
+            if rq.is_to_time_out() && guard.state().unnoticed.is_none() {
+                guard.state().unnoticed = Some((rq, status));
+            } else if let Some(rq) = rq.complete() {
                 batch.add(rq, status);
             }
         }
@@ -238,7 +247,7 @@ impl RequestQueue {
     /// Judges the device's answer. A bad one leaves an error in the footer, for `complete()`.
     #[inline]
     fn judge(&self, rq: &mut Request<RequestPath>, used: usize) -> Status {
-        let command = Command::of(rq.op(), rq.driver_flag());
+        let command = Command::of(rq.op(), rq.driver_flag(), rq.sector());
         let expected = command.map_or(0, |command| command.written(rq.len()));
         let footer = rq.data().footer();
         let mut outcome = wire::judge(wire::status(footer), used, expected, self.strict);

@@ -13,6 +13,8 @@
 
 mod attributes;
 mod bio_path;
+mod cache;
+mod counters;
 mod disk;
 mod flush;
 mod limits;
@@ -58,8 +60,12 @@ use storage::{
     },
 };
 
-/// Where work of the module waits.
+/// For what I/O waits for, so that memory can be reclaimed by it: refills of rings, the watch of
+/// bios, recovery.
 static WORKQUEUE: ModuleWorkqueue = ModuleWorkqueue::new();
+
+/// For what itself waits for memory or I/O: `RESIZE`, and the watch of who waits for a removal.
+static SLOW_WORKQUEUE: ModuleWorkqueue = ModuleWorkqueue::new();
 
 /// The major number of the disks.
 static MAJOR: Atomic<u32> = Atomic::new(0);
@@ -88,14 +94,12 @@ impl virtio::Driver for VirtioBlk {
         bindings::VIRTIO_BLK_F_DISCARD,
         bindings::VIRTIO_BLK_F_WRITE_ZEROES,
         bindings::VIRTIO_BLK_F_SECURE_ERASE,
+        wire::VIRTIO_BLK_F_LIFETIME,
         bindings::VIRTIO_BLK_F_ZONED,
     ];
 
-    // No zones: the last one.
-    const FEATURES_LEGACY: &'static [u32] = match Self::FEATURES.split_last() {
-        Some((_, legacy)) => legacy,
-        None => &[],
-    };
+    // Neither wear nor zones: the last two.
+    const FEATURES_LEGACY: &'static [u32] = Self::FEATURES.split_at(Self::FEATURES.len() - 2).0;
 
     fn probe<'bound>(
         dev: &'bound Device<Core<'_>>,
@@ -116,7 +120,7 @@ impl virtio::Driver for VirtioBlk {
     }
 
     fn config_changed<'bound>(_dev: &'bound Device<Bound>, disk: Pin<&Arc<BoundDisk>>) {
-        WORKQUEUE.enqueue::<_, RESIZE>((*disk).clone());
+        SLOW_WORKQUEUE.enqueue::<_, RESIZE>((*disk).clone());
     }
 }
 
@@ -126,6 +130,7 @@ struct Module {
     #[pin]
     _driver: Registration<Adapter<VirtioBlk>>,
     _major: Major,
+    _slow_workqueue: ModuleWorkqueueGuard,
     _workqueue: ModuleWorkqueueGuard,
 }
 
@@ -133,6 +138,7 @@ impl kernel::InPlaceModule for Module {
     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             _workqueue: WORKQUEUE.create(c"virtio-blk")?,
+            _slow_workqueue: SLOW_WORKQUEUE.create_for_waiting(c"virtio-blk-slow")?,
             _major: {
                 let major = Major::register(c"virtblk")?;
                 MAJOR.store(major.number(), Relaxed);

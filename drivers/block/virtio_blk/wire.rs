@@ -13,6 +13,15 @@ use storage::{
     virtio::frame::Content, //
 };
 
+/// A feature that Linux 7.3 has no name for.
+pub(crate) const VIRTIO_BLK_F_LIFETIME: u32 = 15;
+const VIRTIO_BLK_T_GET_LIFETIME: u32 = 10;
+
+/// The sector of an [`Op::DRV_IN`] tells what it reads: the serial number, ...
+pub(crate) const SERIAL: u64 = 0;
+/// ... or the wear.
+pub(crate) const LIFETIME: u64 = 1;
+
 /// What a command asks the device to do (`VIRTIO_BLK_T_*`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Command {
@@ -24,6 +33,8 @@ pub(crate) enum Command {
     Flush,
     /// Reads the serial number.
     GetId,
+    /// Reads how worn the device is.
+    GetLifetime,
     /// Discards ranges of sectors.
     Discard,
     /// Writes zeroes to a range of sectors.
@@ -48,11 +59,12 @@ pub(crate) enum Command {
 
 impl Command {
     /// The command for an operation of the block layer; `None` if there is none. Of the driver's
-    /// own operations ([`Op::DRV_IN`]), a flag tells those that read zones.
+    /// own operations ([`Op::DRV_IN`]), a flag tells those that read zones, `sector` what others read.
     #[inline]
-    pub(crate) fn of(op: Op, flagged: bool) -> Option<Self> {
+    pub(crate) fn of(op: Op, flagged: bool, sector: u64) -> Option<Self> {
         Some(match op {
             Op::DRV_IN if flagged => Self::ZoneReport,
+            Op::DRV_IN if sector == LIFETIME => Self::GetLifetime,
             Op::DRV_IN => Self::GetId,
             Op::READ => Self::Read,
             Op::WRITE => Self::Write,
@@ -76,6 +88,7 @@ impl Command {
             Self::Write => bindings::VIRTIO_BLK_T_OUT,
             Self::Flush => bindings::VIRTIO_BLK_T_FLUSH,
             Self::GetId => bindings::VIRTIO_BLK_T_GET_ID,
+            Self::GetLifetime => VIRTIO_BLK_T_GET_LIFETIME,
             Self::Discard => bindings::VIRTIO_BLK_T_DISCARD,
             Self::WriteZeroes => bindings::VIRTIO_BLK_T_WRITE_ZEROES,
             Self::SecureErase => bindings::VIRTIO_BLK_T_SECURE_ERASE,
@@ -95,6 +108,7 @@ impl Command {
             self,
             Self::Flush
                 | Self::GetId
+                | Self::GetLifetime
                 | Self::Discard
                 | Self::WriteZeroes
                 | Self::SecureErase
@@ -106,9 +120,12 @@ impl Command {
     #[inline]
     pub(crate) const fn content(self) -> Content {
         match self {
-            Self::Read | Self::Write | Self::GetId | Self::ZoneAppend | Self::ZoneReport => {
-                Content::Data
-            }
+            Self::Read
+            | Self::Write
+            | Self::GetId
+            | Self::GetLifetime
+            | Self::ZoneAppend
+            | Self::ZoneReport => Content::Data,
             Self::Discard | Self::WriteZeroes | Self::SecureErase => Content::Payload,
             _ => Content::None,
         }
@@ -127,7 +144,7 @@ impl Command {
     #[inline]
     pub(crate) const fn written(self, data: usize) -> usize {
         match self {
-            Self::Read | Self::GetId | Self::ZoneReport => data + 1,
+            Self::Read | Self::GetId | Self::GetLifetime | Self::ZoneReport => data + 1,
             _ => self.footer(),
         }
     }
@@ -266,5 +283,34 @@ impl From<Outcome> for Status {
             Outcome::TooManyActive => Self::ZONE_ACTIVE_RESOURCE,
             Outcome::Error | Outcome::Nonsense => Self::IOERR,
         }
+    }
+}
+
+/// How worn the device is (`struct virtio_blk_lifetime`), as the JEDEC standards of eMMC and UFS have
+/// it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Lifetime {
+    /// 1 if less than 80 % of the reserved blocks are used, 2 if less than 90 %, 3 beyond; 0 if
+    /// unknown.
+    pub(crate) pre_eol_info: u16,
+    /// For two kinds of memory: 1 up to 10 % worn, 2 up to 20 %, ..., 11 beyond 100 %; 0 if unknown.
+    pub(crate) typ_a: u16,
+    pub(crate) typ_b: u16,
+}
+
+impl Lifetime {
+    /// Bytes of the answer.
+    pub(crate) const SIZE: usize = 6;
+
+    /// Reads the answer, which is little-endian on any device. Its values are not judged: who reads
+    /// them has to know what they mean.
+    pub(crate) fn parse(answer: &[u8]) -> Option<Self> {
+        let word = |at: usize| Some(u16::from_le_bytes(*answer.get(at..)?.first_chunk()?));
+
+        Some(Self {
+            pre_eol_info: word(0)?,
+            typ_a: word(2)?,
+            typ_b: word(4)?,
+        })
     }
 }

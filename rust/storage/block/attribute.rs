@@ -27,6 +27,12 @@ pub trait DiskAttribute<T: Operations> {
     /// The name of the file.
     const NAME: &'static CStr;
 
+    /// Whether this disk has the file.
+    fn is_visible(disk: &Disk<T>) -> bool {
+        let _ = disk;
+        true
+    }
+
     /// Whether root may write to the file of this disk.
     fn is_writable(disk: &Disk<T>) -> bool {
         let _ = disk;
@@ -46,6 +52,7 @@ pub trait DiskAttribute<T: Operations> {
 /// An entry of [`Operations::ATTRIBUTES`].
 pub struct Attribute<T: Operations> {
     raw: &'static Raw,
+    is_visible: fn(&Disk<T>) -> bool,
     is_writable: fn(&Disk<T>) -> bool,
 }
 
@@ -74,6 +81,7 @@ impl<T: Operations> Attribute<T> {
     pub const fn of<A: DiskAttribute<T>>() -> Self {
         Self {
             raw: &Holder::<T, A>::RAW,
+            is_visible: A::is_visible,
             is_writable: A::is_writable,
         }
     }
@@ -143,6 +151,7 @@ unsafe extern "C" fn is_visible_callback<T: Operations>(
     };
 
     match T::ATTRIBUTES.get(n as usize) {
+        Some(attribute) if !(attribute.is_visible)(disk) => 0,
         Some(attribute) if (attribute.is_writable)(disk) => 0o644,
         Some(_) => 0o444,
         None => 0,

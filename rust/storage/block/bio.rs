@@ -9,7 +9,8 @@ use super::{
     gen_disk::Disk,
     Op,
     Status,
-    DRIVER_FLAG, //
+    DRIVER_FLAG,
+    SECTOR_SHIFT, //
 };
 use crate::{
     bindings,
@@ -155,27 +156,45 @@ impl Bio {
     }
 
     /// Cuts off, and submits again, what is beyond the limits of the disk. `None` if the bio was
-    /// ended because it cannot be split.
+    /// ended: it cannot be split, or does not lie on the borders of logical blocks.
     ///
-    /// Process context, may sleep. C counterpart: `bio_split_to_limits()`.
+    /// Process context, may sleep. C counterparts: `bio_split_to_limits()`, `bio_unaligned()`.
     #[inline]
     pub fn split_to_limits(self) -> Option<Self> {
+        // SAFETY: The bio is valid by the type invariant, and has a block device with a queue.
+        let block = unsafe {
+            (*(*(*self.as_raw()).bi_bdev).bd_queue)
+                .limits
+                .logical_block_size
+        };
+
+        if (self.len() as u64 | self.sector() << SECTOR_SHIFT) & u64::from(block - 1) != 0 {
+            self.end(Status::IOERR);
+            return None;
+        }
         // SAFETY: The bio is valid; its ownership goes to the function and comes back with the
         // result.
         NonNull::new(unsafe { bindings::bio_split_to_limits(self.into_raw().as_ptr()) }).map(Self)
     }
 
-    /// Counts the start of the bio in the disk's statistics; to be paired with
-    /// [`Self::end_accounting`]. Returns the start in jiffies.
+    /// Counts the start of the bio in the disk's statistics, unless they are off (`queue/iostats`);
+    /// to be paired with [`Self::end_accounting`]. Returns the start in jiffies.
     #[inline]
-    pub fn start_accounting(&self) -> usize {
-        // SAFETY: The bio is valid by the type invariant.
-        unsafe { bindings::bio_start_io_acct(self.as_raw()) }
+    pub fn start_accounting(&self) -> Option<usize> {
+        // SAFETY: The bio is valid by the type invariant, and has a block device with a queue.
+        unsafe {
+            let features = (*(*(*self.as_raw()).bi_bdev).bd_queue).limits.features;
+            (features & bindings::BLK_FEAT_IO_STAT != 0)
+                .then(|| bindings::bio_start_io_acct(self.as_raw()))
+        }
     }
 
-    /// Counts the end of the bio, with its size, in the disk's statistics.
+    /// Counts the end of the bio, with its size, in the disk's statistics. `start` is what
+    /// [`Self::start_accounting`] returned.
     #[inline]
-    pub fn end_accounting(&self, start: usize) {
+    pub fn end_accounting(&self, start: Option<usize>) {
+        let Some(start) = start else { return };
+
         // SAFETY: The bio is valid, and so is its block device until it ends.
         unsafe {
             bindings::bio_end_io_acct_remapped(self.as_raw(), start, (*self.as_raw()).bi_bdev)

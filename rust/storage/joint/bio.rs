@@ -15,11 +15,20 @@ use crate::{
     },
 };
 use core::{
+    alloc::Layout,
     ffi::c_void,
+    mem::MaybeUninit,
     pin::Pin,
     ptr::NonNull, //
 };
-use kernel::prelude::*;
+use kernel::{
+    alloc::{
+        allocator::Kmalloc,
+        Allocator,
+        NumaNode, //
+    },
+    prelude::*, //
+};
 
 /// A preallocated command of a bio: the frame for the device, the bio, and the driver's own data.
 /// It is the token of a queue of bios.
@@ -35,16 +44,23 @@ pub struct BioCommand<H: DeviceReadable, F: DeviceWritable, P: DeviceReadable, D
 pub type BoxedCommand<H, F, P, D> = Pin<KBox<BioCommand<H, F, P, D>>>;
 
 impl<H: DeviceReadable, F: DeviceWritable, P: DeviceReadable, D: Send> BioCommand<H, F, P, D> {
-    /// Allocates a command. May sleep.
-    pub fn new(header: H, footer: F, payload: P, data: D) -> Result<BoxedCommand<H, F, P, D>> {
-        KBox::pin_init(
-            try_pin_init!(Self {
-                envelope <- Envelope::new(header, footer, payload),
-                bio: None,
-                data,
-            }? Error),
-            GFP_KERNEL,
-        )
+    /// Allocates a command, if possible in memory of `node`. May sleep.
+    pub fn new(
+        header: H,
+        footer: F,
+        payload: P,
+        data: D,
+        node: NumaNode,
+    ) -> Result<BoxedCommand<H, F, P, D>> {
+        let memory = Kmalloc::alloc(Layout::new::<Self>(), GFP_KERNEL, node)?;
+        // SAFETY: The memory is new, of the allocator of a `KBox`, and fits.
+        let memory = unsafe { KBox::from_raw(memory.as_ptr().cast::<MaybeUninit<Self>>()) };
+
+        memory.write_pin_init(try_pin_init!(Self {
+            envelope <- Envelope::new(header, footer, payload),
+            bio: None,
+            data,
+        }? Error))
     }
 
     /// The frame.

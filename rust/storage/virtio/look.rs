@@ -3,6 +3,7 @@
 //! A look of the watch at a queue.
 
 use super::{
+    counts::count,
     progress::Step,
     queue::{
         Handler,
@@ -34,6 +35,7 @@ impl<H: Handler> Look for Queue<H> {
 
         if in_flight == 0 || !ring.is_attached() {
             if ring.progress.end() && ring.is_attached() {
+                count(&ring.counts.repaired);
                 looked.helped = Some(Help::Notified);
             }
             return looked;
@@ -61,14 +63,19 @@ impl<H: Handler> Look for Queue<H> {
                     looked.again = false;
                 }
             }
-            Step::Helped => looked.helped = Some(Help::Notified),
+            Step::Helped => {
+                count(&ring.counts.repaired);
+                looked.helped = Some(Help::Notified);
+            }
             Step::Take => {
                 let polled = ring.is_polled();
                 drop(guard);
                 H::used(this);
-                let n = self.lock().ring.completed().wrapping_sub(before);
+                let guard = self.lock();
+                let n = guard.ring.completed().wrapping_sub(before);
                 // Who polls looks when it likes.
                 if n > 0 && !polled {
+                    count(&guard.ring.counts.repaired);
                     looked.helped = Some(Help::Taken(n));
                 }
             }

@@ -17,6 +17,11 @@
 use super::{
     chain::Chain,
     context::Context,
+    counts::{
+        count,
+        Counts,
+        Locked, //
+    },
     generations::Generations,
     progress::Progress, //
 };
@@ -39,6 +44,10 @@ use kernel::{
     impl_has_work, new_spinlock_irq, new_work,
     prelude::*,
     sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         lock::spinlock::SpinLockIrqGuard,
         rcu,
         Arc,
@@ -122,6 +131,8 @@ pub struct Queue<H: Handler> {
     inner: SpinLockIrq<Inner<H>>,
     #[pin]
     work: Work<Self>,
+    interrupts: Atomic<usize>,
+    deferred: Atomic<usize>,
     #[pin]
     handler: H,
 }
@@ -191,6 +202,7 @@ impl<H: Handler> Queue<H> {
                         added: Cell::new(false),
                         generations: Generations::new(),
                         progress: Progress::new(),
+                        counts: Locked::default(),
                         chain: UnsafeCell::new(Chain::empty()),
                         _tokens: PhantomData,
                     },
@@ -198,6 +210,8 @@ impl<H: Handler> Queue<H> {
                 state,
             }),
             work <- new_work!("storage::virtio::Queue"),
+            interrupts: Atomic::new(0),
+            deferred: Atomic::new(0),
             handler <- handler,
         }? Error)
     }
@@ -210,7 +224,34 @@ impl<H: Handler> Queue<H> {
 
     /// Has [`Handler::deferred`] run soon on `workqueue`. Any context.
     pub fn defer(this: ArcBorrow<'_, Self>, workqueue: &ModuleWorkqueue) {
+        this.deferred.fetch_add(1, Relaxed);
         workqueue.enqueue::<Self, 0>(this.into());
+    }
+
+    /// What the queue has done. Any context.
+    pub fn counts(&self) -> Counts {
+        let guard = self.lock();
+        let counts = &guard.ring.counts;
+
+        Counts {
+            added: counts.added.get(),
+            kicks: counts.kicks.get(),
+            kicks_saved: counts.kicks_saved.get(),
+            interrupts: self.interrupts.load(Relaxed),
+            completed: counts.completed.get(),
+            full: counts.full.get(),
+            deferred: self.deferred.load(Relaxed),
+            repaired: counts.repaired.get(),
+        }
+    }
+
+    /// Begins to count anew. Any context.
+    pub fn forget_counts(&self) {
+        let mut guard = self.inner.lock();
+
+        guard.shown.ring.counts = Locked::default();
+        self.interrupts.store(0, Relaxed);
+        self.deferred.store(0, Relaxed);
     }
 
     /// Locks the queue and disables interrupts.
@@ -233,8 +274,10 @@ impl<H: Handler> Queue<H> {
         }
         // SAFETY: With the lock held, a non-null `vq` is valid.
         if vq.is_null() || !unsafe { bindings::virtqueue_kick_prepare(vq) } {
+            count(&guard.ring.counts.kicks_saved);
             return true;
         }
+        count(&guard.ring.counts.kicks);
 
         Self::notify(guard)
     }
@@ -319,6 +362,7 @@ impl<H: Handler> Queue<H> {
             ArcBorrow::from_raw((*(*context).table.add((*vq).index as usize)).cast::<Self>())
         };
 
+        queue.interrupts.fetch_add(1, Relaxed);
         H::used(queue);
     }
 }
@@ -338,6 +382,7 @@ pub struct Ring<T: Token> {
     /// How old the tokens are, and what the watch saw.
     pub(super) generations: Generations,
     pub(super) progress: Progress,
+    pub(super) counts: Locked,
     chain: UnsafeCell<Chain>,
     _tokens: PhantomData<fn(T) -> T>,
 }
@@ -388,13 +433,19 @@ impl<T: Token> Ring<T> {
             Ok(()) => {
                 self.in_flight.set(self.in_flight.get() + 1);
                 self.added.set(true);
+                count(&self.counts.added);
                 if !self.progress.is_watched() {
                     self.begin_watch();
                 }
                 Ok(())
             }
-            // SAFETY: The ring did not take the pointer.
-            Err(e) => Err((unsafe { T::from_raw(ptr) }, e)),
+            Err(e) => {
+                if e == ENOSPC {
+                    count(&self.counts.full);
+                }
+                // SAFETY: The ring did not take the pointer.
+                Err((unsafe { T::from_raw(ptr) }, e))
+            }
         }
     }
 
@@ -413,6 +464,7 @@ impl<T: Token> Ring<T> {
         let ptr = self.came_back(unsafe { bindings::virtqueue_get_buf(self.vq, &mut len) })?;
 
         self.completed.set(self.completed.get().wrapping_add(1));
+        count(&self.counts.completed);
         // SAFETY: By the type invariant `ptr` came from `into_raw()`, and the ring forgot it.
         Some((unsafe { T::from_raw(ptr) }, len as usize))
     }

@@ -107,10 +107,13 @@ impl Model for Block {
         let note = request.note;
 
         if let Some((offset, number)) = effect.data {
-            output
-                .get_mut(offset..offset + 8)
-                .ok_or(format!("a fault at {offset} of {data} bytes"))?
-                .copy_from_slice(&number.to_le_bytes());
+            let at = output
+                .get_mut(offset..)
+                .filter(|at| !at.is_empty())
+                .ok_or(format!("a fault at {offset} of {data} bytes"))?;
+            for (to, from) in at.iter_mut().zip(number.to_le_bytes()) {
+                *to = from;
+            }
         }
         if status == Some(Status::Ok) {
             writer.write_all(&output).map_err(|e| e.to_string())?;

@@ -10,8 +10,8 @@
 //! What happens to them:
 //! - `status=N` writes this status and leaves the data alone; `status=none` writes none (by VDUSE the
 //!   driver then finds what the kernel's bounce buffer held before);
-//! - `data=OFFSET:N` puts the 64-bit number N (little endian) at OFFSET of the data of the answer,
-//!   which of a zone append is the sector that it went to;
+//! - `data=OFFSET:N` puts the 64-bit number N (little endian) at OFFSET of the data of the answer, as far as
+//!   that reaches, which of a zone append is the sector that it went to;
 //! - `used=N` tells this used length;
 //! - `id=N` tells this id in the used ring, `id=other` one that is not the request's;
 //! - `double` completes it twice;

@@ -118,6 +118,12 @@ impl<T: Operations> IdleRequest<T> {
         self.0.data()
     }
 
+    /// The first sector.
+    #[inline]
+    pub fn sector(&self) -> u64 {
+        self.0.sector()
+    }
+
     /// See [`Request::driver_flag`].
     #[inline]
     pub fn driver_flag(&self) -> bool {
@@ -251,6 +257,21 @@ impl<T: Operations> Request<T> {
                 whole: Some((self.sector(), self.len() as u64 >> SECTOR_SHIFT)),
                 bio: None,
             }
+        }
+    }
+
+    /// Whether the administrator wants the end of this request not to be noticed
+    /// (`/sys/block/…/io-timeout-fail`). C counterpart: `blk_should_fake_timeout()`.
+    #[inline]
+    pub fn is_to_time_out(&self) -> bool {
+        if !cfg!(CONFIG_FAIL_IO_TIMEOUT) {
+            return false;
+        }
+        // SAFETY: The request and its queue are valid by the type invariant.
+        unsafe {
+            let q = (*self.as_raw()).q;
+            (*q).queue_flags & (1 << bindings::QUEUE_FLAG_FAIL_IO) != 0
+                && bindings::__blk_should_fake_timeout(q)
         }
     }
 

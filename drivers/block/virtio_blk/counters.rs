@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Counters of a disk in debugfs: `virtio_blk-vda/counters`, a line for each queue and one for the
+//! disk. Whatever is written to the file sets all of them to zero.
+
+use crate::{
+    bio_path::BioPath,
+    recovery::Recovery,
+    request_path, //
+};
+use kernel::{
+    debugfs::{
+        Dir,
+        File, //
+    },
+    fmt,
+    prelude::*,
+    str::CString,
+    sync::Arc,
+    uaccess::UserSliceReader, //
+};
+use storage::{
+    block::plug::Plugged,
+    virtio::{
+        counts::Counts,
+        queue::{
+            Handler,
+            Queue, //
+        },
+    },
+};
+
+/// What a queue of bios has done beside what every queue does.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Waits {
+    /// Bios that had to wait in line.
+    pub(crate) waited: usize,
+    /// The longest line.
+    pub(crate) longest: usize,
+    /// Bios that must not wait, and were refused.
+    pub(crate) refused: usize,
+}
+
+/// What has queues to be counted.
+trait Counted: Send + Sync {
+    fn for_each(&self, show: &mut dyn FnMut(Counts, Waits) -> fmt::Result) -> fmt::Result;
+    fn forget(&self);
+}
+
+impl Counted for request_path::Queues {
+    fn for_each(&self, show: &mut dyn FnMut(Counts, Waits) -> fmt::Result) -> fmt::Result {
+        // The line of requests is the block layer's.
+        self.queues
+            .iter()
+            .try_for_each(|queue| show(queue.counts(), Waits::default()))
+    }
+
+    fn forget(&self) {
+        forget(&self.queues);
+    }
+}
+
+impl Counted for Plugged<BioPath> {
+    fn for_each(&self, show: &mut dyn FnMut(Counts, Waits) -> fmt::Result) -> fmt::Result {
+        self.queues.iter().try_for_each(|queue| {
+            let waits = queue.lock().state().waits;
+
+            show(queue.counts(), waits)
+        })
+    }
+
+    fn forget(&self) {
+        forget(&self.queues);
+        for queue in &self.queues {
+            queue.lock().state().waits = Waits::default();
+        }
+    }
+}
+
+fn forget<H: Handler>(queues: &[Arc<Queue<H>>]) {
+    queues.iter().for_each(|queue| queue.forget_counts());
+}
+
+/// What the file shows.
+pub(crate) struct Counters {
+    path: Arc<dyn Counted>,
+    recovery: Arc<Recovery>,
+}
+
+impl Counters {
+    /// Those of a disk in request mode.
+    pub(crate) fn of_requests(path: Arc<request_path::Queues>, recovery: Arc<Recovery>) -> Self {
+        Self { path, recovery }
+    }
+
+    /// Those of one in bio mode.
+    pub(crate) fn of_bios(path: Arc<Plugged<BioPath>>, recovery: Arc<Recovery>) -> Self {
+        Self { path, recovery }
+    }
+
+    /// Makes the file of `disk`. Without debugfs there is none, and no error.
+    pub(crate) fn show(self, disk: &CStr) -> Result<Pin<KBox<File<Self>>>> {
+        let name = CString::try_from_fmt(fmt!("virtio_blk-{}", disk))?;
+        let dir = Dir::new(&name);
+
+        KBox::pin_init(
+            dir.read_write_callback_file(
+                c"counters",
+                Ok::<_, Error>(self),
+                &Self::print,
+                &Self::forget,
+            ),
+            GFP_KERNEL,
+        )
+    }
+
+    fn print(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut index = 0;
+
+        writeln!(
+            f,
+            "{:>5} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12} {:>8} {:>12} {:>8} {:>12}",
+            "queue",
+            "added",
+            "kicks",
+            "kicks-saved",
+            "interrupts",
+            "completed",
+            "ring-full",
+            "deferred",
+            "repaired",
+            "waited",
+            "longest",
+            "refused"
+        )?;
+        self.path.for_each(&mut |counts, waits| {
+            index += 1;
+            writeln!(
+                f,
+                "{:>5} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12} {:>8} {:>12} {:>8} {:>12}",
+                index - 1,
+                counts.added,
+                counts.kicks,
+                counts.kicks_saved,
+                counts.interrupts,
+                counts.completed,
+                counts.full,
+                counts.deferred,
+                counts.repaired,
+                waits.waited,
+                waits.longest,
+                waits.refused
+            )
+        })?;
+        writeln!(f, "bad-answers {}", self.recovery.bad_answers().get())
+    }
+
+    fn forget(&self, _written: &mut UserSliceReader) -> Result {
+        self.path.forget();
+        self.recovery.bad_answers().forget();
+        Ok(())
+    }
+}
