@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 use crate::wire::{
-    appended_at, judge, status, Command, Header, Lifetime, Outcome, Range, LIFETIME, NO_FOOTER, SERIAL,
+    appended_at, judge, status, Command, Header, Lifetime, Outcome, Range, LIFETIME, NO_FOOTER,
+    SERIAL,
 };
 use proptest::prelude::*;
 use storage::block::{Op, Status};
@@ -95,7 +96,10 @@ fn every_operation_of_the_block_layer() {
         assert_eq!(Command::of(Op(op), false, 0), code, "operation {op}");
     }
     assert_eq!(Command::of(Op::DRV_IN, true, 1), Some(Command::ZoneReport));
-    assert_eq!(Command::of(Op::DRV_IN, false, LIFETIME), Some(Command::GetLifetime));
+    assert_eq!(
+        Command::of(Op::DRV_IN, false, LIFETIME),
+        Some(Command::GetLifetime)
+    );
     assert_eq!(Command::of(Op::DRV_IN, false, SERIAL), Some(Command::GetId));
     assert_eq!(Command::of(Op::READ, true, LIFETIME), Some(Command::Read));
 }
@@ -216,6 +220,9 @@ proptest! {
 #[test]
 fn lifetime() {
     let lifetime = Lifetime::parse(&[2, 0, 0x34, 0x12, 11, 0]).unwrap();
-    assert_eq!((lifetime.pre_eol_info, lifetime.typ_a, lifetime.typ_b), (2, 0x1234, 11));
+    assert_eq!(
+        (lifetime.pre_eol_info, lifetime.typ_a, lifetime.typ_b),
+        (2, 0x1234, 11)
+    );
     assert_eq!(Lifetime::parse(&[0; 5]), None);
 }
