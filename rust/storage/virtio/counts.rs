@@ -32,7 +32,8 @@ pub(super) struct Locked {
     pub(super) added: Cell<usize>,
     pub(super) kicks: Cell<usize>,
     pub(super) kicks_saved: Cell<usize>,
-    pub(super) completed: Cell<usize>,
+    /// What the ring had completed when the counts began.
+    pub(super) completed_before: usize,
     pub(super) full: Cell<usize>,
     pub(super) repaired: Cell<usize>,
 }

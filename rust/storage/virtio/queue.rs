@@ -238,7 +238,7 @@ impl<H: Handler> Queue<H> {
             kicks: counts.kicks.get(),
             kicks_saved: counts.kicks_saved.get(),
             interrupts: self.interrupts.load(Relaxed),
-            completed: counts.completed.get(),
+            completed: guard.ring.completed().wrapping_sub(counts.completed_before),
             full: counts.full.get(),
             deferred: self.deferred.load(Relaxed),
             repaired: counts.repaired.get(),
@@ -249,7 +249,10 @@ impl<H: Handler> Queue<H> {
     pub fn forget_counts(&self) {
         let mut guard = self.inner.lock();
 
-        guard.shown.ring.counts = Locked::default();
+        guard.shown.ring.counts = Locked {
+            completed_before: guard.shown.ring.completed(),
+            ..Locked::default()
+        };
         self.interrupts.store(0, Relaxed);
         self.deferred.store(0, Relaxed);
     }
@@ -464,7 +467,6 @@ impl<T: Token> Ring<T> {
         let ptr = self.came_back(unsafe { bindings::virtqueue_get_buf(self.vq, &mut len) })?;
 
         self.completed.set(self.completed.get().wrapping_add(1));
-        count(&self.counts.completed);
         // SAFETY: By the type invariant `ptr` came from `into_raw()`, and the ring forgot it.
         Some((unsafe { T::from_raw(ptr) }, len as usize))
     }
