@@ -81,6 +81,21 @@ fn forget<H: Handler>(queues: &[Arc<Queue<H>>]) {
     queues.iter().for_each(|queue| queue.forget_counts());
 }
 
+/// Names of the columns behind the queue's number, and how wide they are.
+const COLUMNS: [(&str, usize); 11] = [
+    ("added", 12),
+    ("kicks", 12),
+    ("kicks-saved", 12),
+    ("interrupts", 12),
+    ("completed", 12),
+    ("ring-full", 12),
+    ("deferred", 12),
+    ("repaired", 8),
+    ("waited", 12),
+    ("longest", 8),
+    ("refused", 12),
+];
+
 /// What the file shows.
 pub(crate) struct Counters {
     path: Arc<dyn Counted>,
@@ -117,28 +132,13 @@ impl Counters {
     fn print(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut index = 0;
 
-        writeln!(
-            f,
-            "{:>5} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12} {:>8} {:>12} {:>8} {:>12}",
-            "queue",
-            "added",
-            "kicks",
-            "kicks-saved",
-            "interrupts",
-            "completed",
-            "ring-full",
-            "deferred",
-            "repaired",
-            "waited",
-            "longest",
-            "refused"
-        )?;
+        write!(f, "{:>5}", "queue")?;
+        for (name, width) in COLUMNS {
+            write!(f, " {name:>width$}")?;
+        }
+        writeln!(f)?;
         self.path.for_each(&mut |counts, waits| {
-            index += 1;
-            writeln!(
-                f,
-                "{:>5} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12} {:>8} {:>12} {:>8} {:>12}",
-                index - 1,
+            let values = [
                 counts.added,
                 counts.kicks,
                 counts.kicks_saved,
@@ -149,8 +149,15 @@ impl Counters {
                 counts.repaired,
                 waits.waited,
                 waits.longest,
-                waits.refused
-            )
+                waits.refused,
+            ];
+
+            write!(f, "{index:>5}")?;
+            for ((_, width), value) in COLUMNS.iter().zip(values) {
+                write!(f, " {value:>width$}")?;
+            }
+            index += 1;
+            writeln!(f)
         })?;
         writeln!(f, "bad-answers {}", self.recovery.bad_answers().get())
     }
