@@ -89,10 +89,8 @@ impl CacheMode {
             disk.set_write_cache(true)?;
         }
         let now = binding.with(|dev| {
-            let now = self.tell(dev, writeback)?;
-
-            self.writeback.store(now, Relaxed);
-            Ok(now)
+            self.tell(dev, writeback)?;
+            self.note(dev)
         })?;
         if now && writeback {
             return Ok(());
@@ -106,25 +104,31 @@ impl CacheMode {
     pub(crate) fn restore(&self, dev: &Device<Bound>) -> Result<bool> {
         let wanted = self.is_writeback();
 
-        Ok(!self.configurable || self.tell(dev, wanted)? == wanted)
+        if !self.configurable {
+            return Ok(true);
+        }
+        self.tell(dev, wanted)?;
+        Ok(is_writeback(dev)? == wanted)
     }
 
     /// Has the block layer see the mode that the device is in. Waits for I/O.
     pub(crate) fn follow<T: BlkDisk>(&self, disk: &Disk<T>, binding: &Binding) -> Result {
         let _changing = self.changing.lock();
 
-        let now = binding.with(|dev| {
-            let now = is_writeback(dev)?;
-
-            self.writeback.store(now, Relaxed);
-            Ok(now)
-        })?;
+        let now = binding.with(|dev| self.note(dev))?;
         disk.set_write_cache(now)
     }
 
-    /// Writes a mode to the device, and reads which one it is in.
-    fn tell(&self, dev: &Device<Bound>, writeback: bool) -> Result<bool> {
-        dev.write_config(config_field!(virtio_blk_config, wce), u8::from(writeback))?;
-        is_writeback(dev)
+    /// Writes a mode to the device, which need not take it.
+    fn tell(&self, dev: &Device<Bound>, writeback: bool) -> Result {
+        dev.write_config(config_field!(virtio_blk_config, wce), u8::from(writeback))
+    }
+
+    /// Reads which mode the device is in, and keeps it.
+    fn note(&self, dev: &Device<Bound>) -> Result<bool> {
+        let now = is_writeback(dev)?;
+
+        self.writeback.store(now, Relaxed);
+        Ok(now)
     }
 }
