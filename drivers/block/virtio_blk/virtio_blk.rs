@@ -60,8 +60,7 @@ use storage::{
     },
 };
 
-/// For what I/O waits for, so that memory can be reclaimed by it: refills of rings, the watch of
-/// bios, recovery.
+/// For what I/O waits for, so that memory can be reclaimed by it: refills of rings, recovery.
 static WORKQUEUE: ModuleWorkqueue = ModuleWorkqueue::new();
 
 /// For what itself waits for memory or I/O: `RESIZE`, and the watch of who waits for a removal.
