@@ -169,7 +169,7 @@ PROFILES = [
     Profile(
         "scsi",
         ("scsi-identity", "fio-direct", "fio-buffered", "mmap", "filesystems", "scsi-luns",
-         "scsi-tools", "scsi-loop", "scsi-errors", "scsi-poll"),
+         "scsi-tools", "scsi-counters", "scsi-loop", "scsi-errors", "scsi-poll"),
         _scsi, SCSI, "virtio_scsi",
     ),
     Profile(

@@ -119,16 +119,8 @@ impl Counters {
 
         writeln!(
             f,
-            "{:>5} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12} {:>8} {:>12} {:>8} {:>12}",
-            "queue",
-            "added",
-            "kicks",
-            "kicks-saved",
-            "interrupts",
-            "completed",
-            "ring-full",
-            "deferred",
-            "repaired",
+            "queue {} {:>12} {:>8} {:>12}",
+            Counts::HEAD,
             "waited",
             "longest",
             "refused"
@@ -137,16 +129,9 @@ impl Counters {
             index += 1;
             writeln!(
                 f,
-                "{:>5} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12} {:>8} {:>12} {:>8} {:>12}",
+                "{:>5} {} {:>12} {:>8} {:>12}",
                 index - 1,
-                counts.added,
-                counts.kicks,
-                counts.kicks_saved,
-                counts.interrupts,
-                counts.completed,
-                counts.full,
-                counts.deferred,
-                counts.repaired,
+                counts,
                 waits.waited,
                 waits.longest,
                 waits.refused

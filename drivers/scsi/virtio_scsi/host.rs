@@ -4,6 +4,7 @@
 
 use crate::{
     commands,
+    counters,
     events,
     hba::{
         works,
@@ -18,6 +19,7 @@ use crate::{
     ScsiHost, //
 };
 use kernel::{
+    debugfs::File,
     device::Bound,
     new_mutex,
     prelude::*,
@@ -137,13 +139,18 @@ impl Operations for ScsiHost {
 pub(crate) struct BoundHost {
     #[pin]
     host: Mutex<Option<Host<ScsiHost>>>,
+    _counters: Option<Pin<KBox<File<Arc<Hba>>>>>,
     hba: Arc<Hba>,
 }
 
 impl BoundHost {
     pub(crate) fn new(host: Host<ScsiHost>, hba: Arc<Hba>) -> impl PinInit<Self, Error> {
+        // The host is good without them.
+        let counters = counters::show(hba.clone(), host.host_ref().number()).ok();
+
         try_pin_init!(Self {
             host <- new_mutex!(Some(host)),
+            _counters: counters,
             hba,
         }? Error)
     }

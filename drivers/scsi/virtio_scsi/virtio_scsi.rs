@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod commands;
+mod counters;
 mod events;
 mod hba;
 mod host;
