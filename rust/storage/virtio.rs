@@ -15,7 +15,8 @@ mod look;
 mod progress;
 pub mod queue;
 pub mod queues;
-mod restart;
+mod replay;
+pub mod restart;
 pub mod state;
 mod watch;
 
@@ -68,9 +69,7 @@ unsafe impl<T: Driver> driver::RegistrationOps for Adapter<T> {
         unsafe {
             let vdrv = vdrv.get();
             (*vdrv).driver.name = name.as_char_ptr();
-            if T::HAS_PREPARE_SLEEP {
-                (*vdrv).driver.pm = Self::PM_OPS;
-            }
+            (*vdrv).driver.pm = Self::PM_OPS;
             (*vdrv).id_table = T::ID_TABLE.as_ptr();
             (*vdrv).feature_table = T::FEATURES.as_ptr();
             (*vdrv).feature_table_size = T::FEATURES.len() as u32;
@@ -106,6 +105,7 @@ impl<T: Driver> Adapter<T> {
     /// The bus has no callback of its own for this; for the rest it has.
     const PM_OPS: &'static bindings::dev_pm_ops = &bindings::dev_pm_ops {
         prepare: Some(Self::prepare_callback),
+        complete: Some(Self::complete_callback),
         ..pin_init::zeroed()
     };
 
@@ -196,10 +196,34 @@ impl<T: Driver> Adapter<T> {
             &*vdev.cast::<Device<device::CoreInternal<'_>>>()
         };
 
-        if let Some(data) = Self::data(dev) {
-            T::prepare_sleep(dev, data);
+        if T::HAS_PREPARE_SLEEP {
+            if let Some(data) = Self::data(dev) {
+                T::prepare_sleep(dev, data);
+            }
         }
         0
+    }
+
+    /// All devices are awake. One that is not did not come to [`Self::restore_callback`]: its bus or
+    /// its features did not come back. That is the driver's matter now.
+    extern "C" fn complete_callback(dev: *mut bindings::device) {
+        // SAFETY: As in `prepare_callback()`.
+        let dev = unsafe {
+            let vdev = dev.byte_sub(offset_of!(bindings::virtio_device, dev));
+            &*vdev.cast::<Device<device::CoreInternal<'_>>>()
+        };
+
+        if !T::HAS_RESUME {
+            return;
+        }
+        let Some(data) = Self::data(dev) else {
+            return;
+        };
+        if dev.is_asleep() {
+            dev_err!(dev, "the device did not wake up\n");
+            dev.end_sleep();
+            T::resume(dev, data);
+        }
     }
 
     /// Before the device sleeps, or is reset behind its driver: the driver lets go of it, and the
@@ -223,9 +247,12 @@ impl<T: Driver> Adapter<T> {
 
         from_result(|| {
             let data = Self::data(dev).ok_or(EBUSY)?;
-            let ret = dev.wake().inspect_err(|e| {
-                dev_err!(dev, "the virtqueues did not come back: {:?}\n", e);
-            });
+            let binding = dev.binding();
+            let ret = binding
+                .with(|_| dev.wake(|| T::configure(dev, data)))
+                .inspect_err(|e| {
+                    dev_err!(dev, "the virtqueues did not come back: {:?}\n", e);
+                });
 
             T::resume(dev, data);
             ret.map(|()| 0)
@@ -353,6 +380,16 @@ pub trait Driver: Sized {
         build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
     }
 
+    /// Tells a device that is back what its reset forgot, before it is ready. No command of a queue,
+    /// nor [`state::Binding::with`].
+    fn configure<'bound>(
+        dev: &'bound Device<device::Bound>,
+        this: Pin<&Self::Data<'bound>>,
+    ) -> Result {
+        let _ = (dev, this);
+        Ok(())
+    }
+
     /// Lets I/O go on, on the same [`queue::Queue`]s. If the device did not come back they are
     /// detached, and I/O fails. Process context, may sleep.
     ///
@@ -445,8 +482,7 @@ impl Device<device::Bound> {
 
     /// Resets the device: no DMA and no interrupts after this returns. May sleep.
     pub(crate) fn reset(&self) {
-        // SAFETY: `self.as_raw()` is a valid, bound device.
-        unsafe { bindings::virtio_reset_device(self.as_raw()) };
+        queues::reset(self.as_raw());
     }
 }
 

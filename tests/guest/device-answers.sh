@@ -56,22 +56,3 @@ fault()
 }
 d=$(disk same-ours)
 [[ $MODE == c ]] || fails_once "op=read sector=16 status=none" read_one 'bad answer: status 0xff, 4097 of 4097 bytes'
-
-# An id that is not in flight breaks the ring: the device is given up, nothing hangs. The C driver hangs.
-[[ $MODE != c ]] || return 0
-for fault in id=other id=70000 double; do
-	blkdev_start broken
-	wait_for 10 disk broken >/dev/null || fail "no disk"
-	d=$(disk broken)
-	dmesg -C
-	fio --name=load --filename="/dev/$d" --rw=randrw --bs=4k --direct=1 --ioengine=io_uring --iodepth=8 --size=32m \
-		--allow_file_create=0 --time_based --runtime=60 --output=/tmp/load.log >/tmp/load.err 2>&1 &
-	load=$!
-	sleep 1
-	blkdev broken fault $fault
-	wait_for 40 not_running $load || fail "$fault: fio did not end"
-	wait $load && fail "$fault: fio saw no error"
-	dmesg | grep -q 'the device works no more' || fail "$fault: no message: $(dmesg)"
-	fails read_one
-	blkdev_stop broken
-done

@@ -255,7 +255,8 @@ class Profile:
     blkdev: bool = False  # its scenarios run tests/device in the guest
 
     def env(self) -> dict[str, str]:
-        return {"VSR_BLKDEV": str(device.binary())} if self.blkdev else {}
+        faults = {"VSR_FAULTS": os.environ.get("VSR_FAULTS", "20"), "VSR_SEED": os.environ.get("VSR_SEED", "1")}
+        return {"VSR_BLKDEV": str(device.binary()), **faults} if self.blkdev else {}
 
 
 def _io(machine: Machine) -> None:
@@ -418,11 +419,13 @@ PROFILES = [
     Profile(
         "device",
         ("device-same", "device-order", "device-reconnect", "device-ops", "device-zoned", "device-zone-order",
-         "device-append", "device-config", "device-answers", "device-lost", "watch"),
+         "device-append", "device-config", "device-answers", "device-lost", "device-repair", "watch"),
         _device,
         blkdev=True,
         options={"shared_memory": True},
     ),
+    # Its disks are made in the guest.
+    Profile("campaign", ("campaign",), lambda machine: None, blkdev=True, deadline=14400),
     Profile("many", ("many",), _many),
     Profile("swap", ("swap",), _swap, memory="256M"),
     Profile(

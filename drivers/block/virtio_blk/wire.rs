@@ -82,6 +82,21 @@ impl Command {
         })
     }
 
+    /// Whether it may be sent again if nobody knows whether the device did it: the result is the same.
+    /// An append would write a second time, elsewhere.
+    pub(crate) const fn is_repeatable(self) -> bool {
+        !matches!(self, Self::ZoneAppend)
+    }
+
+    /// How it ends if it was sent, and the device never answers.
+    pub(crate) const fn unanswered(self) -> Status {
+        if self.is_repeatable() {
+            Status::IOERR
+        } else {
+            Status::TRANSPORT
+        }
+    }
+
     const fn code(self) -> u32 {
         match self {
             Self::Read => bindings::VIRTIO_BLK_T_IN,

@@ -287,6 +287,13 @@ impl<T: Operations> Command<T> {
         unsafe { Pin::new_unchecked(&mut (*private::<T>(self.as_raw())).data) }
     }
 
+    /// The same, to be looked at.
+    #[inline]
+    pub(crate) fn shared_data(&self) -> &T::CommandData {
+        // SAFETY: The data is initialized, and owned with the command.
+        unsafe { &(*private::<T>(self.as_raw())).data }
+    }
+
     /// Sets the result: what the host says, and the target's status byte.
     #[inline]
     pub fn set_result(&mut self, host: HostByte, status: u8) {

@@ -150,6 +150,8 @@ pub struct Envelope<H: DeviceReadable, F: DeviceWritable, P: DeviceReadable = ()
     payload: P,
     more: KVec<P>,
     content: Content,
+    /// See `Token::set_order()`.
+    order: usize,
     header_segment: Segment,
     footer_segment: Segment,
     payload_segment: Segment,
@@ -180,6 +182,7 @@ impl<H: DeviceReadable, F: DeviceWritable, P: DeviceReadable> Envelope<H, F, P> 
                 p.write(payload);
                 (&raw mut (*slot).more).write(KVec::new());
                 (&raw mut (*slot).content).write(Content::None);
+                (&raw mut (*slot).order).write(0);
                 (&raw mut (*slot).header_segment).write(Segment::new(h.cast(), size_of::<H>()));
                 (&raw mut (*slot).footer_segment).write(Segment::new(f.cast(), size_of::<F>()));
                 (&raw mut (*slot).payload_segment).write(Segment::new(p.cast(), size_of::<P>()));
@@ -319,6 +322,18 @@ impl<H: DeviceReadable, F: DeviceWritable, P: DeviceReadable> Envelope<H, F, P> 
             Content::None => chain.end_readable(),
         }
         chain.push(self.footer_segment)
+    }
+
+    /// See [`Token::set_order`](super::queue::Token::set_order).
+    #[inline]
+    pub(crate) fn set_order(self: Pin<&mut Self>, order: usize) {
+        // SAFETY: Nothing is moved; `order` is not structurally pinned.
+        unsafe { self.get_unchecked_mut() }.order = order;
+    }
+
+    #[inline]
+    pub(crate) fn order(&self) -> usize {
+        self.order
     }
 
     #[inline]

@@ -41,7 +41,7 @@ const ANSWER_MS: u32 = 100;
 
 /// When the administrator is told of a command that waits for the first time; then at twice that
 /// age, and so on.
-const LATE_SECONDS: u64 = 30;
+pub(super) const LATE_SECONDS: u64 = 30;
 
 /// How a queue was helped.
 pub(super) enum Help {
