@@ -11,6 +11,7 @@ from guest import Driver, Guest, Qmp
 
 from . import device
 from .iscsi import Target
+from .needs_reset import needs_reset
 from .service import Service
 from .writelog import WriteLog
 
@@ -142,6 +143,9 @@ class Machine:
 
     def blkdev(self, guest: Guest, args: list[str]) -> str:
         return device.blkdev(self.devices, guest, args)
+
+    def needs_reset(self, guest: Guest, args: list[str]) -> None:
+        needs_reset(self.folder, guest, args)
 
     def faulty(self, name: str, iotype: str, errno: int, sector: int | None = 2048) -> None:
         self.faulty_node(name, iotype, errno, sector)
@@ -430,7 +434,7 @@ PROFILES = [
     Profile("swap", ("swap",), _swap, memory="256M"),
     Profile(
         "platform",
-        ("dma", "reset"),
+        ("dma", "reset", "lost"),
         _platform,
         options={"machine": "q35", "cmdline": ["intel_iommu=on", "iommu.strict=1"]},
     ),

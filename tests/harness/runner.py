@@ -156,6 +156,7 @@ def _run(
             "flushes": machine.flushes,
             "allocated": machine.allocated,
             "blkdev": machine.blkdev,
+            "needs-reset": machine.needs_reset,
             "no-loop": lambda guest, args: machine.no_loop,
             "pause-target": machine.pause_target,
             "plug": plug,
