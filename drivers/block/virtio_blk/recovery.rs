@@ -145,15 +145,15 @@ impl Recovery {
         }
     }
 
-    /// The oldest I/O of a queue is in flight for so many seconds: too long, if the operator says so.
-    /// Any context.
+    /// The oldest I/O of a queue is in flight for so many seconds. Perhaps it is lost, though others
+    /// are answered; or it is too late, if the operator says so. Any context.
     pub(crate) fn late(self: &Arc<Self>, seconds: u64) {
         let limit = params::TIMEOUTS.get();
 
         if limit > 0 && seconds >= u64::from(limit) * TIMEOUT {
             self.overdue.store(true, Relaxed);
-            self.suspect();
         }
+        self.suspect();
     }
 
     /// The device answered what it must not. Any context.

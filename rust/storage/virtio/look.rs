@@ -13,7 +13,7 @@ use super::{
         Help,
         Look,
         Looked,
-        LATE_SECONDS, //
+        SUSPECT_SECONDS, //
     },
 };
 use kernel::{
@@ -90,7 +90,7 @@ impl<H: Handler> Look for Queue<H> {
                 }
             }
         }
-        if looked.seconds >= LATE_SECONDS {
+        if looked.seconds >= SUSPECT_SECONDS {
             H::late(self, looked.seconds);
         }
         looked

@@ -135,7 +135,7 @@ pub trait Handler: Sized + Send + Sync + 'static {
         let _ = queue;
     }
 
-    /// The oldest token is in flight for so many seconds; told about once a second from 30 s on.
+    /// The oldest token is in flight for so many seconds; told about once a second from 2 s on.
     /// Process context, the lock not held.
     fn late(queue: &Queue<Self>, seconds: u64) {
         let _ = (queue, seconds);

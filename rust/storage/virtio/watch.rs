@@ -41,7 +41,10 @@ const ANSWER_MS: u32 = 100;
 
 /// When the administrator is told of a command that waits for the first time; then at twice that
 /// age, and so on.
-pub(super) const LATE_SECONDS: u64 = 30;
+const LATE_SECONDS: u64 = 30;
+
+/// From which age of a command on the driver is told: perhaps it is lost, though others are not.
+pub(super) const SUSPECT_SECONDS: u64 = 2;
 
 /// How a queue was helped.
 pub(super) enum Help {
