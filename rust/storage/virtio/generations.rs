@@ -2,7 +2,7 @@
 
 //! How long the oldest token is in a ring, for next to no cost.
 //!
-//! Each token carries a bit, the lowest of its pointer: the generation that it was added in. When
+//! Each token carries a bit, the second of its pointer: the generation that it was added in. When
 //! none of the old generation is left, all that are there become the old one. So as long as one is
 //! left, it is there since that moment at least.
 
@@ -15,6 +15,9 @@ use kernel::time::{
     Instant,
     Monotonic, //
 };
+
+/// The bit. The lowest is left to tokens of two types.
+const BIT: usize = 2;
 
 /// The two generations of the tokens in a ring.
 pub(super) struct Generations {
@@ -35,7 +38,7 @@ impl Generations {
         }
     }
 
-    /// Marks the even pointer of a token that is added.
+    /// Marks the pointer of a token that is added.
     #[inline]
     pub(super) fn mark(&self, ptr: NonNull<c_void>) -> *mut c_void {
         ptr.as_ptr().wrapping_byte_add(self.young.get())
@@ -44,7 +47,7 @@ impl Generations {
     /// Takes the mark off a token that came back; `None` if none did.
     #[inline]
     pub(super) fn unmark(&self, ptr: *mut c_void) -> Option<NonNull<c_void>> {
-        let bit = ptr as usize & 1;
+        let bit = ptr as usize & BIT;
         let ptr = NonNull::new(ptr.wrapping_byte_sub(bit))?;
 
         if bit != self.young.get() {
@@ -58,7 +61,7 @@ impl Generations {
         match (self.old.get(), self.since.get()) {
             (old @ 1.., Some(since)) => (old, ((now - since).as_nanos() / 1_000_000_000) as u64),
             _ => {
-                self.young.set(self.young.get() ^ 1);
+                self.young.set(self.young.get() ^ BIT);
                 self.old.set(all);
                 self.since.set(Some(now));
                 (all, 0)

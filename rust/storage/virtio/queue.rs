@@ -68,7 +68,8 @@ use kernel::{
 ///
 /// - The memory of every segment that [`Token::map`] puts into the chain must stay valid, and be
 ///   used by nobody else than the device, until [`Token::from_raw`] made the token again.
-/// - [`Token::into_raw`] and [`Token::from_raw`] must be inverse, and the pointer even.
+/// - [`Token::into_raw`] and [`Token::from_raw`] must be inverse, and bit 1 of the
+///   pointer clear: that of memory which is aligned to four bytes is.
 /// - [`Token::map`] must not use a queue.
 pub unsafe trait Token: Sized + Send {
     /// Lists the token's buffers: first those that the device reads, then, after
