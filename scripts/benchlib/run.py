@@ -104,5 +104,5 @@ def measure(
     guest.plugin = plugin
     result = guest.run()
     if not result.ok:
-        raise SystemExit(f"bench: {result.why}")
+        raise SystemExit(f"bench: {result.why}; see {result.place}")
     return result.log

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from . import accel, initrd, logcheck
 from .modules import OUR_MODULES, Driver, build_id, module_tree, our_module
-from .paths import HERE, LOGS, SRC, debug
+from .paths import HERE, LOGS, SRC, debug, outside
 from .qmp import Qmp, QmpError
 
 # A handler of `host NAME ARGS` in the guest; what it returns, the guest prints.
@@ -34,7 +34,7 @@ BOOT_LIMIT = 300
 _COMMAND_LINE = (
     "console=ttyS0 quiet loglevel=1 panic=-1 mitigations=off nokaslr tsc=reliable "
     "no_timer_check audit=0 apparmor=0 cryptomgr.notests rcupdate.rcu_expedited=1 "
-    "random.trust_cpu=on net.ifnames=0 printk.devkmsg=on"
+    "random.trust_cpu=on net.ifnames=0 printk.devkmsg=on sysrq_always_enabled"
 )
 
 
@@ -45,11 +45,16 @@ class Result:
     why: str  # empty if all is well
     seconds: float
     boot_seconds: float | None
-    log: Path  # the folder with all that the run left
+    log: Path  # the folder with all that the run left, until the next run of that name
 
     @property
     def ok(self) -> bool:
         return not self.why
+
+    @property
+    def place(self) -> str:
+        """That folder, for people."""
+        return outside(self.log)
 
 
 def _die_with_parent() -> None:
@@ -151,6 +156,8 @@ class Guest:
             "VSR_MODULE": self.module,
             "VSR_SLOWNESS": str(SLOWNESS if debug() else 1),
             "PYTHONDONTWRITEBYTECODE": "1",
+            # The last line of a failed case's output is the reason.
+            "PYTHONUNBUFFERED": "1",
         }
         if self.driver is Driver.RS:
             # A copy: a build meanwhile must not change what this guest tests.
@@ -261,6 +268,8 @@ class Guest:
         expired = False
         try:
             expired = not self._serve(channel)
+            if expired:
+                self.qmp.show_blocked()
         finally:
             self._process.kill()
             self._process.wait()
@@ -364,7 +373,6 @@ class Guest:
         if why:
             qemu = (self.log / "qemu.log").read_text(errors="replace").strip().splitlines()
             why += [f"QEMU: {line}" for line in qemu[-1:]]
-            why.append(f"see {self.log}")
         return Result(
             self.name, self._status, "; ".join(why), seconds, self._boot_seconds, self.log
         )
@@ -376,7 +384,8 @@ def _handle_qmp(guest: Guest, args: list[str]) -> str:
     for item in args[1:]:
         key, _, value = item.partition("=")
         values[key] = int(value) if value.lstrip("-").isdigit() else value
-    return str(guest.qmp.run(args[0], **values))
+    answer = guest.qmp.run(args[0], **values)
+    return str(answer) if answer else ""
 
 
 def _handle_expect(guest: Guest, args: list[str]) -> None:

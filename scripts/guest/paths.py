@@ -11,10 +11,15 @@ SRC = Path(os.environ.get("VSR_SRC", "/src"))
 CACHE = Path(os.environ.get("VSR_CACHE_DIR", "/cache"))
 BUILD = CACHE / "build"
 KERNEL_TREE = CACHE / "kernel"
-LOGS = CACHE / "logs"
 # Of this clone: another one that tests at the same time has its own.
+LOGS = BUILD / "logs"
 DISKS = BUILD / "disks"
 HERE = Path(__file__).resolve().parent
+
+
+def outside(path: Path) -> str:
+    """A path below BUILD as whoever called scripts/enter finds it."""
+    return str(os.environ.get("VSR_BUILD_OUTSIDE", BUILD) / path.relative_to(BUILD))
 
 
 @dataclasses.dataclass(frozen=True)

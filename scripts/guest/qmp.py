@@ -54,6 +54,20 @@ class Qmp:
             self._ready = True
         return self._transact({"execute": command, "arguments": arguments})
 
+    def show_blocked(self) -> None:
+        """Have the kernel of a guest that hangs tell on its console who waits, and where: sysrq-w, by the keyboard. Needs
+        `sysrq_always_enabled`."""
+        try:
+            for letter in ("9", "w"):
+                keys = [{"type": "qcode", "data": key} for key in ("alt", "sysrq", letter)]
+                self.run("send-key", keys=keys)
+                time.sleep(1)
+            # All of it has to come by a serial line.
+            time.sleep(4)
+        except (QmpError, OSError):
+            # QEMU hangs, too, or has ended.
+            pass
+
     def wait_event(self, name: str, timeout: float, **match: Any) -> dict[str, Any]:
         """Return (and forget) the first event of that name whose data holds `match`."""
         deadline = time.monotonic() + timeout

@@ -24,21 +24,33 @@ run_case()
 		status=timeout
 	fi
 	sed 's/^/# /' $log
+	if [[ $status == timeout ]]; then
+		blocked | sed 's/^/# /'
+	elif [[ $status != 0 && $status != 4 ]]; then
+		# For the log: the state of this guest is not to be trusted, the host boots afresh for the rest.
+		echo w >/proc/sysrq-trigger
+	fi
 	case $status in
 	0) echo -n "ok $name" ;;
 	4) echo -n "ok $name # SKIP $(tail -n 1 $log)" ;;
-	timeout) echo -n "not ok $name # not finished after ${limit:-120} s: $(tail -n 1 $log)" ;;
+	timeout) echo -n "not ok $name # not finished after $((${limit:-120} * VSR_SLOWNESS)) s, its last line: $(tail -n 1 $log | grep . || echo none)" ;;
 	*) echo -n "not ok $name # $(tail -n 1 $log)" ;;
 	esac
 	echo " # time=$(seconds_since "$begin")"
 	echo "vsr-case -" >/dev/kmsg
-	[[ $status != 0 && $status != 4 ]] || return 0
-	# The state of this guest is not to be trusted: who hangs, and where; the host boots afresh for the rest.
+	[[ $status == 0 || $status == 4 ]]
+}
+
+# Who waits, and where: all programs, and what the kernel knows of those that cannot be interrupted.
+blocked()
+{
+	echo "blocked tasks:"
+	# shellcheck disable=SC2009 # pgrep does not tell where a task waits
+	ps -eo pid,stat,wchan:30,args | grep -v ' \[' | tail -n 25 | cut -c1-120
+	echo vsr-blocked >/dev/kmsg
 	echo w >/proc/sysrq-trigger
 	sleep 1
-	# shellcheck disable=SC2009 # pgrep does not tell where a task waits
-	ps -eo pid,stat,wchan:30,args | grep -v ' \[' | tail -n 25 | cut -c1-120 | sed 's/^/# /'
-	return 1
+	dmesg | sed '1,/vsr-blocked/d' | cut -c1-120
 }
 
 seconds_since()

@@ -9,7 +9,7 @@ mkswap -q "/dev/$d" >/dev/null
 swapon "/dev/$d"
 out0=$(awk '/^pswpout/ { print $2 }' /proc/vmstat)
 in0=$(awk '/^pswpin/ { print $2 }' /proc/vmstat)
-python3 "$VSR_SRC/tests/guest/swap.py" "$(awk '/^MemTotal/ { print int($2 / 1024) }' /proc/meminfo)" || fail "see above"
+python3 "$VSR_SRC/tests/guest/swap.py" "$(awk '/^MemTotal/ { print int($2 / 1024) }' /proc/meminfo)"
 out=$(($(awk '/^pswpout/ { print $2 }' /proc/vmstat) - out0))
 in=$(($(awk '/^pswpin/ { print $2 }' /proc/vmstat) - in0))
 echo "$out pages out, $in pages in"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from guest import Driver, accel, initrd
 from guest.modules import OUR_MODULES, build_id, our_module
-from guest.paths import DISKS, LOGS, SRC, stock_kernel
+from guest.paths import DISKS, LOGS, SRC, outside, stock_kernel
 
 from .runner import Outcome, conclude, console_verdict
 
@@ -48,7 +48,7 @@ def _initramfs(folder: Path, log: Path) -> tuple[Path, str]:
         )  # fmt: skip
     if done.returncode != 0:
         last = (log / "install.log").read_text(errors="replace").strip().splitlines()[-1:]
-        raise RuntimeError(f"installing failed: {last}, see {log}/install.log")
+        raise RuntimeError(f"installing failed: {last}, see {outside(log)}/install.log")
     for listing in ("list", "list-fewest"):
         paths = (folder / listing).read_text().split()
         for name in OUR_MODULES:

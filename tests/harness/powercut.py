@@ -17,7 +17,7 @@ from guest import Driver, Guest
 from guest.paths import DISKS
 
 from .profiles import Machine, module_of
-from .runner import Outcome, report, say
+from .runner import Outcome, keep, report, say
 from .writelog import replay
 
 SCENARIO = "powercut"
@@ -93,6 +93,7 @@ class _Cuts:
         )
         result = guest.run()
         if not result.ok:
+            self.output.append(f"logs: {keep(result.log)}")
             return result.why
         if not last and not guest.killed:
             return "the guest ended before the cut"

@@ -13,7 +13,7 @@ from guest import Driver, Guest, Result
 from guest.paths import DISKS
 
 from .iscsi import Target
-from .runner import Outcome, report, say
+from .runner import Outcome, keep, report, say
 
 PROFILE = "scsi-iscsi"
 SCENARIO = "reservations"
@@ -98,6 +98,8 @@ def run(driver: Driver) -> list[Outcome]:
     if why:
         for line in guests.output[-30:]:
             say(f"       | {line}")
+        for result in guests.results.values():
+            say(f"       logs: {keep(result.log)}")
     else:
         shutil.rmtree(folder, ignore_errors=True)
     outcome = Outcome(PROFILE, name, not why, why, time.monotonic() - begin)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from guest import Driver, logcheck
-from guest.paths import DISKS
+from guest.paths import DISKS, LOGS, outside
 
 from . import scsi
 from .profiles import ORACLE, ORACLE_FIRST, Machine, Profile, plug, unplug
@@ -72,6 +72,29 @@ def _slices(lines: Iterable[str]) -> dict[str, list[str]]:
     return cut
 
 
+# What begins the list of tasks that wait: main.sh's line, and the kernel's.
+_BLOCKED = re.compile(r"# blocked tasks|sysrq: Show Blocked State")
+# How many failed runs are kept.
+_KEPT = 50
+
+
+def keep(log: Path) -> str:
+    """Moves what a failed run left to where no later run overwrites it. Returns its place, for people."""
+    failed = LOGS / "failed"
+    failed.mkdir(exist_ok=True)
+    for old in sorted(failed.iterdir(), key=lambda path: path.stat().st_mtime)[:-_KEPT]:
+        shutil.rmtree(old)
+    stamp = time.strftime("%m%d-%H%M%S")
+    return outside(log.rename(failed / f"{log.name}-{stamp}"))
+
+
+def show(lines: list[str]) -> None:
+    """The last lines of what a failed case printed; if it hung, who waits, too."""
+    at = next((number for number, line in enumerate(lines) if _BLOCKED.search(line)), len(lines))
+    for line in lines[max(at - 15, 0) : at + 120]:
+        say(f"       | {line}")
+
+
 def run_profile(profile: Profile, driver: Driver, wanted: set[str]) -> list[Outcome]:
     """Run all cases of a profile; after a failed one the guest boots afresh for the rest."""
     waiting = [case for case in cases_of(profile, driver) if not wanted or case in wanted]
@@ -113,8 +136,7 @@ def _run(
             )  # fmt: skip
             report(outcomes[-1])
             if match[1] != "ok":
-                for kept in output[-15:]:
-                    say(f"       | {kept}")
+                show(output)
             output.clear()
         else:
             output.append(line)
@@ -162,8 +184,10 @@ def _run(
             Outcome(profile.name, case, False, f"{note} {bad[:1] or ''}", time.monotonic() - begin)
         )
         report(outcomes[-1])
-        for line in output[-15:]:
-            say(f"       | {line}")
+        show(output)
+        blocked = cut.get(case, [])
+        if any(_BLOCKED.search(line) for line in blocked):
+            show(blocked)
     elif not result.ok and outcomes[-1].passed:
         # After its last case: it did not go down, or its kernel complained about that.
         outcomes[-1].passed, outcomes[-1].note = False, f"afterwards: {result.why}"
@@ -172,7 +196,7 @@ def _run(
         # What the devices of our own have seen and said.
         for left in (*machine.folder.glob("*.log"), *machine.folder.glob("*.messages")):
             shutil.copy(left, result.log)
-        say(f"       logs: {result.log}")
+        say(f"       logs: {keep(result.log)}")
     else:
         shutil.rmtree(machine.folder, ignore_errors=True)
     return outcomes
@@ -198,9 +222,8 @@ def conclude(outcome: Outcome, lines: list[str], log: Path, folder: Path) -> lis
     if outcome.passed:
         shutil.rmtree(folder, ignore_errors=True)
     else:
-        for line in lines[-15:]:
-            say(f"       | {line}")
-        say(f"       logs: {log}")
+        show(lines)
+        say(f"       logs: {keep(log)}")
     return [outcome]
 
 
@@ -209,5 +232,5 @@ def fatal(text: str) -> None:
 
 
 __all__ = [
-    "Outcome", "Path", "cases_of", "conclude", "console_verdict", "fatal", "report", "run_profile", "say",
+    "Outcome", "Path", "cases_of", "conclude", "console_verdict", "fatal", "keep", "report", "run_profile", "say",
 ]  # fmt: skip

@@ -72,7 +72,7 @@ def _boot(devices: list[str], image: Path, console: Path, parameter: str, end: f
         "-machine", "pc", *accel.qemu_args(), "-smp", "2", "-m", "512M",
         "-kernel", str(initrd.kernel_image()), "-initrd", str(image),
         "-append", "console=ttyS0 quiet loglevel=6 no_timer_check tsc=reliable mitigations=off nokaslr panic=-1 "
-        f"printk.devkmsg=on no_console_suspend suspend.pm_test_delay=1 sysctl.kernel.hung_task_timeout_secs=60 {parameter}",
+        f"printk.devkmsg=on sysrq_always_enabled no_console_suspend suspend.pm_test_delay=1 sysctl.kernel.hung_task_timeout_secs=60 {parameter}",
         "-chardev", f"file,id=console,path={console},append=on", "-serial", "chardev:console",
         *devices,
     ]  # fmt: skip
@@ -85,10 +85,12 @@ def _boot(devices: list[str], image: Path, console: Path, parameter: str, end: f
         subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=log, pass_fds=[fd]) as process,
     ):
         monitor_qemu.close()
+        qmp = Qmp(monitor)
         try:
-            _wake(process, console, Qmp(monitor), end)
+            _wake(process, console, qmp, end)
             return "" if process.wait(10) == 0 else f"QEMU ended with {process.returncode}"
         except TimeoutError:
+            qmp.show_blocked()
             return f"not finished after {DEADLINE} s, killed"
         finally:
             process.kill()

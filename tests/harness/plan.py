@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0
+"""All that there is to run, and which of it is wanted."""
+
+import dataclasses
+import difflib
+from collections.abc import Callable, Iterable
+
+from guest import Driver
+from guest.paths import debug
+
+from . import in_tree, install, powercut, reservations, scsi, suspend, vng
+from .profiles import PROFILES, cases_of_disks
+from .runner import Outcome, cases_of, run_profile
+
+
+@dataclasses.dataclass
+class Work:
+    """Cases (MODE:SCENARIO) that one thread runs, in guests of their own."""
+
+    profile: str
+    cases: list[str]
+    run: Callable[[set[str]], list[Outcome]]
+
+    def named(self, name: str) -> set[str]:
+        """The cases that a name means."""
+        return {case for case in self.cases if name in names(self.profile, case)}
+
+
+def names(profile: str, case: str) -> set[str]:
+    """How a case can be called, alone or with others."""
+    scenario = case.split(":")[1]
+    return {profile, scenario, case, f"{profile}:{scenario}", f"{profile}:{case}"}
+
+
+def everything(driver: Driver, full: bool) -> list[Work]:
+    """In the order in which it is begun."""
+    # A kernel that looks for bugs has neither the C driver nor sleep, and was not installed.
+    stock = not debug()
+    work = []
+    for profile in [*PROFILES, *scsi.PROFILES, *(vng.PROFILES if stock else [])]:
+        cases = [case for case in cases_of(profile, driver) if stock or not case.startswith("c:")]
+        if cases:
+            work.append(Work(profile.name, cases, lambda wanted, p=profile: run_profile(p, driver, wanted)))
+    cuts = 20 if full else 5
+    for case in cases_of_disks(powercut.SCENARIO, driver):
+        work.append(Work(powercut.SCENARIO, [case], lambda _, c=case: powercut.run(c, driver, cuts)))
+    work.append(Work(reservations.PROFILE, [reservations.case(driver)], lambda _: reservations.run(driver)))
+    if stock:
+        # These have kernels and guests of their own.
+        for case in in_tree.cases(driver) if full else []:
+            work.append(Work(in_tree.PROFILE, [case], lambda _, c=case: in_tree.run(c)))
+        for case in cases_of_disks(suspend.SCENARIO, driver):
+            work.append(Work(suspend.SCENARIO, [case], lambda _, c=case: suspend.run(c, driver)))
+        if cases := install.cases(driver):
+            work.append(Work(install.PROFILE, cases, install.run))
+    return work
+
+
+def select(work: Iterable[Work], only: list[str]) -> list[tuple[Work, set[str]]]:
+    """What of it is named, all of it if nothing is. LookupError with advice if a name is nobody's."""
+    work = list(work)
+    known = {name for item in work for case in item.cases for name in names(item.profile, case)}
+    for name in only:
+        if name not in known:
+            raise LookupError(f"nothing is named {name}{_advice(name, known)}; see --list")
+    chosen = []
+    for item in work:
+        wanted = set(item.cases) if not only else set().union(*(item.named(name) for name in only))
+        if wanted:
+            chosen.append((item, wanted))
+    return chosen
+
+
+def _advice(name: str, known: set[str]) -> str:
+    near = difflib.get_close_matches(name, known, 4, 0.7)
+    near += sorted(other for other in known if name in other and other not in near)[: 4 - len(near)]
+    return f"; there is {', '.join(near)}" if near else ""
