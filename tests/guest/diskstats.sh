@@ -15,6 +15,16 @@ same "the count of written sectors" $((ws1 - ws0)) 400
 same "the count of reads" $((r1 - r0)) 30
 same "the count of read sectors" $((rs1 - rs0)) 480
 same "the count of I/Os in flight" "$inflight" 0
+# A flush is no write, and counts by itself.
+flushes()
+{
+	awk -v d="$d" '$3 == d { print $19 }' /proc/diskstats
+}
+f0=$(flushes)
+for _ in $(seq 20); do
+	dd if=/dev/zero of="/dev/$d" bs=4k count=1 oflag=direct conv=notrunc,fsync status=none
+done
+same "the count of flushes" $(($(flushes) - f0)) 20
 # Time in I/O is counted while a slow disk works.
 d=$(disk slow)
 t0=$(awk -v d="$d" '$3 == d { print $13 }' /proc/diskstats)
