@@ -408,7 +408,7 @@ PROFILES = [
     Profile(
         "io",
         ("identity", "fio-direct", "fio-buffered", "mmap", "scattered", "filesystems", "schedulers",
-         "partitions", "diskstats", "nowait", "read-only", "discard"),
+         "partitions", "diskstats", "read-only", "discard"),
         _io,
     ),
     Profile("flush", ("flush", "cache-type", "errors"), _flush),
@@ -417,7 +417,7 @@ PROFILES = [
     Profile("rings", ("rings", "small-rings"), _rings),
     Profile(
         "device",
-        ("device-same", "device-order", "device-reconnect", "device-ops", "device-zoned", "device-append",
+        ("device-same", "device-order", "nowait", "device-reconnect", "device-ops", "device-zoned", "device-append",
          "device-config", "device-answers", "device-lost"),
         _device,
         blkdev=True,
