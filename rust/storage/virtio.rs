@@ -37,6 +37,7 @@ use kernel::{
         to_result, //
     },
     prelude::*,
+    sync::atomic::Release,
     types::{
         ForeignOwnable,
         Opaque, //
@@ -162,6 +163,10 @@ impl<T: Driver> Adapter<T> {
         // SAFETY: `remove_callback` is only ever called after a successful call to
         // `probe_callback`, hence `set_drvdata()` stored a `Pin<KBox<T::Data<'_>>>`.
         let data = unsafe { dev.as_ref().drvdata_borrow::<T::Data<'_>>() };
+        if T::HAS_QUIESCE && T::HAS_RESUME && !dev.wait_until_back() {
+            // It never came back. Whoever waits for it fails.
+            T::resume(dev, data);
+        }
         T::unbind(dev, data);
 
         // SAFETY: `vdev` is valid, see above.
@@ -180,7 +185,8 @@ impl<T: Driver> Adapter<T> {
     /// The driver's data, if its probe is done.
     fn data<'a>(dev: &'a Device<device::CoreInternal<'_>>) -> Option<Pin<&'a T::Data<'a>>> {
         // SAFETY: The device is valid. What is stored is the `Pin<KBox<T::Data<'_>>>` of
-        // `set_drvdata()`; the power management and the reset of a device exclude its removal.
+        // `set_drvdata()`. Callers hold the device's lock, which excludes its removal, or the device
+        // is away, which its removal waits for.
         unsafe {
             let base = &raw mut (*dev.as_raw()).dev;
             (!bindings::dev_get_drvdata(base).is_null())
@@ -231,12 +237,23 @@ impl<T: Driver> Adapter<T> {
     extern "C" fn freeze_callback(vdev: *mut bindings::virtio_device) -> c_int {
         // SAFETY: As in `probe_callback()`.
         let dev = unsafe { &*vdev.cast::<Device<device::CoreInternal<'_>>>() };
+        // SAFETY: `vdev` is valid.
+        let lock = unsafe { &raw mut (*vdev).dev.mutex };
 
-        from_result(|| {
+        // Whoever resets the device, or has it sleep, holds the lock of its parent only: it might be
+        // unbound meanwhile. Not held until it is back, which may be another thread's doing.
+        // SAFETY: The lock is initialized, and comes after that of the parent.
+        unsafe { bindings::mutex_lock(lock) };
+        let ret = from_result(|| {
+            // If it was unbound before we had the lock, there is nothing to let go.
             T::quiesce(dev, Self::data(dev).ok_or(EBUSY)?);
             dev.sleep();
+            dev.state().away.store(true, Release);
             Ok(0)
-        })
+        });
+        // SAFETY: It was locked above.
+        unsafe { bindings::mutex_unlock(lock) };
+        ret
     }
 
     /// The device is back, and its features are negotiated again. If its virtqueues do not come
@@ -255,6 +272,8 @@ impl<T: Driver> Adapter<T> {
                 });
 
             T::resume(dev, data);
+            // From here on the device may be unbound.
+            dev.state().away.store(false, Release);
             ret.map(|()| 0)
         })
     }

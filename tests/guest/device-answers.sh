@@ -17,7 +17,9 @@ fails_once()
 {
 	dmesg -C
 	fault "$1"
-	fails "$2"
+	if "$2"; then
+		fail "$2 succeeded, with $1"
+	fi
 	[[ -z ${3:-} ]] || dmesg | grep -q "$3" || fail "no '$3' in the log after $1: $(dmesg)"
 	"$2" || fail "after $1: $2"
 }
@@ -47,6 +49,28 @@ verify "$d" --direct=1 --ioengine=io_uring --iodepth=8 --bs=4k --size=256k
 # A flush that fails reaches fsync.
 blkdev answers fault "op=flush status=1"
 fails dd if=/dev/zero of="/dev/$d" bs=4k count=1 conv=notrunc,fsync status=none
+# The preflush of a commit record fails: the record is not written, for what it commits may not be there.
+mkfs.ext4 -q -F -b 4096 -E nodiscard,lazy_itable_init=0 "/dev/$d"
+mount -o noatime "/dev/$d" /mnt
+echo data >/mnt/file
+sync
+sleep 1
+blkdev answers mark commit
+blkdev answers fault "op=flush status=1"
+echo more >>/mnt/file
+fails python3 -c "import os; os.fsync(os.open('/mnt/file', os.O_RDWR))" 2>/tmp/fsync
+grep 'Input/output error' /tmp/fsync || fail "fsync failed with another error: $(cat /tmp/fsync)"
+# It would be right behind the journal's blocks.
+sed '1,/^# commit$/d' /tmp/answers.log | awk '
+	/ op=write / {
+		match($0, / sector=[0-9]+/); sector = substr($0, RSTART + 8, RLENGTH - 8)
+		match($0, / bytes=[0-9]+/); bytes = substr($0, RSTART + 7, RLENGTH - 7)
+		if (failed && sector in behind) { print; bad = 1 }
+		if (!failed) behind[sector + bytes / 512] = 1
+	}
+	/ op=flush .* status=1 / { failed = 1 }
+	END { exit bad || !failed }' || fail "a commit record was written after its preflush had failed: $(tail -n 20 /tmp/answers.log)"
+umount /mnt
 blkdev_stop answers
 
 # No status at all. Not by VDUSE, whose bounce buffer would hand over the status of an older request.

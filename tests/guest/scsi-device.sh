@@ -65,6 +65,11 @@ if [[ $MODE != c ]]; then
 	sg_reset --no-esc --target "/dev/$d" || fail "sg_reset --target"
 	logged 'op=nexus-reset unit=0:0 .*response=10'
 fi
+# Each unit by its own address.
+for unit in own4k:1:3 high:255:300; do
+	sg_reset --no-esc --device "/dev/$(disk "${unit%%:*}")" || fail "sg_reset --device of $unit"
+	logged "op=unit-reset unit=${unit#*:} .*response=10"
+done
 
 # Events: a unit comes, grows, goes.
 host blkdev own add 9:300 plugged 2048
@@ -81,3 +86,15 @@ wait_for 20 grown || fail "its size is $(<"/sys/block/$p/size")"
 host blkdev own remove 9:300
 wait_for 20 gone plugged || fail "the unit did not go: $(lsscsi)"
 disk own >/dev/null || fail "another unit went, too"
+# A unit goes, though it is the target's first, and the others of the target stay.
+host blkdev own add 10:0 first 2048
+wait_for 20 disk first >/dev/null || fail "the first unit did not come: $(lsscsi)"
+host blkdev own add 10:1 second 2048
+wait_for 20 disk second >/dev/null || fail "the second unit did not come: $(lsscsi)"
+second=$(disk second)
+host blkdev own remove 10:0
+wait_for 20 gone first || fail "the first unit did not go: $(lsscsi)"
+same "the disk of the second unit" "$(disk second)" "$second"
+verify "$second" --direct=1 --ioengine=libaio --iodepth=4 --bs=4k --size=256k
+host blkdev own remove 10:1
+wait_for 20 gone second || fail "the second unit did not go: $(lsscsi)"

@@ -44,6 +44,16 @@ saw()
 }
 climb abort
 saw abort abort
+# Each unit by its own address.
+for unit in own4k:1:3 high:255:300; do
+	other=$(disk "${unit%%:*}")
+	echo 2 >"/sys/block/$other/device/timeout"
+	host blkdev own fault "op=read unit=${unit#*:} drop"
+	timeout 120 dd if="/dev/$other" of=/dev/null bs=4k count=1 iflag=direct status=none || fail "$unit: the read failed: $(dmesg)"
+	grep -q "op=abort unit=${unit#*:} .*response=10" "$(host blkdev own log)" ||
+		fail "no abort to $unit: $(grep op=abort "$(host blkdev own log)" | tail -n 3)"
+	echo 30 >"/sys/block/$other/device/timeout"
+done
 climb unit "op=abort response=11 count=0"
 saw unit abort unit-reset
 climb nexus "op=abort response=11 count=0" "op=unit-reset response=11 count=0"
@@ -83,6 +93,23 @@ dmesg | grep -q 'done without an interrupt' || fail "no message: $(dmesg)"
 if dmesg | grep 'aborting it'; then
 	fail "a lost interrupt was punished"
 fi
+# What was in flight when somebody resets the host was not done: it is done again.
+echo 60 >"/sys/block/$d/device/timeout"
+seen_writes()
+{
+	sed "1,/^# reset-host\$/d" "$(host blkdev own log)" >/tmp/seen
+	[[ $(grep -c ' op=write unit=0:0 .* lba=8192 ' /tmp/seen) == "$1" ]]
+}
+host blkdev own mark reset-host
+host blkdev own fault "op=write lba=8192 drop"
+dd if=/tmp/data of="/dev/$d" bs=4k seek=1024 count=1 oflag=direct conv=notrunc status=none &
+write=$!
+wait_for 20 seen_writes 1 || fail "the device saw no write: $(cat /tmp/seen)"
+sg_reset --no-esc --host "/dev/$d" || fail "sg_reset --host"
+wait_for 40 not_running $write || fail "the write waits still, after the host was reset"
+wait $write || fail "the write failed when the host was reset"
+seen_writes 2 || fail "the write was not done again after the host was reset: $(cat /tmp/seen)"
+host blkdev own clear
 # Events work after all that.
 host blkdev own add 12:0 new 2048
 wait_for 20 disk new >/dev/null || fail "a unit that came was not seen"

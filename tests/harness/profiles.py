@@ -413,7 +413,7 @@ PROFILES = [
     Profile(
         "io",
         ("identity", "fio-direct", "fio-buffered", "mmap", "scattered", "filesystems", "schedulers",
-         "partitions", "diskstats", "nowait", "counters", "read-only", "discard"),
+         "partitions", "diskstats", "counters", "read-only", "discard"),
         _io,
     ),
     Profile("flush", ("flush", "cache-type", "errors"), _flush),
@@ -422,7 +422,7 @@ PROFILES = [
     Profile("rings", ("rings", "small-rings"), _rings),
     Profile(
         "device",
-        ("device-same", "device-order", "device-reconnect", "device-ops", "device-zoned", "device-zone-order",
+        ("device-same", "device-order", "nowait", "device-reconnect", "device-ops", "device-zoned", "device-zone-order",
          "device-append", "device-config", "device-answers", "device-lost", "device-repair", "watch"),
         _device,
         blkdev=True,
