@@ -206,3 +206,15 @@ proptest! {
         prop_assert_ne!(judge(status, used, expected, false), Outcome::Ok);
     }
 }
+
+#[test]
+fn outcomes_are_remembered() {
+    for byte in 0..=u8::MAX {
+        let outcome = Outcome::from_byte(byte);
+
+        assert!(outcome == Outcome::Nonsense || outcome.to_byte() == byte);
+    }
+    assert_eq!(Outcome::from_byte(Outcome::Ok.to_byte()), Outcome::Ok);
+    assert_eq!(Outcome::from_byte(Outcome::Error.to_byte()), Outcome::Error);
+    assert_eq!(Outcome::from_byte(0xff), Outcome::Nonsense);
+}
