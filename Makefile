@@ -10,7 +10,7 @@ export DRIVER KERNEL
 enter := scripts/enter
 
 .DEFAULT_GOAL := modules
-.PHONY: modules install uninstall tree vm demo test test-full bench check clean distclean help
+.PHONY: modules install uninstall tree vm demo test test-full bench check fuzz clean distclean help
 
 ifdef KDIR
 modules:
@@ -46,6 +46,9 @@ test-full: modules
 check: modules
 	$(enter) scripts/check $(ARGS)
 
+fuzz: modules
+	$(enter) scripts/fuzz $(ARGS)
+
 clean distclean:
 	scripts/clean $@ $(KDIR)
 
@@ -60,10 +63,11 @@ help:
 #: make test          all tests in guests; make test-full: more rounds, and the driver built into a kernel of its own
 #: make bench         compare C, request mode, bio mode and SCSI
 #: make check         formatting, lints, documentation, unit tests, scripts
+#: make fuzz          a minute of devices that lie, in user space; ARGS='--minutes 60', ARGS=--coverage
 #: make clean         remove what was built; distclean: the whole cache too
 #: DRIVER=c           with vm, demo, test: the kernel's own C driver
 #: KERNEL=debug       with test: a kernel with KASAN, lockdep and the like; compiled first, which takes long
 #: KERNEL=kcsan       the same with KCSAN, which looks for data races
-#: ARGS=...           more arguments for the script behind vm, demo, test, bench, check
+#: ARGS=...           more arguments for the script behind vm, demo, test, bench, check, fuzz
 #: VSR_CACHE=DIR      where all generated files live (~/.cache/virtio-storage-rs)
 #: VSR_MIRROR=URL     the Debian archive to take packages from
