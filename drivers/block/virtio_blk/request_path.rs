@@ -151,10 +151,10 @@ impl Operations for RequestPath {
     }
 
     fn complete(mut rq: Request<Self>) {
-        // The length was judged by `take_used()`.
-        let footer = rq.data().footer();
+        // Judged by `take_used()`: the device may have written to the footer since.
+        let outcome = Outcome::from_byte(rq.data().verdict());
 
-        rq.end(wire::judge(wire::status(footer), 0, 0, false).into());
+        rq.end(outcome.into());
     }
 
     fn poll(hw: ArcBorrow<'_, Queue<RequestQueue>>, batch: &mut IoCompletionBatch<Self>) -> usize {
@@ -242,7 +242,8 @@ impl RequestQueue {
         found
     }
 
-    /// Judges the device's answer. A bad one leaves an error in the footer, for `complete()`.
+    /// Judges the device's answer, by the one look at it; what comes of it is remembered for
+    /// `complete()`.
     #[inline]
     fn judge(&self, rq: &mut Request<RequestPath>, used: usize) -> Status {
         let command = Command::of(rq.op(), rq.driver_flag(), rq.sector());
@@ -264,8 +265,8 @@ impl RequestQueue {
         }
         if outcome == Outcome::Nonsense {
             self.recovery.nonsense(wire::status(footer), used, expected);
-            rq.data().set_footer(wire::NO_FOOTER);
         }
+        rq.data().set_verdict(outcome.to_byte());
         outcome.into()
     }
 }

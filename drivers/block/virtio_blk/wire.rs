@@ -269,6 +269,31 @@ pub(crate) enum Outcome {
     Nonsense,
 }
 
+impl Outcome {
+    const ALL: [Self; 6] = [
+        Self::Ok,
+        Self::Unsupported,
+        Self::Error,
+        Self::TooManyOpen,
+        Self::TooManyActive,
+        Self::Nonsense,
+    ];
+
+    /// As a byte, to be remembered.
+    #[inline]
+    pub(crate) const fn to_byte(self) -> u8 {
+        self as u8
+    }
+
+    /// From [`Self::to_byte`]; other bytes are nonsense.
+    #[inline]
+    pub(crate) fn from_byte(byte: u8) -> Self {
+        let known = Self::ALL.get(usize::from(byte));
+
+        known.copied().unwrap_or(Self::Nonsense)
+    }
+}
+
 /// Judges the device's answer: the status byte and how many bytes the device says it wrote.
 ///
 /// A short length is nonsense only on a device of version 1 (`strict`): older ones "historically"
