@@ -22,7 +22,11 @@ blkdev ops fault op=get_id status=1
 same "a serial number that fails" "$(cat "/sys/block/$d/serial")" ""
 blkdev ops clear
 same "the serial number" "$(cat "/sys/block/$d/serial")" ops
-# No segment is larger than size_max.
+# No segment is larger than size_max, though the memory is in one piece.
+if [[ -e /proc/sys/vm/nr_hugepages ]]; then
+	echo 8 >/proc/sys/vm/nr_hugepages
+	verify "$d" --direct=1 --ioengine=io_uring --iodepth=4 --bs=64k --size=512k --iomem=mmaphuge
+fi
 awk '/ op=(read|write) / { split($7, s, /[=,]/); for (i = 2; i in s; i++) if (s[i] > 8192) { print; bad = 1 } }
 	END { exit bad }' /tmp/ops.log || fail "a segment is larger than size_max"
 if (($(read_attr "$d" discard_max_bytes) > 0)); then
