@@ -163,7 +163,7 @@ impl<T: Driver> Adapter<T> {
         // SAFETY: `remove_callback` is only ever called after a successful call to
         // `probe_callback`, hence `set_drvdata()` stored a `Pin<KBox<T::Data<'_>>>`.
         let data = unsafe { dev.as_ref().drvdata_borrow::<T::Data<'_>>() };
-        if T::HAS_QUIESCE && T::HAS_RESUME && !dev.wait_until_back() {
+        if T::HAS_QUIESCE && T::HAS_RESUME && !dev.wait_until_resumed() {
             // It never came back. Whoever waits for it fails.
             T::resume(dev, data);
         }

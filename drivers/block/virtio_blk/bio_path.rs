@@ -426,7 +426,7 @@ impl Handler for BioQueue {
     const REPLAYS: bool = true;
 
     fn again(&self, command: &mut BlkCommand) -> bool {
-        command.as_mut().envelope().set_footer(wire::NO_FOOTER);
+        *command.as_mut().envelope().footer_mut() = wire::NO_FOOTER;
         let asked = command.as_mut().parts().1.asked;
 
         asked.is_some_and(Command::is_repeatable)

@@ -325,7 +325,7 @@ impl Handler for RequestQueue {
     const REPLAYS: bool = true;
 
     fn again(&self, rq: &mut Request<RequestPath>) -> bool {
-        rq.data().set_footer(wire::NO_FOOTER);
+        *rq.data().footer_mut() = wire::NO_FOOTER;
         Command::of(rq.op(), rq.driver_flag(), rq.sector()).is_some_and(Command::is_repeatable)
     }
 

@@ -114,7 +114,7 @@ impl Device<device::Bound> {
 
     /// Waits until a device that is away is back: its reset goes on meanwhile. `false` if it does
     /// not come back in two minutes, longer than any bus takes for a reset. May sleep.
-    pub(super) fn wait_until_back(&self) -> bool {
+    pub(super) fn wait_until_resumed(&self) -> bool {
         const TICK_MS: i64 = 10;
         const LIMIT_MS: i64 = 120_000;
         let mut waited = 0;
