@@ -100,6 +100,7 @@ def _scsi_platform(machine: Machine) -> None:
     machine.qemu += ["-device", "pcie-root-port,id=express,slot=1,chassis=1"]
     machine.hba("hba", "iommu_platform=on,packed=on,num_queues=2,bus=express")
     machine.lun("data", 0)
+    machine.lun("cd", 7, 0, kind="scsi-cd", content=b"disc" * 512, size=1 << 20)
     machine.blockdev("driver=null-co,size=1048576,read-zeroes=on,node-name=data-new")
 
 

@@ -116,6 +116,13 @@ impl EventQueue {
         self.host.populate(host);
     }
 
+    /// Says that a reset, which is nobody's doing here, is over.
+    pub(crate) fn report_reset(&self) {
+        if let Some(host) = self.host.as_ref() {
+            host.report_reset();
+        }
+    }
+
     /// Events that come from now on are not handled.
     pub(crate) fn stop(&self) {
         self.stopped.store(true, Relaxed);

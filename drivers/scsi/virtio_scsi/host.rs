@@ -190,6 +190,8 @@ impl BoundHost {
         let hba = &self.hba;
         let is_back = hba.events.lock().ring.is_attached() && Hba::configure(dev).is_ok();
 
+        // Before the first command that a unit may tell it to.
+        hba.events.handler().report_reset();
         hba.asleep.store(false, Relaxed);
         if is_back {
             hba.started();

@@ -149,14 +149,15 @@ pub struct Command<T: Operations>(NonNull<bindings::scsi_cmnd>, PhantomData<T>);
 unsafe impl<T: Operations> Send for Command<T> {}
 
 impl<T: Operations> Command<T> {
-    /// Takes a command from the mid-layer; `None` if the driver has it already.
+    /// Takes a command from the mid-layer; `None` if the driver has it already. Error handling uses
+    /// one again that was late.
     ///
     /// # Safety
     ///
     /// `cmd` must be a valid command of a host of `T`, its private data initialized, that the
     /// mid-layer leaves to the driver.
     #[inline]
-    pub(super) unsafe fn lend(cmd: *mut bindings::scsi_cmnd) -> Option<Self> {
+    pub(super) unsafe fn lend(cmd: *mut bindings::scsi_cmnd, is_again: bool) -> Option<Self> {
         // SAFETY: By this function's safety requirements.
         let shared = unsafe { shared::<T>(cmd) };
 
@@ -164,7 +165,9 @@ impl<T: Operations> Command<T> {
             return None;
         }
         shared.lent.store(true, Relaxed);
-        shared.timeouts.store(0, Relaxed);
+        if !is_again {
+            shared.timeouts.store(0, Relaxed);
+        }
         shared.orphan.store(false, Relaxed);
         // SAFETY: As above.
         Some(Self(unsafe { NonNull::new_unchecked(cmd) }, PhantomData))
@@ -596,6 +599,31 @@ impl<T: Operations> Late<'_, T> {
 
         orphan.store(true, Relaxed);
         before
+    }
+
+    /// Whether who sent the command has another path for it, and wants to know soon that this one
+    /// does not work: device-mapper's multipath.
+    pub(super) fn fails_fast(&self) -> bool {
+        const FAIL_FAST: u32 = 1 << bindings::req_flag_bits___REQ_FAILFAST_TRANSPORT;
+
+        // SAFETY: The command is valid, and has a request.
+        unsafe { (*request(self.cmd)).cmd_flags & FAIL_FAST != 0 }
+    }
+
+    /// Sets what the host says of the command, which error handling took back.
+    pub(super) fn set_host_byte(&self, host: HostByte) {
+        // SAFETY: The command is valid; error handling, which has it, calls this.
+        unsafe { (*self.cmd).result = ((*self.cmd).result & !0x00ff_0000) | host.with_status(0) };
+    }
+
+    /// Has the time of all tries together (`scsi_cmd_runtime_exceeced()`) begin now: the time that
+    /// was only waited does not count.
+    pub(super) fn renew(&self) {
+        // SAFETY: The command is valid. Who finishes it meanwhile may read this, hence volatile.
+        unsafe {
+            (&raw mut (*self.cmd).jiffies_at_alloc)
+                .write_volatile((&raw const bindings::jiffies).read_volatile())
+        };
     }
 
     /// Counts a timeout.
