@@ -7,6 +7,7 @@
 pub mod buffer;
 pub mod chain;
 pub mod config;
+pub mod either;
 pub mod frame;
 pub mod queue;
 pub mod queues;

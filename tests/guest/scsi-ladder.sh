@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 # A command that the device never answers: error handling goes up as many rungs as the device refuses, and not one
 # more; in the end the write is done, whatever the device refused. An interrupt that got lost harms nobody.
-# limit: 600
+# limit: 800
 [[ $MODE != c ]] || skip "the C driver waits for ever"
 expect_log 'I/O error, dev sd'
 d=$(disk own)
@@ -64,6 +64,21 @@ saw silent abort unit-reset nexus-reset restart
 for i in 1 2 3; do
 	climb "silent$i" "op=tmf drop count=0"
 	saw "silent$i" abort unit-reset nexus-reset restart
+done
+# With many commands in flight each rung costs its time limit once, and none is left out.
+echo 2 >"/sys/block/$d/queue/nomerges"
+for round in 1 2 3; do
+	host blkdev own mark "deep$round"
+	host blkdev own fault "op=write unit=0:0 drop count=32"
+	host blkdev own fault "op=tmf drop count=0"
+	timeout 200 fio --name=deep --filename="/dev/$d" --rw=randwrite --verify=crc32c --do_verify=1 --direct=1 --ioengine=io_uring \
+		--iodepth=32 --bs=4k --size=256k --allow_file_create=0 --output=/tmp/deep.log || fail "deep: $(cat /tmp/deep.log)"
+	host blkdev own clear
+	sed "1,/^# deep$round\$/d" "$(host blkdev own log)" >/tmp/seen
+	saw deep abort unit-reset nexus-reset restart
+	for op in abort unit-reset nexus-reset; do
+		same "deep: calls of $op" "$(grep -c " op=$op " /tmp/seen)" 1
+	done
 done
 # A device that says that it did it, and did not.
 climb liar "op=abort lie" "op=unit-reset lie" "op=nexus-reset lie count=0"

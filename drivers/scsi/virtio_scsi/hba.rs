@@ -76,8 +76,7 @@ pub(crate) struct Hba {
     resetting: Atomic<bool>,
     /// The device sleeps: commands wait, and error handling must not start it.
     pub(crate) asleep: Atomic<bool>,
-    /// How often there were late commands, and interrupts that were lost.
-    pub(crate) late: Tally,
+    /// How often there were interrupts that were lost.
     pub(crate) lost: Tally,
     /// How many commands found a broken ring.
     stranded: Tally,
@@ -102,7 +101,6 @@ impl Hba {
             removing: Atomic::new(false),
             resetting: Atomic::new(false),
             asleep: Atomic::new(false),
-            late: Tally::new(),
             lost: Tally::new(),
             stranded: Tally::new(),
         }
@@ -114,7 +112,7 @@ impl Hba {
 
     /// Whether commands wait: two that hold them, each lets go of its own hold only.
     #[inline]
-    fn holds(&self) -> bool {
+    pub(crate) fn holds(&self) -> bool {
         self.resetting.load(Relaxed) || self.asleep.load(Relaxed)
     }
 

@@ -10,6 +10,7 @@ use crate::{
         Hba, //
     },
     params,
+    scan,
     tmf,
     wire::{
         Function,
@@ -110,14 +111,7 @@ impl Operations for ScsiHost {
                 Timeout::Abort
             }
             _ => {
-                if let Some(n) = hba.late.count() {
-                    dev_warn!(
-                        hba.device(),
-                        "commands are in flight for longer than their timeout; waiting \
-                        (noticed {} times)\n",
-                        n
-                    );
-                }
+                tell_of(late);
                 Timeout::Wait
             }
         }
@@ -142,10 +136,32 @@ impl Operations for ScsiHost {
         hba.binding.with(|dev| hba.reset(dev))
     }
 
+    fn is_absent(hba: &Hba, target: u32) -> bool {
+        scan::is_absent(hba, target)
+    }
+
     fn device_init(dev: &Device) {
         // What the host passes through may have limits that the hypervisor shows in VPD pages,
         // whatever version of the standard the device claims.
         dev.try_vpd_pages();
+    }
+}
+
+/// Says that a device is slow, after one timeout, two, four, eight, and so on: once for all of its
+/// commands, by the first that is so late.
+fn tell_of(late: &Late<'_, ScsiHost>) {
+    if !late.timeouts().is_power_of_two() {
+        return;
+    }
+    let siblings = late.siblings();
+
+    if siblings.as_late <= 1 {
+        dev_warn!(
+            late.device().as_device(),
+            "not answered for {} s; waiting ({} commands in flight)\n",
+            late.seconds(),
+            siblings.all
+        );
     }
 }
 

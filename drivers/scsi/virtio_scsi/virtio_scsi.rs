@@ -21,6 +21,7 @@ mod params;
 mod probe;
 mod scan;
 mod tmf;
+mod waiter;
 mod wire;
 
 use crate::host::BoundHost;

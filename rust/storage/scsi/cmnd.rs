@@ -18,6 +18,7 @@ use crate::{
     scatterlist::SgTable, //
 };
 use core::{
+    ffi::c_void,
     marker::PhantomData,
     mem::ManuallyDrop,
     pin::Pin,
@@ -34,6 +35,7 @@ use kernel::{
         },
         rcu, //
     },
+    time::msecs_to_jiffies, //
 };
 
 /// Bit of `scsi_cmnd::state`: the command was finished, or its time is over.
@@ -535,6 +537,15 @@ impl<T: Operations> Drop for CommandList<T> {
     }
 }
 
+/// See [`Late::siblings`].
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Siblings {
+    /// The commands of the device.
+    pub all: u32,
+    /// Those of them that are as late, or later.
+    pub as_late: u32,
+}
+
 /// A command whose time is over, as error handling sees it. The driver may still have it, or the
 /// device.
 pub struct Late<'a, T: Operations> {
@@ -584,6 +595,66 @@ impl<T: Operations> Late<'_, T> {
     /// How often the command's time was over, this time included.
     pub fn timeouts(&self) -> u32 {
         self.shared().timeouts.load(Relaxed)
+    }
+
+    /// For how many seconds the driver has had it, as far as timeouts tell.
+    pub fn seconds(&self) -> u32 {
+        // SAFETY: The command is valid, and has a request.
+        let timeout = unsafe { (*request(self.cmd)).timeout };
+
+        self.timeouts()
+            .saturating_mul(timeout / msecs_to_jiffies(1000) as u32)
+    }
+
+    /// The commands of the same device, this one included, that the driver has: how many they are,
+    /// and of how many the time was over as often as of this one. Any context but hard interrupts.
+    #[inline]
+    pub fn siblings(&self) -> Siblings {
+        struct Search {
+            device: *mut bindings::scsi_device,
+            timeouts: u32,
+            found: Siblings,
+        }
+
+        /// # Safety
+        ///
+        /// `cmd` must be a command of a host of `T`, `search` a `Search`.
+        unsafe extern "C" fn look<T: Operations>(
+            cmd: *mut bindings::scsi_cmnd,
+            search: *mut c_void,
+        ) -> bool {
+            // SAFETY: By this function's safety requirements; the data of commands is initialized.
+            unsafe {
+                let search = &mut *search.cast::<Search>();
+                let shared = shared::<T>(cmd);
+
+                if (*cmd).device == search.device && shared.lent.load(Acquire) {
+                    search.found.all += 1;
+                    if shared.timeouts.load(Relaxed) >= search.timeouts {
+                        search.found.as_late += 1;
+                    }
+                }
+            }
+            true
+        }
+
+        // SAFETY: The command is valid, so it has a device, which has a host with tags; `look()` gets
+        // what it expects.
+        unsafe {
+            let device = (*self.cmd).device;
+            let mut search = Search {
+                device,
+                timeouts: self.timeouts(),
+                found: Siblings::default(),
+            };
+
+            bindings::scsi_host_busy_iter(
+                (*device).host,
+                Some(look::<T>),
+                (&raw mut search).cast(),
+            );
+            search.found
+        }
     }
 
     /// Whether `scsi_done()` was called for the command and took effect.

@@ -21,7 +21,10 @@ use crate::{
     bindings,
     cpu_map::CpuMap, //
 };
-use core::marker::PhantomData;
+use core::{
+    marker::PhantomData,
+    mem::offset_of, //
+};
 use kernel::{
     error::{
         from_result,
@@ -135,6 +138,15 @@ pub trait Operations: Sized + 'static {
     /// (`/sys/class/scsi_host/hostN/host_reset`). *Also if it fails*, the driver finishes all
     /// commands that it has. May sleep, but not for ever.
     fn host_reset(host: &Self::HostData) -> Result;
+
+    /// Whether there is no such target, so that its units need not be looked for. Process context, may
+    /// sleep, but not for ever.
+    ///
+    /// C counterpart: `target_alloc`, that fails with `-ENXIO`.
+    fn is_absent(host: &Self::HostData, target: u32) -> bool {
+        let _ = (host, target);
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
 
     /// A device was found, and is to be asked what it is. May sleep.
     fn device_init(dev: &Device) {
@@ -301,6 +313,27 @@ impl<T: Operations> OperationsVTable<T> {
     /// # Safety
     ///
     /// May only be called by the mid-layer, on a host of `T`.
+    unsafe extern "C" fn target_alloc_callback(target: *mut bindings::scsi_target) -> c_int {
+        // SAFETY: The mid-layer passes a new target. Its parent is its host, since there is no
+        // transport class; that may be about to go.
+        let (data, id) = unsafe {
+            let shost = (*target)
+                .dev
+                .parent
+                .byte_sub(offset_of!(bindings::Scsi_Host, shost_gendev))
+                .cast::<bindings::Scsi_Host>();
+            (HostPrivate::<T>::cold(shost), (*target).id)
+        };
+
+        match data {
+            Some(data) if !T::is_absent(&data, id) => 0,
+            _ => ENXIO.to_errno(),
+        }
+    }
+
+    /// # Safety
+    ///
+    /// May only be called by the mid-layer, on a host of `T`.
     unsafe extern "C" fn sdev_init_callback(sdev: *mut bindings::scsi_device) -> c_int {
         // SAFETY: The mid-layer passes a valid device.
         T::device_init(unsafe { Device::from_raw(sdev) });
@@ -352,6 +385,9 @@ impl<T: Operations> OperationsVTable<T> {
         template.eh_host_reset_handler = Some(Self::eh_host_reset_callback);
         template.eh_should_retry_cmd = Some(Self::eh_should_retry_callback);
         template.host_reset = Some(Self::host_reset_callback);
+        if T::HAS_IS_ABSENT {
+            template.target_alloc = Some(Self::target_alloc_callback);
+        }
         if T::HAS_DEVICE_INIT {
             template.sdev_init = Some(Self::sdev_init_callback);
         }
