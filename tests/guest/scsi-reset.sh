@@ -8,7 +8,9 @@ function=$(readlink -f "/sys/block/$d/device/../../../..")
 [[ -w $function/reset ]] || fail "$function cannot be reset: $(cat "$function/reset_method" 2>&1)"
 scsi_host=/sys/class/scsi_host/host$(basename "$(readlink -f "/sys/block/$d/device")" | cut -d: -f1)
 # Who has a medium open that could be changed: it was not.
-exec 5<"/dev/$(disk cd)"
+modprobe sr_mod
+wait_for 30 test -b /dev/sr0 || fail "no CD: $(lsscsi)"
+exec 5</dev/sr0
 for how in function host; do
 	dd of=/dev/null bs=2048 count=1 iflag=direct status=none <&5 || fail "the CD cannot be read"
 	if [[ $how == function ]]; then

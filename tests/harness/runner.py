@@ -158,6 +158,7 @@ def _run(
             "blkdev": machine.blkdev,
             "no-loop": lambda guest, args: machine.no_loop,
             "pause-target": machine.pause_target,
+            "storage": machine.tell_storage,
             "plug": plug,
             "unplug": unplug,
             **scsi.HANDLERS,

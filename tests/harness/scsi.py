@@ -5,7 +5,7 @@ from guest import Guest
 
 from . import vhost_device
 from .iscsi import Target
-from .profiles import Machine, Profile, shutdown
+from .profiles import Machine, Profile, shutdown, stopped
 
 SCSI = ("scsi",)
 
@@ -118,6 +118,11 @@ def _scsi_shutdown(machine: Machine) -> None:
     shutdown(machine)
 
 
+def _scsi_stopped(machine: Machine) -> None:
+    machine.hba("hba", "num_queues=2")
+    stopped(machine)
+
+
 def _scsi_passthrough(machine: Machine) -> None:
     """Units of an iSCSI target, whose own answers reach the guest."""
     target = machine.iscsi = Target(machine.folder, {"block": 128 << 20, "generic": 128 << 20})
@@ -193,6 +198,7 @@ PROFILES = [
         "scsi-vhost-device", ("scsi-vhost-device",), _scsi_vhost_device, SCSI, "virtio_scsi",
         options={"shared_memory": True},
     ),
+    Profile("scsi-stopped", ("stopped",), _scsi_stopped, SCSI, "virtio_scsi"),
     Profile("scsi-shutdown", ("shutdown",), _scsi_shutdown, SCSI, "virtio_scsi"),
     Profile("scsi-passthrough", ("scsi-passthrough",), _scsi_passthrough, SCSI, "virtio_scsi"),
     Profile("scsi-udev", ("scsi-udev",), _scsi_udev, SCSI, "virtio_scsi", options={"udev": True, "installed": True}),
