@@ -19,6 +19,7 @@
 #include <scsi/scsi_cmnd.h>
 #include <scsi/scsi_device.h>
 #include <scsi/scsi_devinfo.h>
+#include <scsi/scsi_eh.h>
 #include <scsi/scsi_host.h>
 
 #include "../helpers/helpers.h"

@@ -9,6 +9,7 @@ pub mod chain;
 pub mod config;
 mod context;
 pub mod counts;
+pub mod either;
 pub mod frame;
 mod generations;
 mod look;

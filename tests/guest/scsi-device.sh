@@ -98,3 +98,20 @@ same "the disk of the second unit" "$(disk second)" "$second"
 verify "$second" --direct=1 --ioengine=libaio --iodepth=4 --bs=4k --size=256k
 host blkdev own remove 10:1
 wait_for 20 gone second || fail "the second unit did not go: $(lsscsi)"
+
+# Which targets there are is asked by a command: some hosts know no functions, others say "no such target" of one that has
+# no logical unit 0, as target 1. And a target that is not there gets that one question only, also when somebody else scans.
+host blkdev own fault "op=tmf response=3 count=0"
+host blkdev own mark scan
+unload
+load
+for name in own own4k high; do
+	disk $name >/dev/null || fail "$name is not found again: $(lsscsi)"
+done
+echo '- - -' >"/sys/class/scsi_host/host$(basename "$(readlink -f "/sys/block/$(disk own)/device")" | cut -d: -f1)/scan"
+host blkdev own clear
+seen=$(sed '1,/^# scan$/d' "$(host blkdev own log)")
+if [[ $MODE != c ]]; then
+	same "questions about target 77 in two scans" "$(grep 'unit=77:0 ' <<<"$seen" | sed -nE 's/.* op=(\S+) .* in=([0-9]+) .*/\1 \2/p' | xargs)" \
+		"inquiry 0 inquiry 0"
+fi

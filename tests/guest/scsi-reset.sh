@@ -7,6 +7,23 @@
 d=$(disk data)
 function=$(readlink -f "/sys/block/$d/device/../../../..")
 [[ -w $function/reset ]] || fail "$function cannot be reset: $(cat "$function/reset_method" 2>&1)"
+scsi_host=/sys/class/scsi_host/host$(basename "$(readlink -f "/sys/block/$d/device")" | cut -d: -f1)
+# Who has a medium open that could be changed: it was not.
+modprobe sr_mod
+wait_for 30 test -b /dev/sr0 || fail "no CD: $(lsscsi)"
+exec 5</dev/sr0
+for how in function host; do
+	dd of=/dev/null bs=2048 count=1 iflag=direct status=none <&5 || fail "the CD cannot be read"
+	if [[ $how == function ]]; then
+		echo 1 >"$function/reset"
+	else
+		echo adapter >"$scsi_host/host_reset" || fail "the host cannot be reset"
+	fi
+	dd of=/dev/null bs=2048 count=1 iflag=direct status=none <&5 || fail "$how: its reset changed the medium: $(dmesg | tail)"
+done
+exec 5<&-
+fails sh -c "echo firmware 2>/dev/null >$scsi_host/host_reset"
+# By its PCI function, and by the host's file.
 for direct in 1 0; do
 	fio --name=load --filename="/dev/$d" --rw=randwrite --bsrange=4k-64k --direct=$direct --ioengine=io_uring --iodepth=16 \
 		--size=16m --numjobs=2 --offset_increment=16m --allow_file_create=0 --loops=3 --verify=crc32c --verify_fatal=1 \
@@ -16,6 +33,7 @@ for direct in 1 0; do
 		sleep 0.$((RANDOM % 4))
 		kill -0 $load 2>/dev/null || break
 		echo 1 >"$function/reset"
+		echo adapter >"$scsi_host/host_reset"
 	done
 	((round > 1)) || fail "no reset came while fio ran: $(cat /tmp/load.err /tmp/load.log)"
 	wait_for 120 not_running $load || fail "fio hangs after a reset"

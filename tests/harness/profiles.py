@@ -3,6 +3,7 @@
 
 import dataclasses
 import os
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -34,12 +35,16 @@ def module_of(case: str) -> str:
 class Machine:
     """Disks for one boot: QEMU's arguments and the files behind them."""
 
+    # How long storage is stopped.
+    stop_seconds = 40
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.qemu: list[str] = []
         self.logs: dict[str, WriteLog] = {}
         self.devices: dict[str, device.Device] = {}
         self.iscsi: Target | None = None
+        self._storage: Service | None = None
         self.services: list[Service] = []
         self.no_loop = ""
         self._held: list[int] = []
@@ -214,6 +219,13 @@ class Machine:
             + (f",{options}" if options else ""),
         ]
 
+    def place(self, name: str, target: int, options: str = "") -> None:
+        """A disk on the node of its name: behind the SCSI host if there is one; `options` are those of virtio_blk."""
+        if self._hba:
+            self.unit(name, target)
+        else:
+            self.device(name, name, options)
+
     def lun(self, name: str, target: int, lun: int = 0, options: str = "", *, size: int = 64 << 20,
             content: bytes = b"", kind: str = "scsi-hd") -> None:  # fmt: skip
         """A logical unit on a sparse file."""
@@ -221,6 +233,30 @@ class Machine:
         readonly = "on" if kind == "scsi-cd" else "off"
         self.blockdev(f"driver=file,filename={path},node-name={name},discard=unmap,read-only={readonly}")
         self.unit(name, target, lun, options, kind=kind)
+
+    def storage(self, names: list[str], size: int) -> None:
+        """Nodes that another program serves: one that can be stopped, after which QEMU cannot drain them."""
+        path = self.folder / "storage.sock"
+        exports: list[str | Path] = []
+        for name in names:
+            exports += ["--blockdev", f"driver=file,filename={self.file(name, size)},node-name={name}",
+                        "--export", f"type=nbd,id={name},node-name={name},name={name},writable=on"]  # fmt: skip
+            self.blockdev(f"driver=nbd,server.type=unix,server.path={path},export={name},node-name={name}")
+        self._storage = Service(
+            ["qemu-storage-daemon", "--nbd-server", f"addr.type=unix,addr.path={path},max-connections=0", *exports],
+            self.folder / "storage.messages", path.exists,
+        )  # fmt: skip
+        self.services.append(self._storage)
+
+    def tell_storage(self, guest: Guest, args: list[str]) -> str:
+        """host storage stop|go: its program. monitor: whether QEMU itself answers. seconds: how long to stop it."""
+        if args == ["monitor"]:
+            guest.qmp.run("query-block")
+        elif args == ["seconds"]:
+            return str(self.stop_seconds)
+        elif self._storage:
+            self._storage.process.send_signal(signal.SIGSTOP if args == ["stop"] else signal.SIGCONT)
+        return ""
 
     def pause_target(self, guest: Guest, args: list[str]) -> None:
         """host pause-target SECONDS: the iSCSI target answers nothing for so long."""
@@ -382,6 +418,15 @@ def _device(machine: Machine) -> None:
     machine.vhost_user("reconnect", latency_ms=1)
 
 
+def stopped(machine: Machine) -> None:
+    machine.storage(["stopped0", "stopped1"], 64 << 20)
+    for number, name in enumerate(("stopped0", "stopped1")):
+        machine.place(name, number, "num-queues=2")
+    machine.file("free", 64 << 20)
+    machine.blockdev(f"driver=file,filename={machine.folder}/free.img,node-name=free")
+    machine.place("free", 2)
+
+
 def _many(machine: Machine) -> None:
     for number in range(40):
         machine.disk(f"many{number}", "num-queues=1", size=1 << 20)
@@ -431,6 +476,7 @@ PROFILES = [
     # Its disks are made in the guest.
     Profile("campaign", ("campaign",), lambda machine: None, blkdev=True, deadline=14400),
     Profile("many", ("many",), _many),
+    Profile("stopped", ("stopped",), stopped),
     Profile("swap", ("swap",), _swap, memory="256M"),
     Profile(
         "platform",

@@ -159,6 +159,7 @@ def _run(
             "needs-reset": machine.needs_reset,
             "no-loop": lambda guest, args: machine.no_loop,
             "pause-target": machine.pause_target,
+            "storage": machine.tell_storage,
             "plug": plug,
             "unplug": unplug,
             **scsi.HANDLERS,

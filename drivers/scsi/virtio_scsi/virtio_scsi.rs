@@ -22,6 +22,7 @@ mod params;
 mod probe;
 mod scan;
 mod tmf;
+mod waiter;
 mod wire;
 
 use crate::host::BoundHost;

@@ -68,10 +68,13 @@ use kernel::{
 ///
 /// - The memory of every segment that [`Token::map`] puts into the chain must stay valid, and be
 ///   used by nobody else than the device, until [`Token::from_raw`] made the token again.
-/// - [`Token::into_raw`] and [`Token::from_raw`] must be inverse, and bit 1 of the
-///   pointer clear: that of memory which is aligned to four bytes is.
+/// - [`Token::into_raw`] and [`Token::from_raw`] must be inverse. Bit 1 of the pointer is clear, as in
+///   that of memory which is aligned to four bytes; so is bit 0 if [`Token::IS_EVEN`].
 /// - [`Token::map`] must not use a queue.
 pub unsafe trait Token: Sized + Send {
+    /// The lowest bit of each pointer of [`Token::into_raw`] is 0: others may use it.
+    const IS_EVEN: bool = true;
+
     /// Lists the token's buffers: first those that the device reads, then, after
     /// [`Chain::end_readable`], those that it writes.
     ///

@@ -72,10 +72,25 @@ impl<T: Token> Kept<T> {
         self.next = 0;
     }
 
+    /// Brings them into the order of submission. A Shell sort: core's own sorts have functions that
+    /// objtool does not know to be the end, and wander off into the next one.
     fn sort(&mut self) {
         // Those that went, which there are none of, come first.
-        self.tokens
-            .sort_unstable_by_key(|slot| slot.as_ref().map_or(0, Token::order));
+        let order = |slot: &Option<T>| slot.as_ref().map_or(0, Token::order);
+        let tokens = &mut self.tokens[..];
+        let mut gap = tokens.len() / 2;
+
+        while gap > 0 {
+            for i in gap..tokens.len() {
+                let mut i = i;
+
+                while i >= gap && order(&tokens[i - gap]) > order(&tokens[i]) {
+                    tokens.swap(i - gap, i);
+                    i -= gap;
+                }
+            }
+            gap /= 2;
+        }
     }
 }
 
