@@ -10,7 +10,7 @@ export DRIVER KERNEL
 enter := scripts/enter
 
 .DEFAULT_GOAL := modules
-.PHONY: modules install uninstall tree vm demo test test-full bench check mutate clean distclean help
+.PHONY: modules install uninstall tree vm demo test test-full bench check mutate fuzz clean distclean help
 
 ifdef KDIR
 modules:
@@ -49,6 +49,9 @@ check: modules
 mutate: modules
 	$(enter) scripts/mutate $(ARGS)
 
+fuzz: modules
+	$(enter) scripts/fuzz $(ARGS)
+
 clean distclean:
 	scripts/clean $@ $(KDIR)
 
@@ -64,10 +67,11 @@ help:
 #: make bench         compare C, request mode, bio mode and SCSI
 #: make check         formatting, lints, documentation, unit tests, scripts
 #: make mutate        plant bugs, one at a time, and see whether the tests notice
+#: make fuzz          a minute of devices that lie, in user space; ARGS='--minutes 60', ARGS=--coverage
 #: make clean         remove what was built; distclean: the whole cache too
 #: DRIVER=c           with vm, demo, test: the kernel's own C driver
 #: KERNEL=debug       with test: a kernel with KASAN, lockdep and the like; compiled first, which takes long
 #: KERNEL=kcsan       the same with KCSAN, which looks for data races
-#: ARGS=...           more arguments for the script behind vm, demo, test, bench, check, mutate
+#: ARGS=...           more arguments for the script behind vm, demo, test, bench, check, mutate, fuzz
 #: VSR_CACHE=DIR      where all generated files live (~/.cache/virtio-storage-rs)
 #: VSR_MIRROR=URL     the Debian archive to take packages from

@@ -8,8 +8,10 @@
 #include <linux/ktime.h>
 #include <linux/mm.h>
 #include <linux/part_stat.h>
+#include <linux/pci.h>
 #include <linux/rcupdate.h>
 #include <linux/sched/isolation.h>
+#include <linux/sched/mm.h>
 #include <linux/smp.h>
 #include <linux/topology.h>
 #include <linux/virtio_config.h>
@@ -132,4 +134,28 @@ void rust_helper_storage_watch_start(struct delayed_work *work, unsigned int del
 	kblockd_mod_delayed_work_on(cpu, work, msecs_to_jiffies(delay_ms));
 out:
 	put_cpu();
+}
+
+/* Until it is ended by the restore, the task's allocations do no I/O. */
+unsigned int rust_helper_storage_memalloc_noio_save(void)
+{
+	return memalloc_noio_save();
+}
+
+void rust_helper_storage_memalloc_noio_restore(unsigned int flags)
+{
+	memalloc_noio_restore(flags);
+}
+
+/* Whether the bus keeps a device from memory, or from us: it was switched off, or is gone. */
+bool rust_helper_storage_is_cut_off(struct virtio_device *vdev)
+{
+	struct device *parent = vdev->dev.parent;
+	u16 command;
+
+	if (!parent || !dev_is_pci(parent))
+		return false;
+	if (pci_read_config_word(to_pci_dev(parent), PCI_COMMAND, &command))
+		return true;
+	return PCI_POSSIBLE_ERROR(command) || !(command & PCI_COMMAND_MASTER);
 }

@@ -31,5 +31,8 @@ void rust_helper_storage_set_vq_affinity(struct virtqueue *vq, const unsigned in
 void rust_helper_storage_init_async_domain(struct async_domain *domain);
 void rust_helper_storage_watch_setup(struct delayed_work *work, work_func_t look);
 void rust_helper_storage_watch_start(struct delayed_work *work, unsigned int delay_ms, bool again);
+bool rust_helper_storage_is_cut_off(struct virtio_device *vdev);
+unsigned int rust_helper_storage_memalloc_noio_save(void);
+void rust_helper_storage_memalloc_noio_restore(unsigned int flags);
 
 #endif

@@ -38,6 +38,8 @@ impl Status {
     pub const ZONE_ACTIVE_RESOURCE: Self = Self(bindings::BLK_STS_ZONE_ACTIVE_RESOURCE);
     /// An I/O error.
     pub const IOERR: Self = Self(bindings::BLK_STS_IOERR);
+    /// The device was lost on the way, and what it did is not known: who can may try again.
+    pub const TRANSPORT: Self = Self(bindings::BLK_STS_TRANSPORT);
     /// The I/O would have to wait and must not (`REQ_NOWAIT`).
     pub const AGAIN: Self = Self(bindings::BLK_STS_AGAIN);
     /// A resource of the system is short: the block layer tries again after a while.

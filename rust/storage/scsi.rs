@@ -13,6 +13,7 @@
 pub mod cmnd;
 pub mod device;
 pub mod host;
+mod ladder;
 pub mod operations;
 pub mod template;
 
@@ -71,6 +72,9 @@ impl HostByte {
     /// The transport failed: tried again.
     pub const TRANSPORT_DISRUPTED: Self =
         Self(bindings::scsi_host_status_DID_TRANSPORT_DISRUPTED as u8);
+    /// The transport failed, and there may be another path: no retry on this one.
+    pub(crate) const TRANSPORT_FAILFAST: Self =
+        Self(bindings::scsi_host_status_DID_TRANSPORT_FAILFAST as u8);
 
     /// The result of a command with this host byte and the target's `status`.
     #[inline]

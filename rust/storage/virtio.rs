@@ -9,13 +9,15 @@ pub mod chain;
 pub mod config;
 mod context;
 pub mod counts;
+pub mod either;
 pub mod frame;
 mod generations;
 mod look;
 mod progress;
 pub mod queue;
 pub mod queues;
-mod restart;
+mod replay;
+pub mod restart;
 pub mod state;
 mod watch;
 
@@ -36,6 +38,7 @@ use kernel::{
         to_result, //
     },
     prelude::*,
+    sync::atomic::Release,
     types::{
         ForeignOwnable,
         Opaque, //
@@ -68,9 +71,7 @@ unsafe impl<T: Driver> driver::RegistrationOps for Adapter<T> {
         unsafe {
             let vdrv = vdrv.get();
             (*vdrv).driver.name = name.as_char_ptr();
-            if T::HAS_PREPARE_SLEEP {
-                (*vdrv).driver.pm = Self::PM_OPS;
-            }
+            (*vdrv).driver.pm = Self::PM_OPS;
             (*vdrv).id_table = T::ID_TABLE.as_ptr();
             (*vdrv).feature_table = T::FEATURES.as_ptr();
             (*vdrv).feature_table_size = T::FEATURES.len() as u32;
@@ -106,6 +107,7 @@ impl<T: Driver> Adapter<T> {
     /// The bus has no callback of its own for this; for the rest it has.
     const PM_OPS: &'static bindings::dev_pm_ops = &bindings::dev_pm_ops {
         prepare: Some(Self::prepare_callback),
+        complete: Some(Self::complete_callback),
         ..pin_init::zeroed()
     };
 
@@ -162,6 +164,10 @@ impl<T: Driver> Adapter<T> {
         // SAFETY: `remove_callback` is only ever called after a successful call to
         // `probe_callback`, hence `set_drvdata()` stored a `Pin<KBox<T::Data<'_>>>`.
         let data = unsafe { dev.as_ref().drvdata_borrow::<T::Data<'_>>() };
+        if T::HAS_QUIESCE && T::HAS_RESUME && !dev.wait_until_resumed() {
+            // It never came back. Whoever waits for it fails.
+            T::resume(dev, data);
+        }
         T::unbind(dev, data);
 
         // SAFETY: `vdev` is valid, see above.
@@ -180,7 +186,8 @@ impl<T: Driver> Adapter<T> {
     /// The driver's data, if its probe is done.
     fn data<'a>(dev: &'a Device<device::CoreInternal<'_>>) -> Option<Pin<&'a T::Data<'a>>> {
         // SAFETY: The device is valid. What is stored is the `Pin<KBox<T::Data<'_>>>` of
-        // `set_drvdata()`; the power management and the reset of a device exclude its removal.
+        // `set_drvdata()`. Callers hold the device's lock, which excludes its removal, or the device
+        // is away, which its removal waits for.
         unsafe {
             let base = &raw mut (*dev.as_raw()).dev;
             (!bindings::dev_get_drvdata(base).is_null())
@@ -196,10 +203,34 @@ impl<T: Driver> Adapter<T> {
             &*vdev.cast::<Device<device::CoreInternal<'_>>>()
         };
 
-        if let Some(data) = Self::data(dev) {
-            T::prepare_sleep(dev, data);
+        if T::HAS_PREPARE_SLEEP {
+            if let Some(data) = Self::data(dev) {
+                T::prepare_sleep(dev, data);
+            }
         }
         0
+    }
+
+    /// All devices are awake. One that is not did not come to [`Self::restore_callback`]: its bus or
+    /// its features did not come back. That is the driver's matter now.
+    extern "C" fn complete_callback(dev: *mut bindings::device) {
+        // SAFETY: As in `prepare_callback()`.
+        let dev = unsafe {
+            let vdev = dev.byte_sub(offset_of!(bindings::virtio_device, dev));
+            &*vdev.cast::<Device<device::CoreInternal<'_>>>()
+        };
+
+        if !T::HAS_RESUME {
+            return;
+        }
+        let Some(data) = Self::data(dev) else {
+            return;
+        };
+        if dev.is_asleep() {
+            dev_err!(dev, "the device did not wake up\n");
+            dev.end_sleep();
+            T::resume(dev, data);
+        }
     }
 
     /// Before the device sleeps, or is reset behind its driver: the driver lets go of it, and the
@@ -207,12 +238,23 @@ impl<T: Driver> Adapter<T> {
     extern "C" fn freeze_callback(vdev: *mut bindings::virtio_device) -> c_int {
         // SAFETY: As in `probe_callback()`.
         let dev = unsafe { &*vdev.cast::<Device<device::CoreInternal<'_>>>() };
+        // SAFETY: `vdev` is valid.
+        let lock = unsafe { &raw mut (*vdev).dev.mutex };
 
-        from_result(|| {
+        // Whoever resets the device, or has it sleep, holds the lock of its parent only: it might be
+        // unbound meanwhile. Not held until it is back, which may be another thread's doing.
+        // SAFETY: The lock is initialized, and comes after that of the parent.
+        unsafe { bindings::mutex_lock(lock) };
+        let ret = from_result(|| {
+            // If it was unbound before we had the lock, there is nothing to let go.
             T::quiesce(dev, Self::data(dev).ok_or(EBUSY)?);
             dev.sleep();
+            dev.state().away.store(true, Release);
             Ok(0)
-        })
+        });
+        // SAFETY: It was locked above.
+        unsafe { bindings::mutex_unlock(lock) };
+        ret
     }
 
     /// The device is back, and its features are negotiated again. If its virtqueues do not come
@@ -223,11 +265,16 @@ impl<T: Driver> Adapter<T> {
 
         from_result(|| {
             let data = Self::data(dev).ok_or(EBUSY)?;
-            let ret = dev.wake().inspect_err(|e| {
-                dev_err!(dev, "the virtqueues did not come back: {:?}\n", e);
-            });
+            let binding = dev.binding();
+            let ret = binding
+                .with(|_| dev.wake(|| T::configure(dev, data)))
+                .inspect_err(|e| {
+                    dev_err!(dev, "the virtqueues did not come back: {:?}\n", e);
+                });
 
             T::resume(dev, data);
+            // From here on the device may be unbound.
+            dev.state().away.store(false, Release);
             ret.map(|()| 0)
         })
     }
@@ -353,6 +400,16 @@ pub trait Driver: Sized {
         build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
     }
 
+    /// Tells a device that is back what its reset forgot, before it is ready. No command of a queue,
+    /// nor [`state::Binding::with`].
+    fn configure<'bound>(
+        dev: &'bound Device<device::Bound>,
+        this: Pin<&Self::Data<'bound>>,
+    ) -> Result {
+        let _ = (dev, this);
+        Ok(())
+    }
+
     /// Lets I/O go on, on the same [`queue::Queue`]s. If the device did not come back they are
     /// detached, and I/O fails. Process context, may sleep.
     ///
@@ -445,8 +502,7 @@ impl Device<device::Bound> {
 
     /// Resets the device: no DMA and no interrupts after this returns. May sleep.
     pub(crate) fn reset(&self) {
-        // SAFETY: `self.as_raw()` is a valid, bound device.
-        unsafe { bindings::virtio_reset_device(self.as_raw()) };
+        queues::reset(self.as_raw());
     }
 }
 

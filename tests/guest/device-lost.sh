@@ -44,6 +44,9 @@ host blkdev random release
 wait_for 10 not_running "${readers[random]}" || fail "the released read does not end"
 wait "${readers[random]}" || fail "the released read failed"
 lose random fault op=read drop count=0
+host blkdev random fault op=write drop count=0
+dd if=/dev/zero of="/dev/${disks[random]}" bs=4k count=1 seek=50 oflag=direct conv=notrunc status=none &
+readers[writer]=$!
 sleep 1
 begin=$SECONDS
 removals=()
@@ -53,6 +56,12 @@ for name in $names; do
 done
 for pid in "${removals[@]}" "${readers[@]}"; do
 	wait_for 100 not_running "$pid" || fail "something waits still, $((SECONDS - begin)) s after the removal"
+done
+# What the device did not do is not done, and who waits hears of it. The answer to the read of `reversed` was there.
+for name in random reconnect writer; do
+	if wait "${readers[$name]}"; then
+		fail "the I/O of $name that the device never did succeeded"
+	fi
 done
 echo "the removal took $((SECONDS - begin)) s"
 # A device that was given up is as good as new after the next probe.

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 # tests/device in the guest: what the driver sends for each operation, as the device logs it.
+# limit: 300
 # shellcheck source=tests/guest/blkdev.sh
 . "$VSR_SRC/tests/guest/blkdev.sh"
 blkdev_start ops '"queues": 2, "features": ["discard", "write_zeroes", "secure_erase", "lifetime", "size_max", "topology"],
@@ -40,14 +41,20 @@ if [[ $MODE != c ]]; then
 	fails test -e "/sys/block/$(disk plain)/life_time"
 	blkdev_stop plain
 fi
-# No segment is larger than size_max.
+# No segment is larger than size_max, though the memory is in one piece.
+if [[ -e /proc/sys/vm/nr_hugepages ]]; then
+	echo 8 >/proc/sys/vm/nr_hugepages
+	verify "$d" --direct=1 --ioengine=io_uring --iodepth=4 --bs=64k --size=512k --iomem=mmaphuge
+fi
 awk '/ op=(read|write) / { split($7, s, /[=,]/); for (i = 2; i in s; i++) if (s[i] > 8192) { print; bad = 1 } }
 	END { exit bad }' /tmp/ops.log || fail "a segment is larger than size_max"
 if (($(read_attr "$d" discard_max_bytes) > 0)); then
 	same discard_max_bytes "$(read_attr "$d" discard_max_bytes)" $((64 * 512))
 	blkdev ops mark discard
 	blkdiscard --offset 1m --length 96k "/dev/$d" || fail discard
-	logged ops ' op=discard .* ranges=2048\+64:0,2112\+64:0,2176\+64:0 status=0 used=1$|ranges=2048\+64:0 status=0'
+	logged ops ' op=discard .* ranges=2048\+64:0 status=0 used=1$'
+	logged ops ' op=discard .* ranges=2112\+64:0 status=0 used=1$'
+	logged ops ' op=discard .* ranges=2176\+64:0 status=0 used=1$'
 	cmp --bytes=$((96 << 10)) "/dev/$d" /dev/zero $((1 << 20)) 0 || fail "discarded data is there"
 	blkdiscard --zeroout --offset 2m --length 64k "/dev/$d" || fail "write zeroes"
 	logged ops ' op=write_zeroes .* ranges=4096\+128:[01] status=0 used=1$'
@@ -59,3 +66,43 @@ if (($(read_attr "$d" discard_max_bytes) > 0)); then
 fi
 not_logged ops ' op=(read|write|flush|discard|write_zeroes|secure_erase) .* status=[1-9n]'
 blkdev_stop ops
+
+# Several ranges in a request, which blk-mq makes of discards that are plugged together: exactly what is free.
+blkdev_start ranges '"capacity": 1048576, "features": ["discard", "write_zeroes"],
+	"config": {"max_discard_sectors": 4194304, "max_discard_seg": 8, "max_write_zeroes_sectors": 4194304}'
+wait_for 10 disk ranges >/dev/null || fail "no disk"
+d=$(disk ranges)
+mkfs.xfs -q -f -K "/dev/$d"
+mount "/dev/$d" /mnt
+for i in $(seq 10 29); do
+	fallocate --length 256k "/mnt/$i"
+	sync -f /mnt
+done
+extents()
+{
+	filefrag -v -b512 "$@" | sed -nE 's/^ *[0-9]+: +[0-9]+\.\. +[0-9]+: +([0-9]+)\.\. +[0-9]+: +([0-9]+):.*/\1 \2/p'
+}
+extents /mnt/[12][13579] >/tmp/kept
+extents /mnt/[12][02468] >/tmp/removed
+rm /mnt/[12][02468]
+sync -f /mnt
+blkdev ranges mark trim
+fstrim /mnt || fail fstrim
+umount /mnt
+sed '1,/^# trim$/d' /tmp/ranges.log | sed -nE 's/.* op=discard .* ranges=(.*) status=0 used=1$/\1/p' >/tmp/trimmed
+[[ $MODE == bio ]] || grep -q , /tmp/trimmed || fail "no request has several ranges: $(cat /tmp/trimmed)"
+tr , '\n' </tmp/trimmed | sed 's/:0$//; s/+/ /' >/tmp/ranges
+awk 'FILENAME == "/tmp/ranges" { from[++n] = $1; to[n] = $1 + $2; next }
+	{
+		inside = touched = 0
+		for (i = 1; i <= n; i++) {
+			inside += from[i] <= $1 && $1 + $2 <= to[i]
+			touched += from[i] < $1 + $2 && $1 < to[i]
+		}
+		gone = FILENAME == "/tmp/removed"
+		if (inside != gone || touched != gone) { print FILENAME ": " $0; bad = 1 }
+		seen[FILENAME]++
+	}
+	END { exit bad || seen["/tmp/kept"] < 10 || seen["/tmp/removed"] < 10 }' /tmp/ranges /tmp/kept /tmp/removed ||
+	fail "other ranges than those that are free: $(xargs </tmp/trimmed)"
+blkdev_stop ranges

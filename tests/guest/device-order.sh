@@ -18,3 +18,18 @@ for serial in random reversed ring4; do
 done
 not_logged ring4 ' status=[1-9n]'
 blkdev_stop ring4
+
+# In bio mode with one command, all others wait, and go in the order in which they came. Else the line is the block layer's.
+[[ $MODE == bio ]] || return 0
+unload
+load queue_depth=1
+blkdev_start line '"latency_ms": 20'
+wait_for 10 disk line >/dev/null || fail "no disk line"
+blkdev line mark order
+taskset -c 0 fio --name=line --filename="/dev/$(disk line)" --rw=read:12k --bs=4k --io_size=64k --size=4m --direct=1 \
+	--ioengine=libaio --iodepth=16 --iodepth_batch_submit=16 --allow_file_create=0 --output=/tmp/fio.log ||
+	fail "fio: $(cat /tmp/fio.log)"
+same "the order of the reads" \
+	"$(sed '1,/^# order$/d' /tmp/line.log | sed -n 's/.* op=read .* sector=\([0-9]*\) .*/\1/p' | xargs)" \
+	"$(seq -s ' ' 0 32 480)"
+blkdev_stop line

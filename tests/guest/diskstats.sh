@@ -33,6 +33,16 @@ for from in 0 1; do
 done
 echo 1 >"/sys/block/$d/queue/iostats"
 echo 1 >"/sys/block/$slow/queue/iostats"
+# A flush is no write, and counts by itself.
+flushes()
+{
+	awk -v d="$d" '$3 == d { print $19 }' /proc/diskstats
+}
+f0=$(flushes)
+for _ in $(seq 20); do
+	dd if=/dev/zero of="/dev/$d" bs=4k count=1 oflag=direct conv=notrunc,fsync status=none
+done
+same "the count of flushes" $(($(flushes) - f0)) 20
 # Time in I/O is counted while a slow disk works.
 d=$(disk slow)
 t0=$(awk -v d="$d" '$3 == d { print $13 }' /proc/diskstats)

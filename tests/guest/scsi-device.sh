@@ -65,6 +65,11 @@ if [[ $MODE != c ]]; then
 	sg_reset --no-esc --target "/dev/$d" || fail "sg_reset --target"
 	logged 'op=nexus-reset unit=0:0 .*response=10'
 fi
+# Each unit by its own address.
+for unit in own4k:1:3 high:255:300; do
+	sg_reset --no-esc --device "/dev/$(disk "${unit%%:*}")" || fail "sg_reset --device of $unit"
+	logged "op=unit-reset unit=${unit#*:} .*response=10"
+done
 
 # Events: a unit comes, grows, goes.
 host blkdev own add 9:300 plugged 2048
@@ -81,3 +86,32 @@ wait_for 20 grown || fail "its size is $(<"/sys/block/$p/size")"
 host blkdev own remove 9:300
 wait_for 20 gone plugged || fail "the unit did not go: $(lsscsi)"
 disk own >/dev/null || fail "another unit went, too"
+# A unit goes, though it is the target's first, and the others of the target stay.
+host blkdev own add 10:0 first 2048
+wait_for 20 disk first >/dev/null || fail "the first unit did not come: $(lsscsi)"
+host blkdev own add 10:1 second 2048
+wait_for 20 disk second >/dev/null || fail "the second unit did not come: $(lsscsi)"
+second=$(disk second)
+host blkdev own remove 10:0
+wait_for 20 gone first || fail "the first unit did not go: $(lsscsi)"
+same "the disk of the second unit" "$(disk second)" "$second"
+verify "$second" --direct=1 --ioengine=libaio --iodepth=4 --bs=4k --size=256k
+host blkdev own remove 10:1
+wait_for 20 gone second || fail "the second unit did not go: $(lsscsi)"
+
+# Which targets there are is asked by a command: some hosts know no functions, others say "no such target" of one that has
+# no logical unit 0, as target 1. And a target that is not there gets that one question only, also when somebody else scans.
+host blkdev own fault "op=tmf response=3 count=0"
+host blkdev own mark scan
+unload
+load
+for name in own own4k high; do
+	disk $name >/dev/null || fail "$name is not found again: $(lsscsi)"
+done
+echo '- - -' >"/sys/class/scsi_host/host$(basename "$(readlink -f "/sys/block/$(disk own)/device")" | cut -d: -f1)/scan"
+host blkdev own clear
+seen=$(sed '1,/^# scan$/d' "$(host blkdev own log)")
+if [[ $MODE != c ]]; then
+	same "questions about target 77 in two scans" "$(grep 'unit=77:0 ' <<<"$seen" | sed -nE 's/.* op=(\S+) .* in=([0-9]+) .*/\1 \2/p' | xargs)" \
+		"inquiry 0 inquiry 0"
+fi

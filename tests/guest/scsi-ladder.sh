@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 # A command that the device never answers: error handling goes up as many rungs as the device refuses, and not one
 # more; in the end the write is done, whatever the device refused. An interrupt that got lost harms nobody.
-# limit: 500
+# limit: 800
 [[ $MODE != c ]] || skip "the C driver waits for ever"
 expect_log 'I/O error, dev sd'
 d=$(disk own)
@@ -44,6 +44,16 @@ saw()
 }
 climb abort
 saw abort abort
+# Each unit by its own address.
+for unit in own4k:1:3 high:255:300; do
+	other=$(disk "${unit%%:*}")
+	echo 2 >"/sys/block/$other/device/timeout"
+	host blkdev own fault "op=read unit=${unit#*:} drop"
+	timeout 120 dd if="/dev/$other" of=/dev/null bs=4k count=1 iflag=direct status=none || fail "$unit: the read failed: $(dmesg)"
+	grep -q "op=abort unit=${unit#*:} .*response=10" "$(host blkdev own log)" ||
+		fail "no abort to $unit: $(grep op=abort "$(host blkdev own log)" | tail -n 3)"
+	echo 30 >"/sys/block/$other/device/timeout"
+done
 climb unit "op=abort response=11 count=0"
 saw unit abort unit-reset
 climb nexus "op=abort response=11 count=0" "op=unit-reset response=11 count=0"
@@ -65,12 +75,53 @@ for i in 1 2 3; do
 	climb "silent$i" "op=tmf drop count=0"
 	saw "silent$i" abort unit-reset nexus-reset restart
 done
+# With many commands in flight each rung costs its time limit once, and none is left out.
+echo 2 >"/sys/block/$d/queue/nomerges"
+for round in 1 2 3; do
+	host blkdev own mark "deep$round"
+	host blkdev own fault "op=write unit=0:0 drop count=32"
+	host blkdev own fault "op=tmf drop count=0"
+	timeout 200 fio --name=deep --filename="/dev/$d" --rw=randwrite --verify=crc32c --do_verify=1 --direct=1 --ioengine=io_uring \
+		--iodepth=32 --bs=4k --size=256k --allow_file_create=0 --output=/tmp/deep.log || fail "deep: $(cat /tmp/deep.log)"
+	host blkdev own clear
+	sed "1,/^# deep$round\$/d" "$(host blkdev own log)" >/tmp/seen
+	saw deep abort unit-reset nexus-reset restart
+	for op in abort unit-reset nexus-reset; do
+		same "deep: calls of $op" "$(grep -c " op=$op " /tmp/seen)" 1
+	done
+done
 # A device that says that it did it, and did not.
 climb liar "op=abort lie" "op=unit-reset lie" "op=nexus-reset lie count=0"
 saw liar abort unit-reset nexus-reset restart
 # An answer whose interrupt got lost: of a function, and of a command.
 climb lost-function "op=abort noirq"
 saw lost-function abort
+# The time of error handling as a whole begins when something is done about the command, not when it was waited for.
+scsi_host=/sys/class/scsi_host/host$(basename "$(readlink -f "/sys/block/$d/device")" | cut -d: -f1)
+echo 6 >"$scsi_host/eh_deadline"
+echo 5 >/sys/module/virtio_scsi/parameters/virtscsi_timeouts
+climb waited
+saw waited abort
+echo off >"$scsi_host/eh_deadline"
+echo 1 >/sys/module/virtio_scsi/parameters/virtscsi_timeouts
+# Who has another path is told at once: no second try on one that does not answer.
+host blkdev own add 13:0 path "$(<"/sys/block/$d/size")"
+wait_for 20 disk path >/dev/null || fail "a second path was not seen"
+modprobe -a dm-multipath dm-round-robin
+paths=("$(<"/sys/block/$d/dev")" "$(<"/sys/block/$(disk path)/dev")")
+export DM_DISABLE_UDEV=1
+dmsetup create paths --table \
+	"0 $(<"/sys/block/$d/size") multipath 0 0 2 1 round-robin 0 1 1 ${paths[0]} 1 round-robin 0 1 1 ${paths[1]} 1" || fail dmsetup
+host blkdev own mark paths
+host blkdev own fault "op=write unit=0:0 lba=8192 drop count=0"
+timeout 120 dd if=/tmp/data of=/dev/mapper/paths bs=4k seek=1024 count=1 oflag=direct conv=notrunc status=none ||
+	fail "the write by another path failed: $(dmesg)"
+host blkdev own clear
+cmp -n 4096 /tmp/data <(dd if="/dev/$(disk path)" bs=4k skip=1024 count=1 iflag=direct status=none) ||
+	fail "the write did not go by the other path"
+same "tries on the dead path" "$(sed '1,/^# paths$/d' "$(host blkdev own log)" | grep -c 'op=abort ')" 1
+dmsetup remove paths
+host blkdev own remove 13:0
 dmesg -C
 # The message comes the 1st, 2nd, 4th, 8th, 16th time, interrupts were lost before, and that of another command may
 # serve one of them.
@@ -83,6 +134,23 @@ dmesg | grep -q 'done without an interrupt' || fail "no message: $(dmesg)"
 if dmesg | grep 'aborting it'; then
 	fail "a lost interrupt was punished"
 fi
+# What was in flight when somebody resets the host was not done: it is done again.
+echo 60 >"/sys/block/$d/device/timeout"
+seen_writes()
+{
+	sed "1,/^# reset-host\$/d" "$(host blkdev own log)" >/tmp/seen
+	[[ $(grep -c ' op=write unit=0:0 .* lba=8192 ' /tmp/seen) == "$1" ]]
+}
+host blkdev own mark reset-host
+host blkdev own fault "op=write lba=8192 drop"
+dd if=/tmp/data of="/dev/$d" bs=4k seek=1024 count=1 oflag=direct conv=notrunc status=none &
+write=$!
+wait_for 20 seen_writes 1 || fail "the device saw no write: $(cat /tmp/seen)"
+sg_reset --no-esc --host "/dev/$d" || fail "sg_reset --host"
+wait_for 40 not_running $write || fail "the write waits still, after the host was reset"
+wait $write || fail "the write failed when the host was reset"
+seen_writes 2 || fail "the write was not done again after the host was reset: $(cat /tmp/seen)"
+host blkdev own clear
 # Events work after all that.
 host blkdev own add 12:0 new 2048
 wait_for 20 disk new >/dev/null || fail "a unit that came was not seen"

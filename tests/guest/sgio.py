@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""sgio.py DISK CDB [BYTES]: sends a command that reads BYTES through the SG_IO ioctl, and prints all that user space
-gets to know of its end: status, host byte, bytes not moved, sense data."""
+"""sgio.py DISK CDB [BYTES [sense]]: sends a command that reads BYTES through the SG_IO ioctl, and prints all that user
+space gets to know of its end: status, host byte, bytes not moved, length of the sense data; with `sense` that data, too."""
 
 import ctypes
 import fcntl
@@ -37,3 +37,5 @@ header = Header(
 fd = os.open(f"/dev/{sys.argv[1]}", os.O_RDWR)
 fcntl.ioctl(fd, SG_IO, header)
 print(f"status={header.status:#x} host={header.host_status:#x} resid={header.resid} sense={header.sb_len_wr}")
+if sys.argv[4:] == ["sense"]:
+    print(sense.raw[: header.sb_len_wr].hex())

@@ -3,6 +3,7 @@
 
 import dataclasses
 import os
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from guest import Driver, Guest, Qmp
 
 from . import device
 from .iscsi import Target
+from .needs_reset import needs_reset
 from .service import Service
 from .writelog import WriteLog
 
@@ -33,12 +35,16 @@ def module_of(case: str) -> str:
 class Machine:
     """Disks for one boot: QEMU's arguments and the files behind them."""
 
+    # How long storage is stopped.
+    stop_seconds = 40
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.qemu: list[str] = []
         self.logs: dict[str, WriteLog] = {}
         self.devices: dict[str, device.Device] = {}
         self.iscsi: Target | None = None
+        self._storage: Service | None = None
         self.services: list[Service] = []
         self.no_loop = ""
         self._held: list[int] = []
@@ -143,6 +149,9 @@ class Machine:
     def blkdev(self, guest: Guest, args: list[str]) -> str:
         return device.blkdev(self.devices, guest, args)
 
+    def needs_reset(self, guest: Guest, args: list[str]) -> None:
+        needs_reset(self.folder, guest, args)
+
     def faulty(self, name: str, iotype: str, errno: int, sector: int | None = 2048) -> None:
         self.faulty_node(name, iotype, errno, sector)
         self.device(name, name, "rerror=report,werror=report")
@@ -210,6 +219,13 @@ class Machine:
             + (f",{options}" if options else ""),
         ]
 
+    def place(self, name: str, target: int, options: str = "") -> None:
+        """A disk on the node of its name: behind the SCSI host if there is one; `options` are those of virtio_blk."""
+        if self._hba:
+            self.unit(name, target)
+        else:
+            self.device(name, name, options)
+
     def lun(self, name: str, target: int, lun: int = 0, options: str = "", *, size: int = 64 << 20,
             content: bytes = b"", kind: str = "scsi-hd") -> None:  # fmt: skip
         """A logical unit on a sparse file."""
@@ -217,6 +233,30 @@ class Machine:
         readonly = "on" if kind == "scsi-cd" else "off"
         self.blockdev(f"driver=file,filename={path},node-name={name},discard=unmap,read-only={readonly}")
         self.unit(name, target, lun, options, kind=kind)
+
+    def storage(self, names: list[str], size: int) -> None:
+        """Nodes that another program serves: one that can be stopped, after which QEMU cannot drain them."""
+        path = self.folder / "storage.sock"
+        exports: list[str | Path] = []
+        for name in names:
+            exports += ["--blockdev", f"driver=file,filename={self.file(name, size)},node-name={name}",
+                        "--export", f"type=nbd,id={name},node-name={name},name={name},writable=on"]  # fmt: skip
+            self.blockdev(f"driver=nbd,server.type=unix,server.path={path},export={name},node-name={name}")
+        self._storage = Service(
+            ["qemu-storage-daemon", "--nbd-server", f"addr.type=unix,addr.path={path},max-connections=0", *exports],
+            self.folder / "storage.messages", path.exists,
+        )  # fmt: skip
+        self.services.append(self._storage)
+
+    def tell_storage(self, guest: Guest, args: list[str]) -> str:
+        """host storage stop|go: its program. monitor: whether QEMU itself answers. seconds: how long to stop it."""
+        if args == ["monitor"]:
+            guest.qmp.run("query-block")
+        elif args == ["seconds"]:
+            return str(self.stop_seconds)
+        elif self._storage:
+            self._storage.process.send_signal(signal.SIGSTOP if args == ["stop"] else signal.SIGCONT)
+        return ""
 
     def pause_target(self, guest: Guest, args: list[str]) -> None:
         """host pause-target SECONDS: the iSCSI target answers nothing for so long."""
@@ -255,7 +295,8 @@ class Profile:
     blkdev: bool = False  # its scenarios run tests/device in the guest
 
     def env(self) -> dict[str, str]:
-        return {"VSR_BLKDEV": str(device.binary())} if self.blkdev else {}
+        faults = {"VSR_FAULTS": os.environ.get("VSR_FAULTS", "20"), "VSR_SEED": os.environ.get("VSR_SEED", "1")}
+        return {"VSR_BLKDEV": str(device.binary()), **faults} if self.blkdev else {}
 
 
 def _io(machine: Machine) -> None:
@@ -377,6 +418,15 @@ def _device(machine: Machine) -> None:
     machine.vhost_user("reconnect", latency_ms=1)
 
 
+def stopped(machine: Machine) -> None:
+    machine.storage(["stopped0", "stopped1"], 64 << 20)
+    for number, name in enumerate(("stopped0", "stopped1")):
+        machine.place(name, number, "num-queues=2")
+    machine.file("free", 64 << 20)
+    machine.blockdev(f"driver=file,filename={machine.folder}/free.img,node-name=free")
+    machine.place("free", 2)
+
+
 def _many(machine: Machine) -> None:
     for number in range(40):
         machine.disk(f"many{number}", "num-queues=1", size=1 << 20)
@@ -408,7 +458,7 @@ PROFILES = [
     Profile(
         "io",
         ("identity", "fio-direct", "fio-buffered", "mmap", "scattered", "filesystems", "schedulers",
-         "partitions", "diskstats", "nowait", "counters", "read-only", "discard"),
+         "partitions", "diskstats", "counters", "read-only", "discard"),
         _io,
     ),
     Profile("flush", ("flush", "cache-type", "errors"), _flush),
@@ -417,17 +467,20 @@ PROFILES = [
     Profile("rings", ("rings", "small-rings"), _rings),
     Profile(
         "device",
-        ("device-same", "device-order", "device-reconnect", "device-ops", "device-zoned", "device-zone-order",
-         "device-append", "device-config", "device-answers", "device-lost", "watch"),
+        ("device-same", "device-order", "nowait", "device-reconnect", "device-ops", "device-zoned", "device-zone-order",
+         "device-append", "device-config", "device-answers", "device-lost", "device-repair", "watch"),
         _device,
         blkdev=True,
         options={"shared_memory": True},
     ),
+    # Its disks are made in the guest.
+    Profile("campaign", ("campaign",), lambda machine: None, blkdev=True, deadline=14400),
     Profile("many", ("many",), _many),
+    Profile("stopped", ("stopped",), stopped),
     Profile("swap", ("swap",), _swap, memory="256M"),
     Profile(
         "platform",
-        ("dma", "reset"),
+        ("dma", "reset", "lost"),
         _platform,
         options={"machine": "q35", "cmdline": ["intel_iommu=on", "iommu.strict=1"]},
     ),

@@ -5,7 +5,7 @@ from guest import Guest
 
 from . import vhost_device
 from .iscsi import Target
-from .profiles import Machine, Profile, shutdown
+from .profiles import Machine, Profile, shutdown, stopped
 
 SCSI = ("scsi",)
 
@@ -84,7 +84,8 @@ def _scsi_stall(machine: Machine) -> None:
 
 def _scsi_iothread(machine: Machine) -> None:
     machine.qemu += ["-object", "iothread,id=io0"]
-    machine.hba("hba", "num_queues=2,iothread=io0,packed=on")
+    # Without indirect descriptors the ring is full long before the host's queue is.
+    machine.hba("hba", "num_queues=2,iothread=io0,packed=on,indirect_desc=off")
     machine.lun("data", 0, size=512 << 20)
     machine.lun("data4k", 1, 3, "logical_block_size=4096,physical_block_size=4096", size=256 << 20)
     machine.disk_file("qcow", 256 << 20)
@@ -100,6 +101,7 @@ def _scsi_platform(machine: Machine) -> None:
     machine.qemu += ["-device", "pcie-root-port,id=express,slot=1,chassis=1"]
     machine.hba("hba", "iommu_platform=on,packed=on,num_queues=2,bus=express")
     machine.lun("data", 0)
+    machine.lun("cd", 7, 0, kind="scsi-cd", content=b"disc" * 512, size=1 << 20)
     machine.blockdev("driver=null-co,size=1048576,read-zeroes=on,node-name=data-new")
 
 
@@ -115,6 +117,11 @@ def _scsi_many(machine: Machine) -> None:
 def _scsi_shutdown(machine: Machine) -> None:
     machine.hba("hba", "num_queues=2")
     shutdown(machine)
+
+
+def _scsi_stopped(machine: Machine) -> None:
+    machine.hba("hba", "num_queues=2")
+    stopped(machine)
 
 
 def _scsi_passthrough(machine: Machine) -> None:
@@ -169,7 +176,7 @@ PROFILES = [
     Profile(
         "scsi",
         ("scsi-identity", "fio-direct", "fio-buffered", "mmap", "filesystems", "scsi-luns",
-         "scsi-tools", "scsi-loop", "scsi-errors", "scsi-poll"),
+         "scsi-tools", "scsi-counters", "scsi-loop", "scsi-errors", "scsi-poll"),
         _scsi, SCSI, "virtio_scsi",
     ),
     Profile(
@@ -192,6 +199,7 @@ PROFILES = [
         "scsi-vhost-device", ("scsi-vhost-device",), _scsi_vhost_device, SCSI, "virtio_scsi",
         options={"shared_memory": True},
     ),
+    Profile("scsi-stopped", ("stopped",), _scsi_stopped, SCSI, "virtio_scsi"),
     Profile("scsi-shutdown", ("shutdown",), _scsi_shutdown, SCSI, "virtio_scsi"),
     Profile("scsi-passthrough", ("scsi-passthrough",), _scsi_passthrough, SCSI, "virtio_scsi"),
     Profile("scsi-udev", ("scsi-udev",), _scsi_udev, SCSI, "virtio_scsi", options={"udev": True, "installed": True}),

@@ -25,8 +25,9 @@ DEADLINE = 600
 ASLEEP = "PM: suspend-to-idle"
 # The kernel's word that it has its image on the disk, and goes off.
 HIBERNATES = "Image saving done"
-# Of so many MiB.
+# Of so many MiB; and what the disk has after the first sleep, as tests/initramfs/suspend knows.
 IMAGES = {"disk": 288, "swap": 384}
+GROWN = 320
 
 
 # In C, who polls is frozen, and its I/O with it: the driver would wait for ever.
@@ -38,13 +39,17 @@ PARAMETERS = {
 }
 
 
+# Behind a bridge of its own a function can be reset, with its bus.
+BRIDGE = ["-device", "pci-bridge,id=bridge,chassis_nr=1,shpc=off"]
 DEVICES = {
     "virtio_blk": [
-        "-device", "virtio-blk-pci,drive=disk,serial=disk,num-queues=2",
+        *BRIDGE,
+        "-device", "virtio-blk-pci,drive=disk,serial=disk,num-queues=2,bus=bridge,addr=1",
         "-device", "virtio-blk-pci,drive=swap,serial=swap,num-queues=2",
     ],
     "virtio_scsi": [
-        "-device", "virtio-scsi-pci,id=hba,num_queues=2",
+        *BRIDGE,
+        "-device", "virtio-scsi-pci,id=hba,num_queues=2,bus=bridge,addr=1",
         "-device", "scsi-hd,bus=hba.0,scsi-id=3,drive=disk,serial=disk",
         "-device", "scsi-hd,bus=hba.0,scsi-id=4,drive=swap,serial=swap",
     ],
@@ -98,13 +103,14 @@ def _boot(devices: list[str], image: Path, console: Path, parameter: str, end: f
 
 
 def _wake(process: subprocess.Popen[bytes], console: Path, qmp: Qmp, end: float) -> None:
-    """Wake the guest when it is asleep, until it ends."""
+    """Wake the guest when it is asleep, until it ends; with a larger disk than before."""
     woken = _text(console).count(ASLEEP)
     while process.poll() is None:
         if time.monotonic() > end:
             raise TimeoutError
         time.sleep(0.5)
         if _text(console).count(ASLEEP) > woken:
+            qmp.run("block_resize", **{"node-name": "disk", "size": GROWN << 20})
             # The power button. A wake-up before that line would have been lost.
             qmp.run("system_powerdown")
             woken += 1

@@ -187,7 +187,6 @@ fn task_management() {
         ),
         (Function::ResetNexus, 4, [0; 8]),
         (Function::ResetUnit, 5, [0; 8]),
-        (Function::QueryTaskSet, 7, [0; 8]),
     ] {
         let raw: [u8; 24] = bytes(&ControlRequest::new(LE, function, address));
         assert_eq!(raw[..4], [0; 4]);

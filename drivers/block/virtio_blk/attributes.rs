@@ -36,6 +36,7 @@ impl<T: BlkDisk> Files<T> {
         Attribute::of::<IoPath>(),
         Attribute::of::<PreEolInfo>(),
         Attribute::of::<LifeTime>(),
+        Attribute::of::<Reset>(),
     ];
 }
 
@@ -146,5 +147,28 @@ impl<T: BlkDisk> DiskAttribute<T> for LifeTime {
 
         writeln!(to, "{:#04x} {:#04x}", lifetime.typ_a, lifetime.typ_b)?;
         Ok(())
+    }
+}
+
+/// `reset`: how often the device was reset since it was bound. Root resets it by writing 1.
+struct Reset;
+
+impl<T: BlkDisk> DiskAttribute<T> for Reset {
+    const NAME: &'static CStr = c"reset";
+
+    fn is_writable(_disk: &Disk<T>) -> bool {
+        true
+    }
+
+    fn show(disk: &Disk<T>, to: &mut dyn fmt::Write) -> Result {
+        writeln!(to, "{}", disk.data().recovery.resets())?;
+        Ok(())
+    }
+
+    fn store(disk: &Disk<T>, value: &[u8]) -> Result {
+        if value != b"1" {
+            return Err(EINVAL);
+        }
+        disk.data().recovery.demand()
     }
 }

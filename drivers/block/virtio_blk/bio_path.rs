@@ -265,6 +265,11 @@ impl BioQueue {
             Err((command, e)) if e == ENOSPC || e == ENOMEM => {
                 let _ = inner.state().ready.push_within_capacity(command);
             }
+            // The ring is broken: until it is repaired.
+            Err((command, e)) if e == EIO => {
+                let _ = inner.state().ready.push_within_capacity(command);
+                self.recovery.suspect();
+            }
             Err((command, _)) => self.finish(inner, command, Status::IOERR, done),
         }
     }
@@ -396,7 +401,7 @@ impl BioQueue {
             Queue::defer(queue.as_arc_borrow(), &WORKQUEUE);
         }
         if broken {
-            this.recovery.give_up();
+            this.recovery.suspect();
         }
         found
     }
@@ -417,6 +422,15 @@ impl State {
 impl Handler for BioQueue {
     type Token = BlkCommand;
     type State = State;
+
+    const REPLAYS: bool = true;
+
+    fn again(&self, command: &mut BlkCommand) -> bool {
+        *command.as_mut().envelope().footer_mut() = wire::NO_FOOTER;
+        let asked = command.as_mut().parts().1.asked;
+
+        asked.is_some_and(Command::is_repeatable)
+    }
 
     fn used(queue: ArcBorrow<'_, Queue<Self>>) {
         let this = queue.handler();
@@ -440,14 +454,16 @@ impl Handler for BioQueue {
             Queue::defer(queue, &WORKQUEUE);
         }
         if broken {
-            this.recovery.give_up();
+            this.recovery.suspect();
         }
     }
 
     fn silent(queue: &Queue<Self>, _seconds: u64) {
-        if queue.lock().ring.is_broken() {
-            queue.handler().recovery.give_up();
-        }
+        queue.handler().recovery.suspect();
+    }
+
+    fn late(queue: &Queue<Self>, seconds: u64) {
+        queue.handler().recovery.late(seconds);
     }
 
     fn deferred(queue: &Queue<Self>) {
@@ -465,12 +481,14 @@ impl Handler for BioQueue {
         }
     }
 
-    fn cancelled(queue: &Queue<Self>, command: BlkCommand) {
+    fn cancelled(queue: &Queue<Self>, mut command: BlkCommand) {
         let mut done = BioList::new();
+        let asked = command.as_mut().parts().1.asked;
+        let status = asked.map_or(Status::IOERR, Command::unanswered);
 
         queue
             .handler()
-            .finish(&mut queue.lock(), command, Status::IOERR, &mut done);
+            .finish(&mut queue.lock(), command, status, &mut done);
         done.end_all();
         // The ring is detached: whoever waits fails now.
         Self::deferred(queue);
@@ -576,13 +594,6 @@ impl BioPath {
             queue.lock().state().held = false;
             BioQueue::deferred(queue);
         }
-    }
-
-    /// Whether a ring can work no more.
-    pub(crate) fn is_broken(&self) -> bool {
-        self.queues
-            .iter()
-            .any(|queue| queue.lock().ring.is_broken())
     }
 
     /// Whether nothing is in flight.

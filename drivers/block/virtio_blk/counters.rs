@@ -81,21 +81,6 @@ fn forget<H: Handler>(queues: &[Arc<Queue<H>>]) {
     queues.iter().for_each(|queue| queue.forget_counts());
 }
 
-/// Names of the columns behind the queue's number, and how wide they are.
-const COLUMNS: [(&str, usize); 11] = [
-    ("added", 12),
-    ("kicks", 12),
-    ("kicks-saved", 12),
-    ("interrupts", 12),
-    ("completed", 12),
-    ("ring-full", 12),
-    ("deferred", 12),
-    ("repaired", 8),
-    ("waited", 12),
-    ("longest", 8),
-    ("refused", 12),
-];
-
 /// What the file shows.
 pub(crate) struct Counters {
     path: Arc<dyn Counted>,
@@ -132,32 +117,22 @@ impl Counters {
     fn print(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut index = 0;
 
-        write!(f, "{:>5}", "queue")?;
-        for (name, width) in COLUMNS {
-            write!(f, " {name:>width$}")?;
-        }
-        writeln!(f)?;
+        writeln!(
+            f,
+            "queue {} {:>12} {:>8} {:>12}",
+            Counts::HEAD,
+            "waited",
+            "longest",
+            "refused"
+        )?;
         self.path.for_each(&mut |counts, waits| {
-            let values = [
-                counts.added,
-                counts.kicks,
-                counts.kicks_saved,
-                counts.interrupts,
-                counts.completed,
-                counts.full,
-                counts.deferred,
-                counts.repaired,
-                waits.waited,
-                waits.longest,
-                waits.refused,
-            ];
-
-            write!(f, "{index:>5}")?;
-            for ((_, width), value) in COLUMNS.iter().zip(values) {
-                write!(f, " {value:>width$}")?;
-            }
+            write!(f, "{index:>5} {counts}")?;
             index += 1;
-            writeln!(f)
+            writeln!(
+                f,
+                " {:>12} {:>8} {:>12}",
+                waits.waited, waits.longest, waits.refused
+            )
         })?;
         writeln!(f, "bad-answers {}", self.recovery.bad_answers().get())
     }

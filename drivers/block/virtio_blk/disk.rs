@@ -46,7 +46,6 @@ use kernel::{
     },
 };
 use storage::{
-    bindings,
     block::{
         attribute::Attribute,
         bio,
@@ -67,7 +66,10 @@ use storage::{
         SizeString, //
     },
     config_field,
-    virtio::Device,
+    virtio::{
+        restart::Condition,
+        Device, //
+    },
 };
 
 /// What lives as long as somebody has the disk open.
@@ -266,7 +268,7 @@ pub(crate) struct BoundDisk {
     /// The disk was not removed yet.
     #[pin]
     live: Mutex<bool>,
-    /// A removal, or the like, waits for bios.
+    /// A removal waits for bios.
     waiting: Atomic<bool>,
     /// The device is in another cache mode than the disk.
     cache_lost: Atomic<bool>,
@@ -320,21 +322,18 @@ impl BoundDisk {
     pub(crate) fn remove(self: &Arc<Self>, dev: &Device<Bound>) {
         *self.live.lock() = false;
 
+        if dev.condition() != Condition::Ready {
+            dev.cancel_queues();
+        }
         match &self.disk {
             // blk-mq watches requests by itself, see `timed_out()`, and waits for them.
             AnyDisk::Request(disk) => {
-                if disk.data().path.is_broken() {
-                    dev.cancel_queues();
-                }
                 self.recovery.set_impatient(true);
                 disk.remove();
             }
             AnyDisk::Bio(disk) => {
                 let path = &disk.data().path;
 
-                if path.is_broken() {
-                    dev.cancel_queues();
-                }
                 self.watched(|| {
                     disk.remove();
                     wait_until(path, BioPath::is_idle);
@@ -343,47 +342,54 @@ impl BoundDisk {
         }
     }
 
-    /// Waits for what is in flight, and holds back what comes: the device goes away for a while.
-    pub(crate) fn quiesce(self: &Arc<Self>) {
+    /// Waits for what is in flight: the device goes away for a while. If it makes no progress, what
+    /// it has not answered is sent again when it is back.
+    pub(crate) fn quiesce(&self, dev: &Device<Bound>) {
+        let mut completed = 0;
+        let mut since = Instant::<Monotonic>::now();
+        let mut is_patient = || {
+            let (now, _) = dev.counts();
+
+            if now != completed {
+                completed = now;
+                since = Instant::now();
+            }
+            since.elapsed() < PATIENCE
+        };
         *self.live.lock() = false;
 
         match &self.disk {
-            AnyDisk::Request(disk) => {
-                self.recovery.set_impatient(true);
-                disk.quiesce(|| disk.data().path.poll_all());
-                self.recovery.set_impatient(false);
-            }
-            AnyDisk::Bio(disk) => self.watched(|| {
+            AnyDisk::Request(disk) => disk.drain(|| {
+                disk.data().path.poll_all();
+                is_patient()
+            }),
+            AnyDisk::Bio(disk) => {
                 let path = &disk.data().path;
 
                 path.hold();
-                wait_until(path, BioPath::is_drained);
-            }),
+                wait_until(path, |path| path.is_drained() || !is_patient());
+                path.release();
+            }
         }
     }
 
-    /// Goes on, on a device that was reset.
-    pub(crate) fn resume(self: &Arc<Self>) {
-        let recovery = &self.recovery;
-        // At shutdown, or if it does not come back, the device does not run.
-        let restored = recovery.binding.with(|dev| {
-            let runs = dev.status() & bindings::VIRTIO_CONFIG_S_DRIVER_OK as u8 != 0;
+    /// The device has something to tell: perhaps that it works no more. Any context.
+    pub(crate) fn suspect(&self) {
+        self.recovery.suspect();
+    }
 
-            Ok(!runs || recovery.cache.restore(dev)?)
-        });
-        if restored != Ok(true) {
-            dev_warn!(
-                recovery.binding.device(),
-                "the device does not take its cache mode again\n"
-            );
+    /// Before I/O goes on, on a device that was reset.
+    pub(crate) fn configure(&self, dev: &Device<Bound>) -> Result {
+        if !self.recovery.configure(dev)? {
             self.cache_lost.store(true, Relaxed);
         }
+        Ok(())
+    }
 
-        match &self.disk {
-            AnyDisk::Request(disk) => disk.resume(),
-            AnyDisk::Bio(disk) => disk.data().path.release(),
-        }
+    /// Goes on.
+    pub(crate) fn resume(self: &Arc<Self>) {
         *self.live.lock() = true;
+        self.recovery.came_back();
         // The device may be another one, as far as we know: its capacity, say.
         SLOW_WORKQUEUE.enqueue::<_, RESIZE>(self.clone());
     }
@@ -415,7 +421,7 @@ pub(crate) fn announce<T: BlkDisk>(disk: &Disk<T>, dev: &Device<Bound>, capacity
 }
 
 /// Waits until `done`. Who polled for the ends of bios may not do so any more.
-fn wait_until(path: &BioPath, done: impl Fn(&BioPath) -> bool) {
+fn wait_until(path: &BioPath, mut done: impl FnMut(&BioPath) -> bool) {
     while !done(path) {
         path.poll_all();
         fsleep(TICK);

@@ -69,4 +69,14 @@ storage::module_params! {
     /// Commands in flight on each queue of new disks, 0 for as many as fill the ring.
     static QUEUE_DEPTH: u32 = 0, "queue_depth", 0o444,
         "Limit the number of commands in flight on each queue. 0 to fill the ring.";
+
+    /// How often a command may be late before its device is reset.
+    static TIMEOUTS: u32 = 0, "timeouts", 0o644,
+        "Reset the device when it has not answered a command for so many timeouts, and send again \
+        what is in flight. 0 to wait for ever.";
+
+    /// How often a device is repaired that makes no progress.
+    static REPAIRS: u32 = 10, "repairs", 0o644,
+        "Give a device up after so many resets in a row between which it answered nothing. \
+        0 to go on for ever.";
 }

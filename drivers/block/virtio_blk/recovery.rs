@@ -1,24 +1,32 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What to do with a device that works no more: give it up.
+//! What to do with a device that works no more: look, wait, and only when loss is proven, or the
+//! operator wants it, reset it and send again what it has not answered.
 //!
-//! A device that writes nonsense into a ring breaks it; what is in flight would never end. So the
-//! device is reset, everything in flight ends with an error, and later I/O fails at once.
+//! Proof is a broken ring, or what the device's status says ([`Condition`]). A device that is away is
+//! waited for. One that needs repair after repair and answers nothing between them is given up:
+//! all I/O to it fails.
 
 use crate::{
     cache::CacheMode,
+    params,
     WORKQUEUE, //
 };
 use kernel::{
     device::Bound,
-    impl_has_work, new_work,
+    impl_has_work, new_mutex, new_work,
     prelude::*,
     sync::{
         atomic::{
             Atomic,
             Relaxed, //
         },
-        Arc, //
+        Arc,
+        Mutex, //
+    },
+    time::{
+        delay::fsleep,
+        Delta, //
     },
     workqueue::{
         Work,
@@ -28,6 +36,7 @@ use kernel::{
 use storage::{
     tally::Tally,
     virtio::{
+        restart::Condition,
         state::Binding,
         Device, //
     },
@@ -42,40 +51,85 @@ pub(crate) struct Recovery {
     pub(crate) cache: CacheMode,
     /// Somebody waits for all I/O to end, which late I/O may not hold up for ever.
     impatient: Atomic<bool>,
+    /// The device is to be given up.
+    doomed: Atomic<bool>,
+    /// A command was late so often that the device is to be reset.
+    overdue: Atomic<bool>,
     /// How many answers of the device were nonsense.
     nonsense: Tally,
+    /// How often the device was reset.
+    resets: Atomic<u32>,
+    /// Who resets the device has this.
+    #[pin]
+    repairs: Mutex<Repairs>,
     #[pin]
     work: Work<Recovery>,
+}
+
+/// How the repairs go.
+#[derive(Default)]
+struct Repairs {
+    /// How many there were since the device last made progress, and how much it had done then.
+    futile: u32,
+    completed: usize,
+    /// The device was given up.
+    given_up: bool,
+    /// The next repair was put off already.
+    waited: bool,
+    /// The log says that the device is away.
+    away: bool,
+}
+
+/// When to look again.
+enum Next {
+    /// When something happens.
+    Never,
+    /// After so many milliseconds.
+    After(u32),
 }
 
 impl_has_work! {
     impl HasWork<Self> for Recovery { self.work }
 }
 
+/// What counts as a timeout, in seconds: that of a request.
+const TIMEOUT: u64 = 30;
+
+/// How often to look for a device that is away, in milliseconds.
+const LOOK_MS: u32 = 100;
+
+/// The most to wait between repairs.
+const MOST_MS: u32 = 10_000;
+
 impl Recovery {
     pub(crate) fn new(dev: &Device<Bound>) -> Result<Arc<Self>> {
         let cache = CacheMode::new(dev)?;
 
         Arc::pin_init(
-            pin_init!(Self {
+            try_pin_init!(Self {
                 binding: dev.binding(),
                 cache <- cache,
                 impatient: Atomic::new(false),
+                doomed: Atomic::new(false),
+                overdue: Atomic::new(false),
                 nonsense: Tally::new(),
+                resets: Atomic::new(0),
+                repairs <- new_mutex!(Repairs::default()),
                 work <- new_work!("virtio_blk::recovery"),
-            }),
+            }? Error),
             GFP_KERNEL,
         )
     }
 
+    /// Looks soon whether the device still works, and repairs it if not. Any context.
+    pub(crate) fn suspect(self: &Arc<Self>) {
+        WORKQUEUE.enqueue(self.clone());
+    }
+
     /// Gives the device up, soon. Any context.
     pub(crate) fn give_up(self: &Arc<Self>) {
-        if WORKQUEUE.enqueue(self.clone()) {
-            dev_err!(
-                self.binding.device(),
-                "the device works no more: it is reset, and all I/O to it fails\n"
-            );
-        }
+        self.doomed.store(true, Relaxed);
+        self.suspect();
     }
 
     /// Whether late I/O is given up, together with the device.
@@ -83,12 +137,23 @@ impl Recovery {
         self.impatient.store(on, Relaxed);
     }
 
-    /// I/O is in flight for too long. Like the C driver, a device in use gets all the time that it
-    /// takes. Any context.
-    pub(crate) fn late(self: &Arc<Self>) {
+    /// I/O is in flight for longer than its timeout. Like the C driver, a device in use gets all the
+    /// time that it takes. Any context.
+    pub(crate) fn timed_out(self: &Arc<Self>) {
         if self.impatient.load(Relaxed) {
             self.give_up();
         }
+    }
+
+    /// The oldest I/O of a queue is in flight for so many seconds. Perhaps it is lost, though others
+    /// are answered; or it is too late, if the operator says so. Any context.
+    pub(crate) fn late(self: &Arc<Self>, seconds: u64) {
+        let limit = params::TIMEOUTS.get();
+
+        if limit > 0 && seconds >= u64::from(limit) * TIMEOUT {
+            self.overdue.store(true, Relaxed);
+        }
+        self.suspect();
     }
 
     /// The device answered what it must not. Any context.
@@ -110,16 +175,149 @@ impl Recovery {
     pub(crate) fn bad_answers(&self) -> &Tally {
         &self.nonsense
     }
+
+    /// How often the device was reset since it was bound.
+    pub(crate) fn resets(&self) -> u32 {
+        self.resets.load(Relaxed)
+    }
+
+    /// Resets the device because the operator wants it, also one that was given up or did not come
+    /// back from sleep; sends again what it has not answered. May sleep. Fails with [`ENXIO`] if the
+    /// device was unbound, or is away.
+    pub(crate) fn demand(self: &Arc<Self>) -> Result {
+        self.binding.with(|dev| {
+            let mut repairs = self.repairs.lock();
+
+            if dev.condition() == Condition::Away {
+                return Err(ENXIO);
+            }
+            dev.end_sleep();
+            self.doomed.store(false, Relaxed);
+            *repairs = Repairs::default();
+            self.repair(dev, "the operator wants it")
+                .inspect_err(|_| self.suspect())
+        })
+    }
+
+    /// The device was reset by others, or slept, and should be back. May sleep.
+    pub(crate) fn came_back(self: &Arc<Self>) {
+        *self.repairs.lock() = Repairs::default();
+        self.doomed.store(false, Relaxed);
+        self.suspect();
+    }
+
+    /// Looks at the device, and does what it needs.
+    fn attend(&self, dev: &Device<Bound>) -> Next {
+        let mut repairs = self.repairs.lock();
+
+        if repairs.given_up {
+            return Next::Never;
+        }
+        if self.doomed.load(Relaxed) {
+            repairs.give_up(dev);
+            return Next::Never;
+        }
+        let why = match dev.condition() {
+            Condition::Asleep => return Next::Never,
+            Condition::Away => {
+                if !core::mem::replace(&mut repairs.away, true) {
+                    dev_err!(dev, "the device is not there; I/O waits for it\n");
+                }
+                return Next::After(LOOK_MS);
+            }
+            Condition::Lost => "it works no more",
+            Condition::Ready if self.overdue.load(Relaxed) => "I/O is late",
+            Condition::Ready => {
+                repairs.away = false;
+                return Next::Never;
+            }
+        };
+        let (completed, _) = dev.counts();
+
+        if completed != repairs.completed {
+            repairs.futile = 0;
+            repairs.completed = completed;
+        }
+        let limit = params::REPAIRS.get();
+        if limit > 0 && repairs.futile >= limit {
+            repairs.give_up(dev);
+            return Next::Never;
+        }
+        repairs.away = false;
+        // The first one is done at once.
+        if repairs.futile > 0 && !core::mem::replace(&mut repairs.waited, true) {
+            return Next::After((LOOK_MS << repairs.futile.min(10)).min(MOST_MS));
+        }
+        repairs.waited = false;
+        repairs.futile += 1;
+        match self.repair(dev, why) {
+            Ok(()) => Next::Never,
+            Err(_) => Next::After(0),
+        }
+    }
+
+    /// Tells a device that was reset what it forgot, before I/O goes on. `false` if it does not take
+    /// it.
+    pub(crate) fn configure(&self, dev: &Device<Bound>) -> Result<bool> {
+        let restored = self.cache.restore(dev)?;
+
+        if !restored {
+            dev_warn!(dev, "the device does not take its cache mode again\n");
+        }
+        Ok(restored)
+    }
+
+    /// Resets the device, and sends again what it has not answered.
+    fn repair(&self, dev: &Device<Bound>, why: &str) -> Result {
+        let (_, in_flight) = dev.counts();
+
+        self.resets.fetch_add(1, Relaxed);
+        self.overdue.store(false, Relaxed);
+        dev_warn!(
+            dev,
+            "resetting the device, since {}; {} commands in flight are sent again\n",
+            why,
+            in_flight
+        );
+        dev.restart(|| self.configure(dev)?.then_some(()).ok_or(EIO))
+            .inspect_err(|e| {
+                dev_err!(dev, "the device does not start again: {:?}\n", e);
+            })
+    }
+}
+
+impl Repairs {
+    fn give_up(&mut self, dev: &Device<Bound>) {
+        self.given_up = true;
+        dev_err!(
+            dev,
+            "the device works no more: it is reset, and all I/O to it fails\n"
+        );
+        dev.cancel_queues();
+    }
 }
 
 impl WorkItem for Recovery {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
-        // Fails if the device was unbound meanwhile, which cancelled everything as well.
-        let _ = this.binding.with(|dev| {
-            dev.cancel_queues();
-            Ok(())
-        });
+        const TICK_MS: u32 = 20;
+        let mut left = 0u32;
+
+        loop {
+            // Neither a removal nor the end of the module waits longer than that for this.
+            while left > 0 && !this.doomed.load(Relaxed) {
+                if this.binding.with(|_| Ok(())).is_err() {
+                    return;
+                }
+                fsleep(Delta::from_millis(TICK_MS.into()));
+                left = left.saturating_sub(TICK_MS);
+            }
+            // Fails if the device was unbound, which cancelled everything as well.
+            match this.binding.with(|dev| Ok(this.attend(dev))) {
+                Ok(Next::After(ms)) => left = ms,
+                _ => return,
+            }
+        }
     }
 }

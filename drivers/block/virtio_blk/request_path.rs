@@ -63,13 +63,6 @@ pub(crate) struct Queues {
 }
 
 impl Queues {
-    /// Whether a ring can work no more.
-    pub(crate) fn is_broken(&self) -> bool {
-        self.queues
-            .iter()
-            .any(|queue| queue.lock().ring.is_broken())
-    }
-
     /// Ends what the device has done on the polled queues.
     pub(crate) fn poll_all(&self) {
         for queue in self.queues.iter().skip(self.counts.default as usize) {
@@ -125,7 +118,7 @@ impl Operations for RequestPath {
 
         let ret = match guard.ring.add(rq) {
             Ok(()) => Ok(()),
-            Err((rq, e)) => Err(refuse(&mut guard, rq, e)),
+            Err((rq, e)) => Err(refuse(&hw.handler().recovery, &mut guard, rq, e)),
         };
         if is_last || ret.is_err() {
             Queue::kick(guard);
@@ -153,15 +146,15 @@ impl Operations for RequestPath {
         match unnoticed {
             Some((rq, status)) => rq.end(status),
             // The queue's watch looks after what got lost.
-            None => hw.handler().recovery.late(),
+            None => hw.handler().recovery.timed_out(),
         }
     }
 
     fn complete(mut rq: Request<Self>) {
-        // The length was judged by `take_used()`.
-        let footer = rq.data().footer();
+        // Judged by `take_used()`: the device may have written to the footer since.
+        let outcome = Outcome::from_byte(rq.data().verdict());
 
-        rq.end(wire::judge(wire::status(footer), 0, 0, false).into());
+        rq.end(outcome.into());
     }
 
     fn poll(hw: ArcBorrow<'_, Queue<RequestQueue>>, batch: &mut IoCompletionBatch<Self>) -> usize {
@@ -171,7 +164,7 @@ impl Operations for RequestPath {
         drop(guard);
 
         if broken {
-            hw.handler().recovery.give_up();
+            hw.handler().recovery.suspect();
         }
         found
     }
@@ -180,6 +173,7 @@ impl Operations for RequestPath {
 /// Decides what becomes of a request that `add()` gave back.
 #[cold]
 fn refuse(
+    recovery: &Arc<Recovery>,
     guard: &mut QueueGuard<'_, RequestQueue>,
     rq: Request<RequestPath>,
     e: Error,
@@ -191,6 +185,10 @@ fn refuse(
         rq.stop_queue();
         rq.refuse(Status::DEV_RESOURCE)
     } else if e == ENOSPC || e == ENOMEM {
+        rq.refuse(Status::RESOURCE)
+    } else if e == EIO {
+        // The ring is broken: until it is repaired.
+        recovery.suspect();
         rq.refuse(Status::RESOURCE)
     } else {
         rq.refuse(Status::IOERR)
@@ -244,7 +242,8 @@ impl RequestQueue {
         found
     }
 
-    /// Judges the device's answer. A bad one leaves an error in the footer, for `complete()`.
+    /// Judges the device's answer, by the one look at it; what comes of it is remembered for
+    /// `complete()`.
     #[inline]
     fn judge(&self, rq: &mut Request<RequestPath>, used: usize) -> Status {
         let command = Command::of(rq.op(), rq.driver_flag(), rq.sector());
@@ -266,8 +265,8 @@ impl RequestQueue {
         }
         if outcome == Outcome::Nonsense {
             self.recovery.nonsense(wire::status(footer), used, expected);
-            rq.data().set_footer(wire::NO_FOOTER);
         }
+        rq.data().set_verdict(outcome.to_byte());
         outcome.into()
     }
 }
@@ -323,6 +322,13 @@ impl Handler for RequestQueue {
     type Token = Request<RequestPath>;
     type State = State;
 
+    const REPLAYS: bool = true;
+
+    fn again(&self, rq: &mut Request<RequestPath>) -> bool {
+        *rq.data().footer_mut() = wire::NO_FOOTER;
+        Command::of(rq.op(), rq.driver_flag(), rq.sector()).is_some_and(Command::is_repeatable)
+    }
+
     fn used(queue: ArcBorrow<'_, Queue<Self>>) {
         let mut batch = IoCompletionBatch::default();
         let mut guard = queue.lock();
@@ -339,18 +345,21 @@ impl Handler for RequestQueue {
 
         batch.end();
         if broken {
-            queue.handler().recovery.give_up();
+            queue.handler().recovery.suspect();
         }
     }
 
     fn silent(queue: &Queue<Self>, _seconds: u64) {
-        if queue.lock().ring.is_broken() {
-            queue.handler().recovery.give_up();
-        }
+        queue.handler().recovery.suspect();
+    }
+
+    fn late(queue: &Queue<Self>, seconds: u64) {
+        queue.handler().recovery.late(seconds);
     }
 
     fn cancelled(_queue: &Queue<Self>, rq: Request<RequestPath>) {
         rq.start_stopped_queues();
-        rq.end(Status::IOERR);
+        let command = Command::of(rq.op(), rq.driver_flag(), rq.sector());
+        rq.end(command.map_or(Status::IOERR, Command::unanswered));
     }
 }

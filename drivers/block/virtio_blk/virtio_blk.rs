@@ -110,8 +110,12 @@ impl virtio::Driver for VirtioBlk {
         disk.remove(dev);
     }
 
-    fn quiesce<'bound>(_dev: &'bound Device<Bound>, disk: Pin<&Arc<BoundDisk>>) {
-        disk.quiesce();
+    fn quiesce<'bound>(dev: &'bound Device<Bound>, disk: Pin<&Arc<BoundDisk>>) {
+        disk.quiesce(dev);
+    }
+
+    fn configure<'bound>(dev: &'bound Device<Bound>, disk: Pin<&Arc<BoundDisk>>) -> Result {
+        disk.configure(dev)
     }
 
     fn resume<'bound>(_dev: &'bound Device<Bound>, disk: Pin<&Arc<BoundDisk>>) {
@@ -119,6 +123,8 @@ impl virtio::Driver for VirtioBlk {
     }
 
     fn config_changed<'bound>(_dev: &'bound Device<Bound>, disk: Pin<&Arc<BoundDisk>>) {
+        // `DEVICE_NEEDS_RESET` comes this way, too.
+        disk.suspect();
         SLOW_WORKQUEUE.enqueue::<_, RESIZE>((*disk).clone());
     }
 }

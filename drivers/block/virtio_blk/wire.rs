@@ -82,6 +82,21 @@ impl Command {
         })
     }
 
+    /// Whether it may be sent again if nobody knows whether the device did it: the result is the same.
+    /// An append would write a second time, elsewhere.
+    pub(crate) const fn is_repeatable(self) -> bool {
+        !matches!(self, Self::ZoneAppend)
+    }
+
+    /// How it ends if it was sent, and the device never answers.
+    pub(crate) const fn unanswered(self) -> Status {
+        if self.is_repeatable() {
+            Status::IOERR
+        } else {
+            Status::TRANSPORT
+        }
+    }
+
     const fn code(self) -> u32 {
         match self {
             Self::Read => bindings::VIRTIO_BLK_T_IN,
@@ -252,6 +267,31 @@ pub(crate) enum Outcome {
     TooManyActive,
     /// The device's answer contradicts itself.
     Nonsense,
+}
+
+impl Outcome {
+    const ALL: [Self; 6] = [
+        Self::Ok,
+        Self::Unsupported,
+        Self::Error,
+        Self::TooManyOpen,
+        Self::TooManyActive,
+        Self::Nonsense,
+    ];
+
+    /// As a byte, to be remembered.
+    #[inline]
+    pub(crate) const fn to_byte(self) -> u8 {
+        self as u8
+    }
+
+    /// From [`Self::to_byte`]; other bytes are nonsense.
+    #[inline]
+    pub(crate) fn from_byte(byte: u8) -> Self {
+        let known = Self::ALL.get(usize::from(byte));
+
+        known.copied().unwrap_or(Self::Nonsense)
+    }
 }
 
 /// Judges the device's answer: the status byte and how many bytes the device says it wrote.

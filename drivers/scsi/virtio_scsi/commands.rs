@@ -3,14 +3,17 @@
 //! The way of a command to the device and back.
 //!
 //! The token of a request queue is the command itself; its frame for the device is allocated with
-//! it.
+//! it. Beside those there are a few of the driver's own.
 
 use crate::{
+    waiter::Waiter,
     wire::{
         self,
         Address,
         Order,
         Protection,
+        Request,
+        Response,
         ResponseHead,
         Task, //
     },
@@ -20,6 +23,10 @@ use kernel::{
     prelude::*,
     sync::{
         aref::ARef,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         Arc,
         ArcBorrow, //
     },
@@ -34,12 +41,21 @@ use storage::{
     tally::Tally,
     virtio::{
         self,
+        buffer::BoxedFrame,
+        either::Either,
         queue::{
             Handler,
-            Queue, //
+            Queue,
+            Ring, //
         },
     },
 };
+
+/// A command of the driver's own, without data.
+type Question = BoxedFrame<Request, Response, Arc<Waiter>>;
+
+/// What is in a request queue.
+pub(crate) type Token = Either<Command<ScsiHost>, Question>;
 
 /// All request queues of a host.
 pub(crate) type RequestQueues = KVec<Arc<Queue<RequestQueue>>>;
@@ -52,6 +68,8 @@ pub(crate) struct RequestQueue {
     pub(crate) protection: bool,
     /// Answers that the specification does not know.
     unknown: Tally,
+    /// The last question was not answered in time, and is not yet.
+    pub(crate) silent: Atomic<bool>,
 }
 
 impl RequestQueue {
@@ -61,6 +79,17 @@ impl RequestQueue {
             order,
             protection,
             unknown: Tally::new(),
+            silent: Atomic::new(false),
+        }
+    }
+
+    /// How much of a header the device gets.
+    #[inline]
+    fn header_size(&self) -> usize {
+        if self.protection {
+            wire::REQUEST_PI_SIZE
+        } else {
+            wire::REQUEST_SIZE
         }
     }
 
@@ -87,20 +116,26 @@ impl RequestQueue {
             },
             Direction::None => Protection::default(),
         });
-        let size = if self.protection {
-            wire::REQUEST_PI_SIZE
-        } else {
-            wire::REQUEST_SIZE
-        };
         let mut cdb = [0; wire::CDB_SIZE];
         let len = cmd.cdb().len().min(cdb.len());
         cdb[..len].copy_from_slice(&cmd.cdb()[..len]);
 
         cmd.data()
-            .header_mut(size)
+            .header_mut(self.header_size())
             .set(self.order, &task, &cdb[..len], protection);
         cmd.data().footer_mut().reset();
         true
+    }
+
+    /// Takes the answer to a question of the driver's own.
+    #[cold]
+    fn answered(&self, mut question: Question) {
+        let response = question.frame().footer_part::<ResponseHead>(0);
+
+        self.silent.store(false, Relaxed);
+        question
+            .data()
+            .tell(response.map_or(wire::RESPONSE_NONE, |head| head.response));
     }
 
     /// Judges the device's answer.
@@ -151,12 +186,59 @@ pub(crate) fn submit(
     }
 
     let guard = queue.lock();
-    let result = guard.ring.add(cmd);
+    let result = guard.ring.add(Either::Left(cmd));
     // If it failed: those before it may wait for the kick.
     if is_last || result.is_err() {
         Queue::kick(guard);
     }
-    result
+    match result {
+        Err((Either::Left(cmd), e)) => Err((cmd, e)),
+        _ => Ok(()),
+    }
+}
+
+/// Asks logical unit 0 of a target by `cdb`, a command without data, and returns the response code.
+/// May sleep, for so many seconds at most.
+///
+/// Fails with [`ETIMEDOUT`] if the device does not answer, and at once as long as it does not, and as
+/// `Ring::add()` does.
+pub(crate) fn ask(
+    queue: &Queue<RequestQueue>,
+    target: Address,
+    cdb: &[u8],
+    seconds: u32,
+) -> Result<u8> {
+    /// None that a command of the mid-layer has.
+    const TAG: u64 = 1 << 63;
+    let this = queue.handler();
+    if this.silent.load(Relaxed) {
+        return Err(ETIMEDOUT);
+    }
+    let waiter = Waiter::new()?;
+    let mut question = Question::new(Request::default(), Response::default(), waiter.clone())?;
+    let task = Task {
+        address: target,
+        tag: TAG,
+        priority: 0,
+    };
+
+    question.frame().header_mut(this.header_size()).set(
+        this.order,
+        &task,
+        cdb,
+        this.protection.then(Protection::default),
+    );
+    let guard = queue.lock();
+    guard
+        .ring
+        .add(Either::Right(question))
+        .map_err(|(_, e)| e)?;
+    Queue::kick(guard);
+    let (answer, in_time) = waiter.wait(seconds, || {
+        this.silent.store(true, Relaxed);
+        drain(queue);
+    });
+    answer.ok_or(if in_time { ENODEV } else { ETIMEDOUT })
 }
 
 /// Ends a command that the device never saw.
@@ -166,12 +248,23 @@ pub(crate) fn end(mut cmd: Command<ScsiHost>, host: HostByte) {
     cmd.done();
 }
 
+/// Takes the next command that the device has used; and the questions before it.
+#[inline]
+fn pop(queue: &Queue<RequestQueue>, ring: &Ring<Token>) -> Option<Command<ScsiHost>> {
+    loop {
+        match ring.get_buf()?.0 {
+            Either::Left(cmd) => return Some(cmd),
+            Either::Right(question) => queue.handler().answered(question),
+        }
+    }
+}
+
 /// Takes what the device has used, whether or not it interrupted; returns how much.
 pub(crate) fn drain(queue: &Queue<RequestQueue>) -> usize {
     let mut list = CommandList::default();
     let guard = queue.lock();
 
-    while let Some((cmd, _)) = guard.ring.get_buf() {
+    while let Some(cmd) = pop(queue, &guard.ring) {
         list.push(cmd);
     }
     drop(guard);
@@ -194,7 +287,7 @@ pub(crate) fn end_stranded(queue: &Queue<RequestQueue>) {
 }
 
 impl Handler for RequestQueue {
-    type Token = Command<ScsiHost>;
+    type Token = Token;
     /// Commands that a broken ring did not take.
     type State = CommandList<ScsiHost>;
 
@@ -204,7 +297,7 @@ impl Handler for RequestQueue {
 
         loop {
             guard.ring.disable_cb();
-            while let Some((cmd, _)) = guard.ring.get_buf() {
+            while let Some(cmd) = pop(&queue, &guard.ring) {
                 list.push(cmd);
             }
             if guard.ring.enable_cb() {
@@ -215,8 +308,14 @@ impl Handler for RequestQueue {
         list.done(|cmd| queue.handler().judge(cmd));
     }
 
-    fn cancelled(_queue: &Queue<Self>, cmd: Command<ScsiHost>) {
-        // If the device is still there, the mid-layer tries again.
-        end(cmd, HostByte::RESET);
+    fn cancelled(queue: &Queue<Self>, token: Token) {
+        match token {
+            // If the device is still there, the mid-layer tries again.
+            Either::Left(cmd) => end(cmd, HostByte::RESET),
+            Either::Right(question) => {
+                queue.handler().silent.store(false, Relaxed);
+                question.data().give_up();
+            }
+        }
     }
 }

@@ -7,8 +7,6 @@
 //! not tell meanwhile it tells as "events missed": then everything is looked at.
 
 use crate::{
-    scan,
-    tmf::ControlQueue,
     wire::{
         Address,
         Event,
@@ -26,7 +24,6 @@ use kernel::{
             Atomic,
             Relaxed, //
         },
-        Arc,
         ArcBorrow,
         SetOnce, //
     },
@@ -61,7 +58,6 @@ const PAUSE: Delta = Delta::from_millis(2);
 pub(crate) struct EventQueue {
     dev: ARef<virtio::Device>,
     order: Order,
-    control: Arc<Queue<ControlQueue>>,
     /// Whose events they are; set before the device is ready.
     host: SetOnce<HostRef>,
     /// The host is being removed.
@@ -95,15 +91,10 @@ impl Buffers {
 }
 
 impl EventQueue {
-    pub(crate) fn new(
-        dev: ARef<virtio::Device>,
-        order: Order,
-        control: Arc<Queue<ControlQueue>>,
-    ) -> Self {
+    pub(crate) fn new(dev: ARef<virtio::Device>, order: Order) -> Self {
         Self {
             dev,
             order,
-            control,
             host: SetOnce::new(),
             stopped: Atomic::new(false),
             sweep: Atomic::new(false),
@@ -114,6 +105,13 @@ impl EventQueue {
     /// Says whose events they are.
     pub(crate) fn set_host(&self, host: HostRef) {
         self.host.populate(host);
+    }
+
+    /// Says that a reset, which is nobody's doing here, is over.
+    pub(crate) fn report_reset(&self) {
+        if let Some(host) = self.host.as_ref() {
+            host.report_reset();
+        }
     }
 
     /// Events that come from now on are not handled.
@@ -188,7 +186,7 @@ impl EventQueue {
             }
         }
         drop(devices);
-        scan::scan(host, &self.control);
+        host.scan();
     }
 }
 

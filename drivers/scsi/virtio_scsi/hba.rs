@@ -109,7 +109,7 @@ impl Hba {
 
     /// Whether commands wait: two that hold them, each lets go of its own hold only.
     #[inline]
-    fn holds(&self) -> bool {
+    pub(crate) fn holds(&self) -> bool {
         self.resetting.load(Relaxed) || self.asleep.load(Relaxed)
     }
 

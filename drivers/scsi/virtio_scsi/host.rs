@@ -4,12 +4,14 @@
 
 use crate::{
     commands,
+    counters,
     events,
     hba::{
         works,
         Hba, //
     },
     params,
+    scan,
     wire::{
         Function,
         Request,
@@ -18,6 +20,7 @@ use crate::{
     ScsiHost, //
 };
 use kernel::{
+    debugfs::File,
     device::Bound,
     new_mutex,
     prelude::*,
@@ -101,8 +104,10 @@ impl Operations for ScsiHost {
                 );
                 Timeout::Abort
             }
-            // The queue's watch says that it is late.
-            _ => Timeout::Wait,
+            _ => {
+                tell_of(late);
+                Timeout::Wait
+            }
         }
     }
 
@@ -125,10 +130,32 @@ impl Operations for ScsiHost {
         hba.binding.with(|dev| hba.reset(dev))
     }
 
+    fn is_absent(hba: &Hba, target: u32) -> bool {
+        scan::is_absent(hba, target)
+    }
+
     fn device_init(dev: &Device) {
         // What the host passes through may have limits that the hypervisor shows in VPD pages,
         // whatever version of the standard the device claims.
         dev.try_vpd_pages();
+    }
+}
+
+/// Says that a device is slow, after one timeout, two, four, eight, and so on: once for all of its
+/// commands, by the first that is so late.
+fn tell_of(late: &Late<'_, ScsiHost>) {
+    if !late.timeouts().is_power_of_two() {
+        return;
+    }
+    let siblings = late.siblings();
+
+    if siblings.as_late <= 1 {
+        dev_warn!(
+            late.device().as_device(),
+            "not answered for {} s; waiting ({} commands in flight)\n",
+            late.seconds(),
+            siblings.all
+        );
     }
 }
 
@@ -137,13 +164,18 @@ impl Operations for ScsiHost {
 pub(crate) struct BoundHost {
     #[pin]
     host: Mutex<Option<Host<ScsiHost>>>,
+    _counters: Option<Pin<KBox<File<Arc<Hba>>>>>,
     hba: Arc<Hba>,
 }
 
 impl BoundHost {
     pub(crate) fn new(host: Host<ScsiHost>, hba: Arc<Hba>) -> impl PinInit<Self, Error> {
+        // The host is good without them.
+        let counters = counters::show(hba.clone(), host.host_ref().number()).ok();
+
         try_pin_init!(Self {
             host <- new_mutex!(Some(host)),
+            _counters: counters,
             hba,
         }? Error)
     }
@@ -172,6 +204,8 @@ impl BoundHost {
         let hba = &self.hba;
         let is_back = hba.events.lock().ring.is_attached() && Hba::configure(dev).is_ok();
 
+        // Before the first command that a unit may tell it to.
+        hba.events.handler().report_reset();
         hba.asleep.store(false, Relaxed);
         if is_back {
             hba.started();

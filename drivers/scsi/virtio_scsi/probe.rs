@@ -15,7 +15,6 @@ use crate::{
         Queues, //
     },
     params,
-    scan,
     tmf::{
         self,
         ControlQueue, //
@@ -72,8 +71,7 @@ fn make(dev: &Device<Bound>) -> Result<(Host<ScsiHost>, Arc<Hba>)> {
     hba.events.handler().set_host(host.host_ref().clone());
     dev.ready();
     hba.started();
-    let control = hba.control.clone();
-    host.in_background(move |host| scan::scan(host, &control))?;
+    host.in_background(|host| host.scan())?;
     Ok((host, hba))
 }
 
@@ -112,7 +110,7 @@ fn find_vqs(dev: &Device<Bound>, queues: Queues) -> Result<Arc<Hba>> {
     let control = Arc::pin_init(Queue::new(Ok(handler), tmf::Idle::new()?), GFP_KERNEL)?;
     let events = Arc::pin_init(
         Queue::new(
-            Ok(EventQueue::new(dev.into(), order, control.clone())),
+            Ok(EventQueue::new(dev.into(), order)),
             events::Buffers::new()?,
         ),
         GFP_KERNEL,

@@ -3,44 +3,38 @@
 //! Scans: only targets that may be there are looked at.
 //!
 //! To look at a target that is not there, the mid-layer allocates a device, with a queue, sends an
-//! INQUIRY, and frees all that; and nearly all of 256 targets are not there. If the host has one
-//! disk, that disk's queue is frozen twice for each of them, which takes grace periods: its tags
-//! come to be shared with another queue, and are not any more. So the device is asked first, by a
-//! task management function that changes nothing.
+//! INQUIRY to its logical unit 0, and frees all that; and nearly all of 256 targets are not there. If
+//! the host has one disk, that disk's queue is frozen twice for each of them, which takes grace
+//! periods: its tags come to be shared with another queue, and are not any more. So the driver sends
+//! that INQUIRY before, and takes only that for an absence which the mid-layer would, too. (Task
+//! management would need no place in a request queue, but hosts do not agree on what it says of a
+//! target without a logical unit 0.)
 
 use crate::{
-    tmf::{
-        self,
-        ControlQueue, //
-    },
+    commands,
+    hba::Hba,
     wire::{
         self,
-        Address,
-        Function, //
+        Address, //
     },
 };
-use storage::{
-    scsi::HostRef,
-    virtio::queue::Queue, //
-};
 
-/// How many seconds the device has for an answer. Some back ends never give one, and to look at all
-/// targets in vain takes no longer than that.
+/// How many seconds the device has for an answer. One that gives none is asked no more until it does:
+/// the mid-layer has more patience.
 const PATIENCE: u32 = 2;
 
-/// Looks for all logical units of `host`. May sleep.
-pub(crate) fn scan(host: &HostRef, control: &Queue<ControlQueue>) {
-    let mut asking = true;
+/// An INQUIRY for none of its data.
+const INQUIRY: [u8; 6] = [0x12, 0, 0, 0, 0, 0];
 
-    for target in host.targets() {
-        if let (true, Some(address)) = (asking, Address::new(target, 0)) {
-            match tmf::ask(control, Function::QueryTaskSet, address, PATIENCE) {
-                Ok(answer) if wire::is_bad_target(answer) => continue,
-                Ok(_) => (),
-                // Who does not answer functions may have disks all the same.
-                Err(_) => asking = false,
-            }
-        }
-        host.scan_target(target);
-    }
+/// Whether the device says that there is no such target. May sleep.
+pub(crate) fn is_absent(hba: &Hba, target: u32) -> bool {
+    let Some(address) = Address::new(target, 0) else {
+        return false;
+    };
+    // One whose interrupt goes to a CPU that is there.
+    let Some(queue) = hba.requests.get(hba.map.current()) else {
+        return false;
+    };
+
+    !hba.holds() && commands::ask(queue, address, &INQUIRY, PATIENCE).is_ok_and(wire::is_bad_target)
 }

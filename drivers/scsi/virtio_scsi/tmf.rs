@@ -8,6 +8,7 @@
 
 use crate::{
     params,
+    waiter::Waiter,
     wire::{
         self,
         Address,
@@ -20,49 +21,28 @@ use crate::{
 use kernel::{
     prelude::*,
     sync::{
-        atomic::{
-            Acquire,
-            Atomic,
-            Relaxed,
-            Release, //
-        },
         Arc,
         ArcBorrow, //
     },
-    time::msecs_to_jiffies,
 };
-use storage::{
-    completion::Completion,
-    virtio::{
-        buffer::BoxedFrame,
-        frame::Content,
-        queue::{
-            Handler,
-            Queue, //
-        },
+use storage::virtio::{
+    buffer::BoxedFrame,
+    frame::Content,
+    queue::{
+        Handler,
+        Queue, //
     },
 };
 
 /// How many functions there are. Three can be on their way at once: an abort, a reset by the error
-/// handler and one by an ioctl.
+/// handler and one by an ioctl; the others are with a device that did not answer.
 const FUNCTIONS: usize = 8;
+
+/// How many of them aborts leave to resets.
+const FOR_RESETS: usize = 4;
 
 /// How many seconds a device that is being removed gets.
 const REMOVAL_SECONDS: u32 = 2;
-
-/// No response code: these are bytes.
-const NO_ANSWER: u32 = 0x100;
-
-/// Who waits for an answer.
-#[pin_data]
-pub(crate) struct Waiter {
-    /// The response code, or `NO_ANSWER`.
-    answer: Atomic<u32>,
-    /// Somebody waits, or has not read the answer yet: the function is not to be used again.
-    awaited: Atomic<bool>,
-    #[pin]
-    completion: Completion,
-}
 
 type Token = BoxedFrame<ControlRequest, ControlResponse, Arc<Waiter>>;
 
@@ -71,48 +51,71 @@ pub(crate) struct ControlQueue {
     pub(crate) order: Order,
 }
 
-/// What the queue's lock protects beside the ring: the functions that are not on their way.
-#[derive(Default)]
-pub(crate) struct Idle(KVec<Token>);
+/// What the queue's lock protects beside the ring.
+pub(crate) struct Idle {
+    /// The functions that are not on their way.
+    tokens: KVec<Token>,
+    /// Which rungs of the ladder the device has not answered, since it answered anything.
+    silent: u8,
+}
+
+/// The bit of a function's rung.
+fn rung(function: Function) -> u8 {
+    match function {
+        Function::AbortTask(_) => 1,
+        Function::ResetUnit => 2,
+        Function::ResetNexus => 4,
+    }
+}
 
 impl Idle {
     /// Allocates the functions.
     pub(crate) fn new() -> Result<Self> {
-        let mut idle = KVec::with_capacity(FUNCTIONS, GFP_KERNEL)?;
+        let mut tokens = KVec::with_capacity(FUNCTIONS, GFP_KERNEL)?;
 
         for _ in 0..FUNCTIONS {
-            let waiter = Arc::pin_init(
-                pin_init!(Waiter {
-                    answer: Atomic::new(NO_ANSWER),
-                    awaited: Atomic::new(false),
-                    completion <- Completion::new(),
-                }),
-                GFP_KERNEL,
-            )?;
-            idle.push(
+            let waiter = Waiter::new()?;
+
+            tokens.push(
                 Token::new(ControlRequest::default(), wire::RESPONSE_NONE, waiter)?,
                 GFP_KERNEL,
             )?;
         }
-        Ok(Self(idle))
+        Ok(Self { tokens, silent: 0 })
     }
 
     /// Takes one whose last answer was read.
-    fn take(&mut self) -> Option<Token> {
-        let free = |token: &Token| !token.data().awaited.load(Acquire);
-        let at = self.0.iter().position(free)?;
+    ///
+    /// Fails at once if the device is known to be silent: with many commands in flight, each would
+    /// wait in vain for as long as the first, one after the other.
+    fn take(&mut self, function: Function) -> Result<Token> {
+        let left = match function {
+            Function::AbortTask(_) => FOR_RESETS,
+            _ => 0,
+        };
+        let free = |token: &Token| token.data().is_free();
 
-        self.0.remove(at).ok()
+        if self.silent & rung(function) != 0 {
+            return Err(ETIMEDOUT);
+        }
+        if self.tokens.iter().filter(|token| free(token)).count() <= left {
+            return Err(EBUSY);
+        }
+        let at = self.tokens.iter().position(free).ok_or(EBUSY)?;
+        self.tokens.remove(at).map_err(|_| EBUSY)
     }
 
     fn put(&mut self, token: Token) {
         // There is room for all that were made.
-        let _ = self.0.push_within_capacity(token);
+        let _ = self.tokens.push_within_capacity(token);
     }
 }
 
-/// Has the device perform `function`, and waits for it, for the parameter's time at most. Fails
-/// with [`EIO`] if it says no, and as [`ask`] does. May sleep.
+/// Has the device perform `function`, and waits for it, for the parameter's time at most. May sleep.
+///
+/// Fails with [`EIO`] if the device says no, with [`ETIMEDOUT`] if it does not answer, or has not
+/// answered the last one of the kind, with [`EBUSY`] if it still has too many, with [`ENODEV`] if it is
+/// gone.
 pub(crate) fn run(
     queue: &Queue<ControlQueue>,
     function: Function,
@@ -123,30 +126,11 @@ pub(crate) fn run(
         true => REMOVAL_SECONDS,
         false => params::TMF_TIMEOUT.get().clamp(1, 3600),
     };
-    let response = ask(queue, function, address, seconds)?;
-
-    match wire::function_succeeded(response) {
-        true => Ok(()),
-        false => Err(EIO),
-    }
-}
-
-/// The same, and returns what the device says. May sleep, for so many seconds at most.
-///
-/// Fails with [`ETIMEDOUT`] if the device does not answer, with [`EBUSY`] if it still has all
-/// functions, with [`ENODEV`] if it is gone.
-pub(crate) fn ask(
-    queue: &Queue<ControlQueue>,
-    function: Function,
-    address: Address,
-    seconds: u32,
-) -> Result<ControlResponse> {
     let mut guard = queue.lock();
-    let mut token = guard.state().take().ok_or(EBUSY)?;
+    let mut token = guard.state().take(function)?;
     let waiter = token.data().clone();
 
-    waiter.answer.store(NO_ANSWER, Relaxed);
-    waiter.completion.forget();
+    waiter.prepare();
     token.frame().set(
         ControlRequest::new(queue.handler().order, function, address),
         wire::RESPONSE_NONE,
@@ -158,16 +142,19 @@ pub(crate) fn ask(
         return Err(e);
     }
     // The queue's lock is held: the answer cannot be there yet.
-    waiter.awaited.store(true, Relaxed);
+    waiter.begin();
     Queue::kick(guard);
-
-    if !waiter.completion.wait(msecs_to_jiffies(seconds * 1000)) {
-        // The interrupt may have been lost, not the answer.
-        drain(queue);
+    let (answer, in_time) = waiter.wait(seconds, || drain(queue));
+    match answer {
+        Some(answer) if wire::function_succeeded(answer) => Ok(()),
+        Some(_) => Err(EIO),
+        // It came back with the reset of the device.
+        None if in_time => Err(ENODEV),
+        None => {
+            queue.lock().state().silent |= rung(function);
+            Err(ETIMEDOUT)
+        }
     }
-    let answer = waiter.answer.load(Acquire);
-    waiter.awaited.store(false, Release);
-    ControlResponse::try_from(answer).map_err(|_| ETIMEDOUT)
 }
 
 /// Takes what the device has used.
@@ -176,10 +163,9 @@ fn drain(queue: &Queue<ControlQueue>) {
 
     while let Some((mut token, _)) = guard.ring.get_buf() {
         let response = token.frame().footer();
-        let waiter = token.data();
 
-        waiter.answer.store(response.into(), Release);
-        waiter.completion.complete();
+        token.data().tell(response);
+        guard.state().silent = 0;
         guard.state().put(token);
     }
 }
@@ -199,7 +185,10 @@ impl Handler for ControlQueue {
     }
 
     fn cancelled(queue: &Queue<Self>, token: Token) {
-        token.data().completion.complete();
-        queue.lock().state().put(token);
+        token.data().give_up();
+        let mut guard = queue.lock();
+
+        guard.state().silent = 0;
+        guard.state().put(token);
     }
 }

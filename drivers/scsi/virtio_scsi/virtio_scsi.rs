@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod commands;
+mod counters;
 mod events;
 mod hba;
 mod host;
@@ -21,6 +22,7 @@ mod params;
 mod probe;
 mod scan;
 mod tmf;
+mod waiter;
 mod wire;
 
 use crate::host::BoundHost;

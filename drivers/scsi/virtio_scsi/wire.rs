@@ -301,8 +301,6 @@ pub(crate) enum Function {
     ResetUnit,
     /// Resets all logical units of the target, for this host.
     ResetNexus,
-    /// Asks whether the logical unit has commands of this host.
-    QueryTaskSet,
 }
 
 storage::device_readable! {
@@ -326,7 +324,6 @@ impl ControlRequest {
             Function::AbortTask(tag) => (bindings::VIRTIO_SCSI_T_TMF_ABORT_TASK, tag),
             Function::ResetUnit => (bindings::VIRTIO_SCSI_T_TMF_LOGICAL_UNIT_RESET, 0),
             Function::ResetNexus => (bindings::VIRTIO_SCSI_T_TMF_I_T_NEXUS_RESET, 0),
-            Function::QueryTaskSet => (bindings::VIRTIO_SCSI_T_TMF_QUERY_TASK_SET, 0),
         };
 
         Self {
@@ -346,8 +343,8 @@ pub(crate) const fn function_succeeded(response: ControlResponse) -> bool {
     )
 }
 
-/// Whether a task management function found no target.
-pub(crate) const fn is_bad_target(response: ControlResponse) -> bool {
+/// Whether a response says that there is no such target.
+pub(crate) const fn is_bad_target(response: u8) -> bool {
     response as u32 == bindings::VIRTIO_SCSI_S_BAD_TARGET
 }
 

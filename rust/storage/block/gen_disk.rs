@@ -54,7 +54,7 @@ use kernel::{
     ThisModule, //
 };
 
-/// How often [`GenDisk::quiesce`] looks, in jiffies.
+/// How often [`GenDisk::drain`] looks, in jiffies.
 const LOOK_AFTER: usize = 2;
 
 /// Cylinders, heads and sectors for old partitioning tools.
@@ -459,28 +459,20 @@ impl<T: Operations> GenDisk<T> {
 }
 
 impl<M: mq::Operations, T: Operations<Kind = Requests<M>>> GenDisk<T> {
-    /// Holds requests back until [`Self::resume`], and waits for those that the driver has. Calls
-    /// `look` while it waits: who polled for their end may be frozen.
+    /// Waits until the driver has no request, and holds back what comes meanwhile. Calls `look` while
+    /// it waits, which says whether to wait on: who polled for the end of requests may be frozen, and
+    /// the device may never answer.
     ///
-    /// May sleep. C counterparts: `blk_mq_freeze_queue()`, `blk_mq_quiesce_queue()`.
-    pub fn quiesce(&self, mut look: impl FnMut()) {
+    /// May sleep. C counterparts: `blk_mq_freeze_queue()`, `blk_mq_unfreeze_queue()`.
+    pub fn drain(&self, mut look: impl FnMut() -> bool) {
         let q = self.queue();
 
         // SAFETY: The disk and its queue are valid; the freeze ends below, in this task.
         unsafe {
             bindings::blk_freeze_queue_start(q);
-            while bindings::blk_mq_freeze_queue_wait_timeout(q, LOOK_AFTER) == 0 {
-                look();
-            }
-            bindings::blk_mq_quiesce_queue_nowait(q);
+            while bindings::blk_mq_freeze_queue_wait_timeout(q, LOOK_AFTER) == 0 && look() {}
             bindings::blk_mq_unfreeze_queue_nomemrestore(q);
         }
-    }
-
-    /// Lets requests go on. C counterpart: `blk_mq_unquiesce_queue()`.
-    pub fn resume(&self) {
-        // SAFETY: The disk and its queue are valid.
-        unsafe { bindings::blk_mq_unquiesce_queue(self.queue()) };
     }
 }
 

@@ -110,4 +110,14 @@ where
         // SAFETY: By this function's safety requirements; the content is still pinned.
         unsafe { Pin::new_unchecked(KBox::from_raw(ptr.as_ptr().cast())) }
     }
+
+    #[inline]
+    fn set_order(&mut self, order: usize) {
+        self.as_mut().envelope().set_order(order);
+    }
+
+    #[inline]
+    fn order(&self) -> usize {
+        self.envelope.order()
+    }
 }

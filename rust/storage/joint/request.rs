@@ -67,6 +67,17 @@ where
         // SAFETY: By this function's safety requirements: the request is ours again.
         unsafe { Request::from_raw(ptr.as_ptr().cast()) }
     }
+
+    #[inline]
+    fn set_order(&mut self, order: usize) {
+        self.data().set_order(order);
+    }
+
+    #[inline]
+    fn order(&self) -> usize {
+        // SAFETY: The data is initialized, and owned with the request.
+        unsafe { &*Self::data_ptr(self.as_raw()) }.order()
+    }
 }
 
 impl<T, H, F, P> IdleRequest<T>

@@ -101,4 +101,14 @@ where
         // SAFETY: By this function's safety requirements: the command is ours again.
         unsafe { Command::from_raw(ptr.cast()) }
     }
+
+    #[inline]
+    fn set_order(&mut self, order: usize) {
+        self.data().set_order(order);
+    }
+
+    #[inline]
+    fn order(&self) -> usize {
+        self.shared_data().order()
+    }
 }

@@ -18,6 +18,7 @@ use crate::{
     scatterlist::SgTable, //
 };
 use core::{
+    ffi::c_void,
     marker::PhantomData,
     mem::ManuallyDrop,
     pin::Pin,
@@ -34,6 +35,7 @@ use kernel::{
         },
         rcu, //
     },
+    time::msecs_to_jiffies, //
 };
 
 /// Bit of `scsi_cmnd::state`: the command was finished, or its time is over.
@@ -149,14 +151,15 @@ pub struct Command<T: Operations>(NonNull<bindings::scsi_cmnd>, PhantomData<T>);
 unsafe impl<T: Operations> Send for Command<T> {}
 
 impl<T: Operations> Command<T> {
-    /// Takes a command from the mid-layer; `None` if the driver has it already.
+    /// Takes a command from the mid-layer; `None` if the driver has it already. Error handling uses
+    /// one again that was late.
     ///
     /// # Safety
     ///
     /// `cmd` must be a valid command of a host of `T`, its private data initialized, that the
     /// mid-layer leaves to the driver.
     #[inline]
-    pub(super) unsafe fn lend(cmd: *mut bindings::scsi_cmnd) -> Option<Self> {
+    pub(super) unsafe fn lend(cmd: *mut bindings::scsi_cmnd, is_again: bool) -> Option<Self> {
         // SAFETY: By this function's safety requirements.
         let shared = unsafe { shared::<T>(cmd) };
 
@@ -164,7 +167,9 @@ impl<T: Operations> Command<T> {
             return None;
         }
         shared.lent.store(true, Relaxed);
-        shared.timeouts.store(0, Relaxed);
+        if !is_again {
+            shared.timeouts.store(0, Relaxed);
+        }
         shared.orphan.store(false, Relaxed);
         // SAFETY: As above.
         Some(Self(unsafe { NonNull::new_unchecked(cmd) }, PhantomData))
@@ -285,6 +290,13 @@ impl<T: Operations> Command<T> {
     pub fn data(&mut self) -> Pin<&mut T::CommandData> {
         // SAFETY: The data is initialized and pinned, and owned with the command.
         unsafe { Pin::new_unchecked(&mut (*private::<T>(self.as_raw())).data) }
+    }
+
+    /// The same, to be looked at.
+    #[inline]
+    pub(crate) fn shared_data(&self) -> &T::CommandData {
+        // SAFETY: The data is initialized, and owned with the command.
+        unsafe { &(*private::<T>(self.as_raw())).data }
     }
 
     /// Sets the result: what the host says, and the target's status byte.
@@ -532,6 +544,15 @@ impl<T: Operations> Drop for CommandList<T> {
     }
 }
 
+/// See [`Late::siblings`].
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Siblings {
+    /// The commands of the device.
+    pub all: u32,
+    /// Those of them that are as late, or later.
+    pub as_late: u32,
+}
+
 /// A command whose time is over, as error handling sees it. The driver may still have it, or the
 /// device.
 pub struct Late<'a, T: Operations> {
@@ -583,6 +604,66 @@ impl<T: Operations> Late<'_, T> {
         self.shared().timeouts.load(Relaxed)
     }
 
+    /// For how many seconds the driver has had it, as far as timeouts tell.
+    pub fn seconds(&self) -> u32 {
+        // SAFETY: The command is valid, and has a request.
+        let timeout = unsafe { (*request(self.cmd)).timeout };
+
+        self.timeouts()
+            .saturating_mul(timeout / (msecs_to_jiffies(1000) as u32).max(1))
+    }
+
+    /// The commands of the same device, this one included, that the driver has: how many they are,
+    /// and of how many the time was over as often as of this one. Any context but hard interrupts.
+    #[inline]
+    pub fn siblings(&self) -> Siblings {
+        struct Search {
+            device: *mut bindings::scsi_device,
+            timeouts: u32,
+            found: Siblings,
+        }
+
+        /// # Safety
+        ///
+        /// `cmd` must be a command of a host of `T`, `search` a `Search`.
+        unsafe extern "C" fn look<T: Operations>(
+            cmd: *mut bindings::scsi_cmnd,
+            search: *mut c_void,
+        ) -> bool {
+            // SAFETY: By this function's safety requirements; the data of commands is initialized.
+            unsafe {
+                let search = &mut *search.cast::<Search>();
+                let shared = shared::<T>(cmd);
+
+                if (*cmd).device == search.device && shared.lent.load(Acquire) {
+                    search.found.all += 1;
+                    if shared.timeouts.load(Relaxed) >= search.timeouts {
+                        search.found.as_late += 1;
+                    }
+                }
+            }
+            true
+        }
+
+        // SAFETY: The command is valid, so it has a device, which has a host with tags; `look()` gets
+        // what it expects.
+        unsafe {
+            let device = (*self.cmd).device;
+            let mut search = Search {
+                device,
+                timeouts: self.timeouts(),
+                found: Siblings::default(),
+            };
+
+            bindings::scsi_host_busy_iter(
+                (*device).host,
+                Some(look::<T>),
+                (&raw mut search).cast(),
+            );
+            search.found
+        }
+    }
+
     /// Whether `scsi_done()` was called for the command and took effect.
     pub(super) fn is_complete(&self) -> bool {
         // SAFETY: The command is valid; the state is changed by others, hence volatile.
@@ -596,6 +677,31 @@ impl<T: Operations> Late<'_, T> {
 
         orphan.store(true, Relaxed);
         before
+    }
+
+    /// Whether who sent the command has another path for it, and wants to know soon that this one
+    /// does not work: device-mapper's multipath.
+    pub(super) fn fails_fast(&self) -> bool {
+        const FAIL_FAST: u32 = 1 << bindings::req_flag_bits___REQ_FAILFAST_TRANSPORT;
+
+        // SAFETY: The command is valid, and has a request.
+        unsafe { (*request(self.cmd)).cmd_flags & FAIL_FAST != 0 }
+    }
+
+    /// Sets what the host says of the command, which error handling took back.
+    pub(super) fn set_host_byte(&self, host: HostByte) {
+        // SAFETY: The command is valid; error handling, which has it, calls this.
+        unsafe { (*self.cmd).result = ((*self.cmd).result & !0x00ff_0000) | host.with_status(0) };
+    }
+
+    /// Has the time of all tries together (`scsi_cmd_runtime_exceeced()`) begin now: the time that
+    /// was only waited does not count.
+    pub(super) fn renew(&self) {
+        // SAFETY: The command is valid. Who finishes it meanwhile may read this, hence volatile.
+        unsafe {
+            (&raw mut (*self.cmd).jiffies_at_alloc)
+                .write_volatile((&raw const bindings::jiffies).read_volatile())
+        };
     }
 
     /// Counts a timeout.

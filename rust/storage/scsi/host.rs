@@ -188,6 +188,27 @@ impl<T: Operations> Drop for Reset<'_, T> {
     }
 }
 
+/// Holds the host's lock over `f`, which must not sleep. Any context.
+///
+/// # Safety
+///
+/// `shost` must be a valid host.
+#[inline]
+pub(super) unsafe fn with_lock<R>(
+    shost: *mut bindings::Scsi_Host,
+    f: impl FnOnce(*mut bindings::Scsi_Host) -> R,
+) -> R {
+    // SAFETY: By this function's safety requirements; a host has a lock.
+    unsafe {
+        let lock = (*shost).host_lock;
+
+        bindings::spin_lock_irq_disable(lock);
+        let ret = f(shost);
+        bindings::spin_unlock_irq_enable(lock);
+        ret
+    }
+}
+
 /// A reference to a host of any driver, to scan it or to look devices up. What it does to a host
 /// that was removed does nothing.
 pub struct HostRef(NonNull<bindings::Scsi_Host>);
@@ -312,6 +333,20 @@ impl HostRef {
             host: self,
             last: core::ptr::null_mut(),
         }
+    }
+
+    /// Says that all devices were reset: what they say of it is not news (a unit attention that
+    /// would else be taken for another medium, and fail I/O). Any context.
+    ///
+    /// C counterpart: `scsi_report_bus_reset()`.
+    #[inline]
+    pub fn report_reset(&self) {
+        // SAFETY: The host is valid, and its lock is held.
+        unsafe {
+            with_lock(self.as_raw(), |shost| {
+                bindings::scsi_report_bus_reset(shost, 0)
+            })
+        };
     }
 
     /// The host's number.

@@ -22,8 +22,8 @@ use crate::{
     cpu_map::CpuMap, //
 };
 use core::{
-    ffi::c_void,
-    marker::PhantomData, //
+    marker::PhantomData,
+    mem::offset_of, //
 };
 use kernel::{
     error::{
@@ -32,17 +32,11 @@ use kernel::{
     },
     module::this_module,
     prelude::*,
-    sync::{
-        rcu,
-        Arc, //
-    },
-    time::msecs_to_jiffies, //
+    sync::Arc, //
 };
 
 const QUEUED: bindings::scsi_qc_status = 0;
 const HOST_BUSY: bindings::scsi_qc_status = bindings::scsi_qc_status_SCSI_MLQUEUE_HOST_BUSY;
-const SUCCESS: c_int = bindings::scsi_disposition_SUCCESS as c_int;
-const FAILED: c_int = bindings::scsi_disposition_FAILED as c_int;
 
 /// A command that the driver could not take, on its way back to the mid-layer.
 ///
@@ -140,9 +134,19 @@ pub trait Operations: Sized + 'static {
         Err(ENOTSUPP)
     }
 
-    /// Resets the host. *Also if it fails*, the driver finishes all commands that it has. May
-    /// sleep, but not for ever.
+    /// Resets the host: as the last rung, or because an administrator wants it, when nothing is late
+    /// (`/sys/class/scsi_host/hostN/host_reset`). *Also if it fails*, the driver finishes all
+    /// commands that it has. May sleep, but not for ever.
     fn host_reset(host: &Self::HostData) -> Result;
+
+    /// Whether there is no such target, so that its units need not be looked for. Process context, may
+    /// sleep, but not for ever.
+    ///
+    /// C counterpart: `target_alloc`, that fails with `-ENXIO`.
+    fn is_absent(host: &Self::HostData, target: u32) -> bool {
+        let _ = (host, target);
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
 
     /// A device was found, and is to be asked what it is. May sleep.
     fn device_init(dev: &Device) {
@@ -193,7 +197,7 @@ impl<T: Operations> OperationsVTable<T> {
     ///
     /// `shost` must be a host of `T` that is added, and stay so meanwhile.
     #[inline]
-    unsafe fn data<'a>(shost: *mut bindings::Scsi_Host) -> &'a T::HostData {
+    pub(super) unsafe fn data<'a>(shost: *mut bindings::Scsi_Host) -> &'a T::HostData {
         // SAFETY: The data lives as long as the host is added.
         unsafe { HostPrivate::<T>::hot(shost) }
     }
@@ -206,7 +210,9 @@ impl<T: Operations> OperationsVTable<T> {
         cmd: *mut bindings::scsi_cmnd,
     ) -> bindings::scsi_qc_status {
         // SAFETY: The mid-layer passes a valid command of a device.
-        if unsafe { cmnd::is_of_error_handling(cmd) } {
+        let is_again = unsafe { cmnd::is_of_error_handling(cmd) };
+
+        if is_again {
             // SAFETY: By this function's safety requirements; error handling sleeps.
             if unsafe { Self::is_premature_start(shost, cmd) } {
                 // Not "busy": that is tried again until the time for all of error handling is over.
@@ -226,7 +232,7 @@ impl<T: Operations> OperationsVTable<T> {
             (
                 Self::data(shost),
                 (*cmd).flags as u32 & bindings::SCMD_LAST != 0,
-                Command::<T>::lend(cmd),
+                Command::<T>::lend(cmd, is_again),
             )
         };
         let Some(cmd) = cmd else { return HOST_BUSY };
@@ -274,242 +280,6 @@ impl<T: Operations> OperationsVTable<T> {
     /// # Safety
     ///
     /// May only be called by the mid-layer, on a host of `T`.
-    unsafe extern "C" fn eh_timed_out_callback(
-        cmd: *mut bindings::scsi_cmnd,
-    ) -> bindings::scsi_timeout_action {
-        // SAFETY: The block layer keeps the command until this returns; its host is added.
-        let (data, late) = unsafe { (Self::data((*(*cmd).device).host), Late::<T>::from_raw(cmd)) };
-
-        late.count_timeout();
-        let wanted = T::timed_out(data, &late);
-        if !late.is_lent() {
-            // Nobody looks at it again after `DONE`. If it is not complete, another CPU is about to
-            // finish it, or a fault was injected that forgets it there (fail_io_timeout): then it
-            // has to be taken back.
-            return match (late.is_complete(), late.was_orphan()) {
-                (true, _) => bindings::scsi_timeout_action_SCSI_EH_DONE,
-                (false, false) => bindings::scsi_timeout_action_SCSI_EH_RESET_TIMER,
-                (false, true) => bindings::scsi_timeout_action_SCSI_EH_NOT_HANDLED,
-            };
-        }
-        match wanted {
-            Timeout::Wait => bindings::scsi_timeout_action_SCSI_EH_RESET_TIMER,
-            Timeout::Abort => bindings::scsi_timeout_action_SCSI_EH_NOT_HANDLED,
-        }
-    }
-
-    /// # Safety
-    ///
-    /// May only be called by the mid-layer, on a host of `T`.
-    unsafe extern "C" fn eh_abort_callback(cmd: *mut bindings::scsi_cmnd) -> c_int {
-        // SAFETY: The mid-layer passes a command that was queued and keeps it; its host is added,
-        // since it has commands.
-        let (data, late) = unsafe { (Self::data((*(*cmd).device).host), Late::<T>::from_raw(cmd)) };
-
-        if late.is_lent() {
-            let _ = T::abort(data, &late);
-        }
-        // What counts is whether the driver still has it: another CPU's interrupt handler may be
-        // about to give it back.
-        if late.is_lent() {
-            rcu::synchronize_rcu();
-            if late.is_lent() {
-                return FAILED;
-            }
-        }
-        // For `scsi_done()`, see `cmnd::finish()`.
-        rcu::synchronize_rcu();
-        SUCCESS
-    }
-
-    /// What error handling believes to own, of all commands of `shost` (of `dev`, if it is not
-    /// null), the driver must not have any more.
-    ///
-    /// # Safety
-    ///
-    /// `shost` must be an added host of `T`.
-    unsafe fn keeps_any(
-        shost: *mut bindings::Scsi_Host,
-        matches: &dyn Fn(*mut bindings::scsi_cmnd) -> bool,
-    ) -> bool {
-        struct Search<'a> {
-            matches: &'a dyn Fn(*mut bindings::scsi_cmnd) -> bool,
-            found: bool,
-        }
-
-        /// # Safety
-        ///
-        /// `cmd` must be a command of a host of `T`, `search` a `Search`.
-        unsafe extern "C" fn look<T: Operations>(
-            cmd: *mut bindings::scsi_cmnd,
-            search: *mut c_void,
-        ) -> bool {
-            // SAFETY: By this function's safety requirements; the data of commands is initialized.
-            unsafe {
-                let search = &mut *search.cast::<Search<'_>>();
-                search.found |= (search.matches)(cmd) && cmnd::is_kept::<T>(cmd);
-                !search.found
-            }
-        }
-
-        let mut search = Search {
-            matches,
-            found: false,
-        };
-        // SAFETY: The host is valid and has its tags; `look()` gets what it expects.
-        unsafe { bindings::scsi_host_busy_iter(shost, Some(look::<T>), (&raw mut search).cast()) };
-        search.found
-    }
-
-    /// Whether `cmd` is error handling's START UNIT while the driver has commands of that unit.
-    ///
-    /// The mid-layer takes all of them back once the unit has started, without asking the driver.
-    ///
-    /// # Safety
-    ///
-    /// `shost` must be an added host of `T`, and `cmd` a command of it, of error handling.
-    #[cold]
-    unsafe fn is_premature_start(
-        shost: *mut bindings::Scsi_Host,
-        cmd: *mut bindings::scsi_cmnd,
-    ) -> bool {
-        // SAFETY: By this function's safety requirements; commands have a device.
-        unsafe {
-            let device = (*cmd).device;
-            u32::from((*cmd).cmnd[0]) == bindings::START_STOP
-                && Self::keeps_any(shost, &|cmd| (*cmd).device == device)
-        }
-    }
-
-    /// Whether an ioctl resets, without a command that failed.
-    ///
-    /// # Safety
-    ///
-    /// `cmd` must be a valid command that the mid-layer calls a step of the ladder for.
-    unsafe fn is_of_ioctl(cmd: *mut bindings::scsi_cmnd) -> bool {
-        // SAFETY: By this function's safety requirements.
-        unsafe { (*cmd).submitter == bindings::scsi_cmnd_submitter_SUBMITTED_BY_SCSI_RESET_IOCTL }
-    }
-
-    /// Runs a step of the ladder for `cmd`, which may be one that was never queued (an ioctl's).
-    ///
-    /// # Safety
-    ///
-    /// May only be called by the mid-layer, on a host of `T`.
-    unsafe fn reset(
-        cmd: *mut bindings::scsi_cmnd,
-        step: impl FnOnce(&T::HostData, &Device) -> Result,
-        matches: &dyn Fn(*mut bindings::scsi_cmnd) -> bool,
-    ) -> c_int {
-        // SAFETY: The mid-layer passes a command of a device of a valid host.
-        let (shost, dev) = unsafe {
-            let dev = (*cmd).device;
-            ((*dev).host, Device::from_raw(dev))
-        };
-        // An ioctl may come when the host goes, or is gone. Error handling has commands of it, so
-        // it is there.
-        // SAFETY: `cmd` is valid; `shost` is a host of `T`, which its device keeps.
-        let guard = unsafe {
-            match Self::is_of_ioctl(cmd) {
-                true => HostPrivate::<T>::begin_reset(shost).map(Some),
-                false => Some(None),
-            }
-        };
-        let Some(_guard) = guard else { return FAILED };
-        // SAFETY: `shost` is a host of `T`.
-        let Some(data) = (unsafe { HostPrivate::<T>::cold(shost) }) else {
-            return FAILED;
-        };
-
-        let result = step(&data, dev);
-        // SAFETY: The data, so the host was added; its device is there. The private data of `cmd`
-        // is initialized or zero.
-        let is_kept = || unsafe {
-            let eh =
-                (*cmd).submitter == bindings::scsi_cmnd_submitter_SUBMITTED_BY_SCSI_ERROR_HANDLER;
-            Self::keeps_any(shost, matches) || (eh && Late::<T>::from_raw(cmd).is_lent())
-        };
-        // As in `eh_abort_callback()`.
-        let mut kept = is_kept();
-        if kept && result.is_ok() {
-            rcu::synchronize_rcu();
-            kept = is_kept();
-        }
-        if result.is_err() || kept {
-            return FAILED;
-        }
-        rcu::synchronize_rcu();
-        SUCCESS
-    }
-
-    /// # Safety
-    ///
-    /// May only be called by the mid-layer, on a host of `T`.
-    unsafe extern "C" fn eh_device_reset_callback(cmd: *mut bindings::scsi_cmnd) -> c_int {
-        // SAFETY: By this function's safety requirements; commands have a device.
-        unsafe {
-            let device = (*cmd).device;
-            Self::reset(cmd, T::device_reset, &|cmd| (*cmd).device == device)
-        }
-    }
-
-    /// # Safety
-    ///
-    /// May only be called by the mid-layer, on a host of `T`.
-    unsafe extern "C" fn eh_target_reset_callback(cmd: *mut bindings::scsi_cmnd) -> c_int {
-        // SAFETY: By this function's safety requirements; commands have a device.
-        unsafe {
-            let id = (*(*cmd).device).id;
-            Self::reset(cmd, T::target_reset, &|cmd| (*(*cmd).device).id == id)
-        }
-    }
-
-    /// # Safety
-    ///
-    /// May only be called by the mid-layer, on a host of `T`.
-    unsafe extern "C" fn eh_host_reset_callback(cmd: *mut bindings::scsi_cmnd) -> c_int {
-        const POLL_MS: u32 = 100;
-        let mut told = false;
-
-        loop {
-            // SAFETY: By this function's safety requirements.
-            let ret = unsafe { Self::reset(cmd, |data, _| T::host_reset(data), &|_| true) };
-            // An ioctl takes no command back.
-            // SAFETY: As above.
-            if unsafe { Self::is_of_ioctl(cmd) } {
-                return ret;
-            }
-            // SAFETY: As above; `reset()` says the same of a host that is gone.
-            let kept = unsafe {
-                let shost = (*(*cmd).device).host;
-                HostPrivate::<T>::cold(shost).is_some()
-                    && (Self::keeps_any(shost, &|_| true) || Late::<T>::from_raw(cmd).is_lent())
-            };
-
-            // There is no next step: the mid-layer takes back what is left, come what may. So a
-            // driver that keeps commands, against what it promised, stays here.
-            if !kept {
-                rcu::synchronize_rcu();
-                return ret;
-            }
-            if !core::mem::replace(&mut told, true) {
-                // SAFETY: The command has a device.
-                let dev = unsafe { Device::from_raw((*cmd).device) };
-                dev_err!(
-                    dev.as_device(),
-                    "a reset of the host left commands behind; trying until they are back\n"
-                );
-            }
-            // SAFETY: Always safe to call in process context.
-            unsafe {
-                bindings::schedule_timeout_uninterruptible(msecs_to_jiffies(POLL_MS) as isize)
-            };
-        }
-    }
-
-    /// # Safety
-    ///
-    /// May only be called by the mid-layer, on a host of `T`.
     unsafe extern "C" fn init_cmd_priv_callback(
         _shost: *mut bindings::Scsi_Host,
         cmd: *mut bindings::scsi_cmnd,
@@ -538,6 +308,27 @@ impl<T: Operations> OperationsVTable<T> {
         // SAFETY: The counterpart of `init_cmd_priv_callback()`.
         unsafe { core::ptr::drop_in_place(cmnd::private::<T>(cmd)) };
         0
+    }
+
+    /// # Safety
+    ///
+    /// May only be called by the mid-layer, on a host of `T`.
+    unsafe extern "C" fn target_alloc_callback(target: *mut bindings::scsi_target) -> c_int {
+        // SAFETY: The mid-layer passes a new target. Its parent is its host, since there is no
+        // transport class; that may be about to go.
+        let (data, id) = unsafe {
+            let shost = (*target)
+                .dev
+                .parent
+                .byte_sub(offset_of!(bindings::Scsi_Host, shost_gendev))
+                .cast::<bindings::Scsi_Host>();
+            (HostPrivate::<T>::cold(shost), (*target).id)
+        };
+
+        match data {
+            Some(data) if !T::is_absent(&data, id) => 0,
+            _ => ENXIO.to_errno(),
+        }
     }
 
     /// # Safety
@@ -592,6 +383,11 @@ impl<T: Operations> OperationsVTable<T> {
         template.eh_device_reset_handler = Some(Self::eh_device_reset_callback);
         template.eh_target_reset_handler = Some(Self::eh_target_reset_callback);
         template.eh_host_reset_handler = Some(Self::eh_host_reset_callback);
+        template.eh_should_retry_cmd = Some(Self::eh_should_retry_callback);
+        template.host_reset = Some(Self::host_reset_callback);
+        if T::HAS_IS_ABSENT {
+            template.target_alloc = Some(Self::target_alloc_callback);
+        }
         if T::HAS_DEVICE_INIT {
             template.sdev_init = Some(Self::sdev_init_callback);
         }

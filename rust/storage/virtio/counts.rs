@@ -2,7 +2,10 @@
 
 //! What a queue has done, for who wants to know: counts under a lock that is held anyway.
 
-use core::cell::Cell;
+use core::{
+    cell::Cell,
+    fmt, //
+};
 
 /// What a queue has done since it was made, or since
 /// [`Queue::forget_counts`](super::queue::Queue::forget_counts).
@@ -24,6 +27,31 @@ pub struct Counts {
     pub deferred: usize,
     /// How often the watch found it standing still, and made it go on: an interrupt or a kick got lost.
     pub repaired: usize,
+}
+
+impl Counts {
+    /// The names of what is printed.
+    pub const HEAD: &'static str = concat!(
+        "       added        kicks  kicks-saved   interrupts    completed",
+        "    ring-full     deferred repaired"
+    );
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:>12} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12} {:>8}",
+            self.added,
+            self.kicks,
+            self.kicks_saved,
+            self.interrupts,
+            self.completed,
+            self.full,
+            self.deferred,
+            self.repaired
+        )
+    }
 }
 
 /// Counts by the holder of the queue's lock.

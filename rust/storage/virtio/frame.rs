@@ -138,6 +138,9 @@ struct Apart<F> {
     after: MaybeUninit<[u8; bindings::DMA_DISTANCE]>,
 }
 
+/// See [`Envelope::verdict`].
+const NO_VERDICT: u8 = 0xff;
+
 /// The frame of a command: a header that the device reads and a footer that it writes; the
 /// content, if any, lies between them in the descriptor chain. That may be a payload, which the
 /// device reads: the frame has room for one `P`, more of them are allocated.
@@ -150,6 +153,9 @@ pub struct Envelope<H: DeviceReadable, F: DeviceWritable, P: DeviceReadable = ()
     payload: P,
     more: KVec<P>,
     content: Content,
+    /// See `Token::set_order()`.
+    order: usize,
+    verdict: u8,
     header_segment: Segment,
     footer_segment: Segment,
     payload_segment: Segment,
@@ -180,6 +186,8 @@ impl<H: DeviceReadable, F: DeviceWritable, P: DeviceReadable> Envelope<H, F, P> 
                 p.write(payload);
                 (&raw mut (*slot).more).write(KVec::new());
                 (&raw mut (*slot).content).write(Content::None);
+                (&raw mut (*slot).order).write(0);
+                (&raw mut (*slot).verdict).write(NO_VERDICT);
                 (&raw mut (*slot).header_segment).write(Segment::new(h.cast(), size_of::<H>()));
                 (&raw mut (*slot).footer_segment).write(Segment::new(f.cast(), size_of::<F>()));
                 (&raw mut (*slot).payload_segment).write(Segment::new(p.cast(), size_of::<P>()));
@@ -204,6 +212,7 @@ impl<H: DeviceReadable, F: DeviceWritable, P: DeviceReadable> Envelope<H, F, P> 
         this.header = header;
         this.apart.footer = footer;
         this.content = content;
+        this.verdict = NO_VERDICT;
         // Its end stays where it is.
         segment.offset = segment.offset + segment.len - len;
         segment.len = len;
@@ -278,11 +287,18 @@ impl<H: DeviceReadable, F: DeviceWritable, P: DeviceReadable> Envelope<H, F, P> 
         Some(unsafe { part.cast::<T>().read_volatile() })
     }
 
-    /// Overwrites the footer, for example to remember that a completion was bad.
+    /// Remembers what the driver makes of the footer, in a byte that no device can change: a hostile
+    /// one may write to the footer again.
     #[inline]
-    pub fn set_footer(self: Pin<&mut Self>, footer: F) {
-        // SAFETY: Nothing is moved; the footer is not structurally pinned.
-        unsafe { self.get_unchecked_mut() }.apart.footer = footer;
+    pub fn set_verdict(self: Pin<&mut Self>, verdict: u8) {
+        // SAFETY: Nothing is moved; the verdict is not structurally pinned.
+        unsafe { self.get_unchecked_mut() }.verdict = verdict;
+    }
+
+    /// What [`Self::set_verdict`] set since [`Self::set`]; 0xff if nothing.
+    #[inline]
+    pub fn verdict(&self) -> u8 {
+        self.verdict
     }
 
     /// What the device wrote, once the command has come back.
@@ -319,6 +335,18 @@ impl<H: DeviceReadable, F: DeviceWritable, P: DeviceReadable> Envelope<H, F, P> 
             Content::None => chain.end_readable(),
         }
         chain.push(self.footer_segment)
+    }
+
+    /// See [`Token::set_order`](super::queue::Token::set_order).
+    #[inline]
+    pub(crate) fn set_order(self: Pin<&mut Self>, order: usize) {
+        // SAFETY: Nothing is moved; `order` is not structurally pinned.
+        unsafe { self.get_unchecked_mut() }.order = order;
+    }
+
+    #[inline]
+    pub(crate) fn order(&self) -> usize {
+        self.order
     }
 
     #[inline]

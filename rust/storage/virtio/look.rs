@@ -12,7 +12,8 @@ use super::{
     watch::{
         Help,
         Look,
-        Looked, //
+        Looked,
+        SUSPECT_SECONDS, //
     },
 };
 use kernel::{
@@ -29,7 +30,7 @@ impl<H: Handler> Look for Queue<H> {
         let this = unsafe { ArcBorrow::from_raw(self) };
         let guard = self.lock();
         let ring = &guard.ring;
-        let in_flight = ring.in_flight();
+        let in_flight = ring.lent();
 
         let mut looked = Looked::IDLE;
 
@@ -62,10 +63,12 @@ impl<H: Handler> Look for Queue<H> {
                     ring.progress.end();
                     looked.again = false;
                 }
+                drop(guard);
             }
             Step::Helped => {
                 count(&ring.counts.repaired);
                 looked.helped = Some(Help::Notified);
+                drop(guard);
             }
             Step::Take => {
                 let polled = ring.is_polled();
@@ -86,6 +89,9 @@ impl<H: Handler> Look for Queue<H> {
                     H::silent(self, looked.seconds);
                 }
             }
+        }
+        if looked.seconds >= SUSPECT_SECONDS {
+            H::late(self, looked.seconds);
         }
         looked
     }

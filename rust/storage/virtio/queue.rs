@@ -23,7 +23,8 @@ use super::{
         Locked, //
     },
     generations::Generations,
-    progress::Progress, //
+    progress::Progress,
+    replay::Kept, //
 };
 use crate::{
     bindings,
@@ -67,10 +68,13 @@ use kernel::{
 ///
 /// - The memory of every segment that [`Token::map`] puts into the chain must stay valid, and be
 ///   used by nobody else than the device, until [`Token::from_raw`] made the token again.
-/// - [`Token::into_raw`] and [`Token::from_raw`] must be inverse, and bit 1 of the
-///   pointer clear: that of memory which is aligned to four bytes is.
+/// - [`Token::into_raw`] and [`Token::from_raw`] must be inverse. Bit 1 of the pointer is clear, as in
+///   that of memory which is aligned to four bytes; so is bit 0 if [`Token::IS_EVEN`].
 /// - [`Token::map`] must not use a queue.
 pub unsafe trait Token: Sized + Send {
+    /// The lowest bit of each pointer of [`Token::into_raw`] is 0: others may use it.
+    const IS_EVEN: bool = true;
+
     /// Lists the token's buffers: first those that the device reads, then, after
     /// [`Chain::end_readable`], those that it writes.
     ///
@@ -86,6 +90,18 @@ pub unsafe trait Token: Sized + Send {
     ///
     /// `ptr` must come from [`Token::into_raw`] and be used once.
     unsafe fn from_raw(ptr: NonNull<c_void>) -> Self;
+
+    /// Notes the place of the token in the order of submission.
+    #[inline]
+    fn set_order(&mut self, order: usize) {
+        let _ = order;
+    }
+
+    /// What [`Self::set_order`] noted; 0 for tokens whose order does not matter.
+    #[inline]
+    fn order(&self) -> usize {
+        0
+    }
 }
 
 /// What a driver does with a queue. An object of the type is shared by the queue's users.
@@ -99,6 +115,10 @@ pub trait Handler: Sized + Send + Sync + 'static {
     /// The tokens wait in the device for something to happen, an event, say: that none comes back is
     /// no fault, and nothing that is to be watched.
     const STANDING: bool = false;
+
+    /// What is in flight when the device is reset, to be started again, is kept and sent again, and
+    /// so is what is added meanwhile. Else it is [cancelled](Self::cancelled).
+    const REPLAYS: bool = false;
 
     /// The device used buffers. Hard interrupt context or, if the interrupt got lost or the queue is
     /// polled and nobody did, process context; the lock not held.
@@ -119,8 +139,23 @@ pub trait Handler: Sized + Send + Sync + 'static {
         let _ = queue;
     }
 
+    /// The oldest token is in flight for so many seconds; told about once a second from 2 s on.
+    /// Process context, the lock not held.
+    fn late(queue: &Queue<Self>, seconds: u64) {
+        let _ = (queue, seconds);
+    }
+
+    /// Makes a token ready to be sent once more: what the device may have written of an answer is to
+    /// be forgotten. `false` if it must not be sent twice: then it is [cancelled](Self::cancelled).
+    /// Process context, the lock not held. For queues that [replay](Self::REPLAYS).
+    fn again(&self, token: &mut Self::Token) -> bool {
+        let _ = token;
+        true
+    }
+
     /// A token that the device never used, given back once the device was reset: it touches the
-    /// buffers no more. Process context, the lock not held.
+    /// buffers no more. They come in the order of submission if the device is to be started again.
+    /// Process context, the lock not held.
     fn cancelled(queue: &Queue<Self>, token: Self::Token);
 }
 
@@ -197,6 +232,11 @@ impl<H: Handler> Queue<H> {
                 shown: Shown {
                     ring: Ring {
                         vq: core::ptr::null_mut(),
+                        closed: Cell::new(true),
+                        size: 0,
+                        order: Cell::new(0),
+                        kept: Cell::new(None),
+                        waiting: Cell::new(0),
                         in_flight: Cell::new(0),
                         completed: Cell::new(0),
                         added: Cell::new(false),
@@ -322,19 +362,26 @@ impl<H: Handler> Queue<H> {
         }
         let old = core::mem::replace(&mut ring.chain, UnsafeCell::new(chain));
         ring.vq = vq;
+        ring.size = size as usize;
+        // What was kept goes first, see `replay()`.
+        ring.closed.set(ring.is_held());
         drop(guard);
         drop(old);
         Ok(())
     }
 
-    /// Takes all buffers out of the ring and hands them to [`Handler::cancelled`]. From here on
-    /// the ring is detached.
+    /// Takes all buffers out of the ring, and hands them to `each`. From here on the ring is
+    /// detached.
     ///
     /// # Safety
     ///
     /// The device that the ring is attached to must have been reset.
-    pub(super) unsafe fn detach(&self) {
-        let vq = core::mem::replace(&mut self.inner.lock().shown.ring.vq, core::ptr::null_mut());
+    pub(super) unsafe fn detach(&self, mut each: impl FnMut(H::Token)) {
+        let mut guard = self.inner.lock();
+        let ring = &mut guard.shown.ring;
+        let vq = core::mem::replace(&mut ring.vq, core::ptr::null_mut());
+        ring.closed.set(true);
+        drop(guard);
 
         if vq.is_null() {
             return;
@@ -346,8 +393,8 @@ impl<H: Handler> Queue<H> {
                 break;
             };
 
-            // SAFETY: All that the ring holds came from `into_raw()` in `add()`.
-            H::cancelled(self, unsafe { H::Token::from_raw(ptr) });
+            // SAFETY: All that the ring holds came from `into_raw()` in `push()`.
+            each(unsafe { H::Token::from_raw(ptr) });
         }
         self.lock().ring.progress.end();
     }
@@ -378,6 +425,14 @@ impl<H: Handler> Queue<H> {
 /// - Every buffer in `vq` comes from [`Token::into_raw`] of `T`; there are `in_flight` of them.
 pub struct Ring<T: Token> {
     vq: *mut bindings::virtqueue,
+    /// Nothing can be added: the ring is detached, or what is kept goes first.
+    closed: Cell<bool>,
+    size: usize,
+    /// How much was added so far.
+    order: Cell<usize>,
+    /// What waits for the device's restart, see `replay.rs`, and how much that is.
+    pub(super) kept: Cell<Option<Kept<T>>>,
+    pub(super) waiting: Cell<usize>,
     in_flight: Cell<usize>,
     completed: Cell<usize>,
     /// Something was added since the last kick.
@@ -399,13 +454,25 @@ impl<T: Token> Ring<T> {
     ///
     /// Fails, and gives the token back, with [`ENOSPC`] if the ring is full, [`ENOMEM`] if memory
     /// (of a bounce buffer, say) is short for the moment, [`ENODEV`] if the ring is detached, and
-    /// [`EIO`] if the device broke it. C counterpart: `virtqueue_add_sgs()`.
+    /// [`EIO`] if the device broke it. While a device is being restarted whose queue
+    /// [replays](Handler::REPLAYS), the token is kept. C counterpart: `virtqueue_add_sgs()`.
     #[inline]
     pub fn add(&self, mut token: T) -> Result<(), (T, Error)> {
-        if self.vq.is_null() {
-            return Err((token, ENODEV));
-        }
+        let order = self.order.get().wrapping_add(1);
 
+        token.set_order(order);
+        if self.closed.get() {
+            self.keep(token)?;
+        } else {
+            self.push(token)?;
+        }
+        self.order.set(order);
+        Ok(())
+    }
+
+    /// Adds a token to the virtqueue, which there must be.
+    #[inline]
+    pub(super) fn push(&self, mut token: T) -> Result<(), (T, Error)> {
         // SAFETY: The queue's lock is held, and nobody else looks at the chain: `map()` uses no queue.
         let chain = unsafe { &mut *self.chain.get() };
         chain.clear();
@@ -482,10 +549,27 @@ impl<T: Token> Ring<T> {
         }
     }
 
-    /// How many tokens the ring holds.
+    /// How many tokens the ring holds, those that wait for the device's restart included.
     #[inline]
     pub fn in_flight(&self) -> usize {
+        self.in_flight.get() + self.waiting.get()
+    }
+
+    /// How many of them the device has.
+    #[inline]
+    pub(super) fn lent(&self) -> usize {
         self.in_flight.get()
+    }
+
+    /// From here on, what is added goes into the ring. What was kept has gone.
+    pub(super) fn open(&self) -> Option<Kept<T>> {
+        self.closed.set(false);
+        self.kept.take()
+    }
+
+    /// The size of the virtqueue that the ring has, or had.
+    pub(super) fn last_size(&self) -> usize {
+        self.size
     }
 
     #[inline]

@@ -27,19 +27,43 @@ use kernel::{
         rcu,
         Arc, //
     },
+    time::{
+        delay::fsleep,
+        Delta, //
+    },
 };
 
-/// A [`Queue`] of any handler, as its set sees it.
+/// A [`Queue`] of any handler, as its set sees it: each in an `Arc`.
 trait AnyQueue: Send + Sync {
     /// # Safety
     ///
     /// See [`Queue::attach`].
     unsafe fn attach(&self, vq: *mut bindings::virtqueue) -> Result;
 
+    /// See [`Queue::hold`].
+    fn hold(&self) -> Result;
+
+    /// See [`Queue::take_done`]; only if the queue replays.
+    fn take_done(&self);
+
     /// # Safety
     ///
-    /// See [`Queue::detach`].
-    unsafe fn detach(&self);
+    /// See [`Queue::take_back`].
+    unsafe fn take_back(&self);
+
+    /// # Safety
+    ///
+    /// See [`Queue::cancel_all`].
+    unsafe fn cancel_all(&self);
+
+    /// See [`Queue::replay`].
+    fn replay(&self) -> Result;
+
+    /// How many tokens came back, and how many there are.
+    fn counts(&self) -> (usize, usize);
+
+    /// Whether the ring can work no more as it is: it is broken, or could not take all that was kept.
+    fn is_broken(&self) -> bool;
 }
 
 impl<H: Handler> AnyQueue for Queue<H> {
@@ -48,9 +72,45 @@ impl<H: Handler> AnyQueue for Queue<H> {
         unsafe { Queue::attach(self, vq) }
     }
 
-    unsafe fn detach(&self) {
+    fn hold(&self) -> Result {
+        Queue::hold(self)
+    }
+
+    fn take_done(&self) {
+        if H::REPLAYS {
+            // SAFETY: The queues of a set are in an `Arc`.
+            unsafe { Queue::take_done(self) };
+        }
+    }
+
+    unsafe fn take_back(&self) {
         // SAFETY: By this function's safety requirements.
-        unsafe { Queue::detach(self) }
+        unsafe { Queue::take_back(self) }
+    }
+
+    unsafe fn cancel_all(&self) {
+        // SAFETY: By this function's safety requirements.
+        unsafe { Queue::cancel_all(self) }
+    }
+
+    fn replay(&self) -> Result {
+        if !self.lock().ring.is_held() {
+            return Ok(());
+        }
+        // SAFETY: The queues of a set are in an `Arc`.
+        unsafe { Queue::replay(self) }
+    }
+
+    fn counts(&self) -> (usize, usize) {
+        let guard = self.lock();
+
+        (guard.ring.completed(), guard.ring.in_flight())
+    }
+
+    fn is_broken(&self) -> bool {
+        let guard = self.lock();
+
+        guard.ring.is_broken() || guard.ring.is_attached() && guard.ring.is_held()
     }
 }
 
@@ -169,7 +229,7 @@ impl QueueSet {
         self.found = true;
 
         // If one of them fails, none is left: nobody may use a device that is not ready.
-        self.attach(&vqs).inspect_err(|_| self.lose())
+        self.attach(&vqs).inspect_err(|_| self.detach())
     }
 
     fn attach(&mut self, vqs: &[*mut bindings::virtqueue]) -> Result {
@@ -188,26 +248,64 @@ impl QueueSet {
         Ok(())
     }
 
-    /// Resets the device, detaches its queues and gives what was in flight back to the handlers.
+    /// Resets the device, detaches its queues and gives all that is in flight back to the handlers.
     fn cancel(&mut self) {
-        if !self.found {
-            return;
+        if self.found {
+            reset(self.vdev);
         }
-        // SAFETY: `vdev` is valid and bound.
-        unsafe { bindings::virtio_reset_device(self.vdev) };
-        for queue in &self.wanted.queues[..core::mem::take(&mut self.attached)] {
-            // SAFETY: The device, to which the queue was attached here, was reset.
-            unsafe { queue.detach() };
+        self.attached = 0;
+        for queue in &self.wanted.queues {
+            // SAFETY: The device, if the queue was attached to it, was reset.
+            unsafe { queue.cancel_all() };
         }
     }
 
-    /// Cancels what is in flight and deletes the virtqueues: the order in which nothing can be
-    /// touched by device or interrupt after it was freed.
+    /// Resets the device and deletes the virtqueues. What is in flight is kept by the queues that
+    /// replay, and what comes meanwhile; the others give it back to the handlers. If memory is short,
+    /// nothing is done.
+    fn take_back(&mut self) -> Result {
+        for queue in &self.wanted.queues {
+            queue.hold()?;
+        }
+        if !self.found {
+            return Ok(());
+        }
+        self.detach();
+        Ok(())
+    }
+
+    /// Resets the device, detaches its queues and deletes the virtqueues.
+    fn detach(&mut self) {
+        reset(self.vdev);
+        for queue in &self.wanted.queues[..core::mem::take(&mut self.attached)] {
+            // What was done need not be done again.
+            queue.take_done();
+            // SAFETY: The device, to which the queue was attached here, was reset.
+            unsafe { queue.take_back() };
+        }
+        self.delete();
+    }
+
+    /// Sends what was kept.
+    fn replay(&self) -> Result {
+        self.wanted
+            .queues
+            .iter()
+            .try_for_each(|queue| queue.replay())
+    }
+
+    /// Cancels what is in flight and deletes the virtqueues.
     fn lose(&mut self) {
+        self.cancel();
+        self.delete();
+    }
+
+    /// Deletes the virtqueues of a device that was reset, with all queues detached: the order in
+    /// which nothing can be touched by device or interrupt after it was freed.
+    fn delete(&mut self) {
         if !self.found {
             return;
         }
-        self.cancel();
         self.found = false;
         // For `Queue::kick()`, which notifies outside the lock.
         rcu::synchronize_rcu();
@@ -227,13 +325,34 @@ impl Drop for QueueSet {
     }
 }
 
+/// Resets a device: no DMA and no interrupts after this. One that is not there any more, which all
+/// reads tell by ones, cannot be reset, and needs none; it has a while to come back.
+pub(super) fn reset(vdev: *mut bindings::virtio_device) {
+    const TICK_MS: i64 = 10;
+    const PATIENCE_MS: i64 = 3000;
+
+    for _ in 0..PATIENCE_MS / TICK_MS {
+        // SAFETY: `vdev` is valid and bound; every transport provides `get_status`.
+        let status = unsafe { (*(*vdev).config).get_status.map_or(0, |f| f(vdev)) };
+
+        if status != 0xff {
+            // SAFETY: As above.
+            unsafe { bindings::virtio_reset_device(vdev) };
+            return;
+        }
+        fsleep(Delta::from_millis(TICK_MS));
+    }
+}
+
 /// The virtqueues of a bound device, and who may use it. One lock, that of this, is held over each
 /// whole transition: find, sleep, wake, restart, cancel, release.
 #[derive(Default)]
 pub(super) struct Queues {
     set: Option<QueueSet>,
-    /// The device sleeps, is being reset behind its driver, or was shut down: it is not ours.
+    /// The device sleeps, or is being reset behind its driver: it is not ours.
     asleep: bool,
+    /// It was shut down.
+    stopped: bool,
 }
 
 impl Queues {
@@ -244,14 +363,52 @@ impl Queues {
         }
     }
 
+    /// Resets the device and deletes the virtqueues; see [`QueueSet::take_back`].
+    pub(super) fn take_back(&mut self) -> Result {
+        self.set.as_mut().map_or(Ok(()), QueueSet::take_back)
+    }
+
     /// Finds the virtqueues that a device had which was reset.
     pub(super) fn find_again(&mut self) -> Result {
         self.set.as_mut().map_or(Ok(()), QueueSet::find)
     }
 
+    /// Sends what was kept to a device that is ready again.
+    pub(super) fn replay(&self) -> Result {
+        self.set.as_ref().map_or(Ok(()), QueueSet::replay)
+    }
+
+    /// How many tokens the device has given back so far, and how many there are.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let queues = self.set.as_ref().map(|set| &*set.wanted.queues);
+
+        queues
+            .unwrap_or_default()
+            .iter()
+            .fold((0, 0), |(done, here), queue| {
+                let counts = queue.counts();
+                (done.wrapping_add(counts.0), here + counts.1)
+            })
+    }
+
+    /// Whether a ring can work no more.
+    pub(super) fn is_broken(&self) -> bool {
+        let queues = self.set.as_ref().map(|set| &*set.wanted.queues);
+
+        queues
+            .unwrap_or_default()
+            .iter()
+            .any(|queue| queue.is_broken())
+    }
+
     /// Whether nobody may start the device but who wakes it.
     pub(super) fn is_asleep(&self) -> bool {
-        self.asleep
+        self.asleep || self.stopped
+    }
+
+    /// Nobody wakes it.
+    pub(super) fn end_sleep(&mut self) {
+        self.asleep = false;
     }
 }
 
@@ -320,25 +477,29 @@ impl Device<device::Bound> {
         let mut queues = self.state().queues.lock();
 
         queues.asleep = true;
-        queues.lose();
+        // There should be nothing in flight any more.
+        if queues.take_back().is_err() {
+            queues.lose();
+        }
     }
 
     /// Starts a device that is back, with its features negotiated. If its virtqueues do not come
-    /// back, its queues stay detached. May sleep.
-    pub(super) fn wake(&self) -> Result {
+    /// back, its queues stay detached, those that replay held. May sleep.
+    pub(super) fn wake(&self, configure: impl FnOnce() -> Result) -> Result {
         let mut queues = self.state().queues.lock();
 
         queues.asleep = false;
         queues.find_again()?;
+        configure()?;
         self.ready();
-        Ok(())
+        queues.replay()
     }
 
     /// Stops the device for good: the system goes down. May sleep.
     pub(super) fn stop(&self) {
         let mut queues = self.state().queues.lock();
 
-        queues.asleep = true;
+        queues.stopped = true;
         if let Some(set) = &mut queues.set {
             set.cancel();
         }

@@ -9,37 +9,144 @@ use crate::bindings;
 use kernel::{
     device,
     error::to_result,
-    prelude::*, //
+    prelude::*,
+    time::{
+        delay::fsleep,
+        Delta, //
+    },
+    types::NotThreadSafe, //
 };
 
+/// The status of a device that is not there.
+const AWAY: u8 = 0xff;
+
+/// What a device that was declared ready says of itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Condition {
+    /// All is well, as far as it says.
+    Ready,
+    /// It works no more until it is reset: it says so (`DEVICE_NEEDS_RESET`), has forgotten that it
+    /// was started, or wrote nonsense into a ring. What it has not answered yet is lost.
+    Lost,
+    /// It sleeps, is being reset by others, or was shut down.
+    Asleep,
+    /// It is not there: all bits of what it answers are ones, or its bus does not let it work. It may
+    /// come back.
+    Away,
+}
+
+/// What is allocated by this task needs no I/O, while this lives: it could be that of the device that
+/// is being repaired.
+struct NoIo(c_uint, NotThreadSafe);
+
+impl NoIo {
+    fn enter() -> Self {
+        // SAFETY: Ended by the same task, when the guard is dropped: it is not `Send`.
+        let before = unsafe { bindings::storage_memalloc_noio_save() };
+
+        Self(before, NotThreadSafe)
+    }
+}
+
+impl Drop for NoIo {
+    fn drop(&mut self) {
+        // SAFETY: As above.
+        unsafe { bindings::storage_memalloc_noio_restore(self.0) };
+    }
+}
+
 impl Device<device::Bound> {
-    /// Resets the device, gives all that is in flight back ([`super::queue::Handler::cancelled`]),
-    /// and starts it again with the same features and queues. `configure` is called before the
-    /// device is ready.
+    /// Resets the device, and starts it again with the same features and queues. `configure` is
+    /// called before the device is ready.
     ///
-    /// May sleep; `configure` must not use the device's queues. Fails with [`EBUSY`], and does
-    /// nothing, if the device sleeps or is being reset by others, who start it again. If it fails
-    /// else, the queues are detached: adding to them fails with [`ENODEV`].
+    /// What is in flight on queues that [replay](super::queue::Handler::REPLAYS) is sent again, in
+    /// the order of submission; if this fails, it is kept for the next time, or until
+    /// [`Self::cancel_queues`]. On others it is given back ([`super::queue::Handler::cancelled`]).
+    ///
+    /// May sleep, for half a minute if the device is [away](Condition::Away); `configure` must not
+    /// use the device's queues. Fails with [`EBUSY`], and does nothing, if the device sleeps or is
+    /// being reset by others, who start it again; the same with [`ENXIO`] if it stays away. If it
+    /// fails else, queues that do not replay are detached: adding to them fails with [`ENODEV`].
     pub fn restart(&self, configure: impl FnOnce() -> Result) -> Result {
+        self.wait_until_back()?;
         // Held to the end: a device that goes to sleep meanwhile waits, and finds it whole.
         let mut queues = self.state().queues.lock();
 
         if queues.is_asleep() {
             return Err(EBUSY);
         }
-        queues.lose();
+        let _no_io = NoIo::enter();
+        queues.take_back()?;
         let result = self.negotiate_again().and_then(|()| {
             queues.find_again()?;
             configure()
         });
         match result {
-            Ok(()) => self.ready(),
-            Err(_) => {
-                queues.lose();
+            Ok(()) => {
+                self.ready();
+                queues.replay()
+            }
+            Err(e) => {
+                // Fails only if it was done already.
+                let _ = queues.take_back();
                 self.add_status(bindings::VIRTIO_CONFIG_S_FAILED);
+                Err(e)
             }
         }
-        result
+    }
+
+    /// How the device is, once it was declared ready. May sleep.
+    pub fn condition(&self) -> Condition {
+        const READY: u8 = bindings::VIRTIO_CONFIG_S_DRIVER_OK as u8;
+        const NEEDS_RESET: u8 = bindings::VIRTIO_CONFIG_S_NEEDS_RESET as u8;
+        let queues = self.state().queues.lock();
+
+        if queues.is_asleep() {
+            return Condition::Asleep;
+        }
+        if self.is_away() {
+            return Condition::Away;
+        }
+        match self.status() {
+            status if status & READY == 0 || status & NEEDS_RESET != 0 => Condition::Lost,
+            _ if queues.is_broken() => Condition::Lost,
+            _ => Condition::Ready,
+        }
+    }
+
+    /// Waits for a device that is away, but not for ever.
+    fn wait_until_back(&self) -> Result {
+        const TICK_MS: i64 = 100;
+        const PATIENCE_MS: i64 = 30_000;
+
+        for _ in 0..PATIENCE_MS / TICK_MS {
+            if self.condition() != Condition::Away {
+                return Ok(());
+            }
+            fsleep(Delta::from_millis(TICK_MS));
+        }
+        Err(ENXIO)
+    }
+
+    fn is_away(&self) -> bool {
+        // SAFETY: The device is bound.
+        self.status() == AWAY || unsafe { bindings::storage_is_cut_off(self.as_raw()) }
+    }
+
+    /// Whether the device is asleep, and was not woken.
+    pub(super) fn is_asleep(&self) -> bool {
+        self.state().queues.lock().is_asleep()
+    }
+
+    /// Nobody wakes the device any more, or not before [`Self::restart`]. May sleep.
+    pub fn end_sleep(&self) {
+        self.state().queues.lock().end_sleep();
+    }
+
+    /// How many tokens the queues have given back so far, which shows whether the device makes
+    /// progress, and how many they hold. May sleep.
+    pub fn counts(&self) -> (usize, usize) {
+        self.state().queues.lock().counts()
     }
 
     /// Says to a device that was reset who we are, and the features that were negotiated at first.

@@ -16,8 +16,16 @@ use kernel::{
     prelude::*,
     sync::{
         aref::ARef,
+        atomic::{
+            Acquire,
+            Atomic, //
+        },
         Arc,
         Mutex, //
+    },
+    time::{
+        delay::fsleep,
+        Delta, //
     },
 };
 
@@ -72,6 +80,9 @@ pub(super) struct State {
     #[pin]
     pub(super) queues: Mutex<Queues>,
     pub(super) binding: Arc<Binding>,
+    /// The device sleeps, or is being reset by others, from when its driver let go of it until the
+    /// driver has it back.
+    pub(super) away: Atomic<bool>,
 }
 
 impl State {
@@ -86,6 +97,7 @@ impl State {
                 }? Error),
                 queues <- new_mutex!(Queues::default()),
                 binding,
+                away: Atomic::new(false),
             }? Error),
             GFP_KERNEL,
         )
@@ -98,6 +110,23 @@ impl Device<device::Bound> {
         // SAFETY: The adapter sets `priv` before it calls the driver's `probe`, and frees the
         // state after the driver's data, when no `Device<Bound>` is left.
         unsafe { &*(*self.as_raw()).priv_.cast::<State>() }
+    }
+
+    /// Waits until a device that is away is back: its reset goes on meanwhile. `false` if it does
+    /// not come back in two minutes, longer than any bus takes for a reset. May sleep.
+    pub(super) fn wait_until_resumed(&self) -> bool {
+        const TICK_MS: i64 = 10;
+        const LIMIT_MS: i64 = 120_000;
+        let mut waited = 0;
+
+        while self.state().away.load(Acquire) {
+            if waited >= LIMIT_MS {
+                return false;
+            }
+            fsleep(Delta::from_millis(TICK_MS));
+            waited += TICK_MS;
+        }
+        true
     }
 
     /// The right to use this device later.

@@ -43,6 +43,9 @@ const ANSWER_MS: u32 = 100;
 /// age, and so on.
 const LATE_SECONDS: u64 = 30;
 
+/// From which age of a command on the driver is told: perhaps it is lost, though others are not.
+pub(super) const SUSPECT_SECONDS: u64 = 2;
+
 /// How a queue was helped.
 pub(super) enum Help {
     /// So many commands were done, and the interrupt did not come.

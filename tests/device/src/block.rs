@@ -102,6 +102,7 @@ impl Model for Block {
         let effect = self.faults.take(op, exchange.queue, sector, sectors);
         let status = match effect.status {
             Some(FalseStatus::Value(value)) if value != Status::Ok as u8 => None,
+            _ if effect.delivery.swallow => None,
             _ => Some(self.disk.execute(&mut request)),
         };
         let note = request.note;

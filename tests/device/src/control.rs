@@ -6,6 +6,8 @@
 //! - `release`: complete what was dropped, and send the interrupts that were
 //! - `silence`, `resume`: take nothing off the rings; go on
 //! - `deaf N`: do not hear the next N notifications of the driver
+//! - `stale`, `fresh`: leave the event index of the rings as it is, so that the driver takes its kicks for
+//!   unwanted; keep it up again (what is in the rings waits for the next kick)
 //! - `latency MS`, `order fifo|reversed|random`
 //! - `capacity SECTORS`: resize; `config FIELD NUMBER`: change only what the driver reads. Both
 //!   interrupt the driver (VDUSE only)

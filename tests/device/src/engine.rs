@@ -118,6 +118,8 @@ struct State {
     silent: bool,
     /// So many notifications of the driver are not heard.
     deaf: u64,
+    /// The event index of the rings is not kept up.
+    stale: bool,
     rings: BTreeMap<u16, Ring>,
     pending: Vec<Answer>,
     /// Dropped, until they are released.
@@ -153,6 +155,7 @@ impl Engine {
                 random: options.seed | 1,
                 silent: false,
                 deaf: 0,
+                stale: false,
                 rings: BTreeMap::new(),
                 pending: Vec::new(),
                 held: Vec::new(),
@@ -310,7 +313,8 @@ impl State {
                 let Some(chain) = next else { break };
                 self.serve(queue, &memory, chain);
             }
-            if !ring.vring.enable_notification().unwrap_or(false) {
+            // Without this the driver finds an old event index, by which no kick is wanted.
+            if self.stale || !ring.vring.enable_notification().unwrap_or(false) {
                 break;
             }
         }
@@ -355,6 +359,9 @@ impl State {
             at,
         };
 
+        if answer.delivery.swallow {
+            return;
+        }
         if answer.delivery.drop {
             self.held.push(answer);
         } else {
@@ -523,6 +530,8 @@ impl State {
                 self.rings.values().for_each(|ring| (ring.interrupt)());
             }
             "silence" => self.silent = true,
+            "stale" => self.stale = true,
+            "fresh" => self.stale = false,
             "resume" => {
                 self.silent = false;
                 for queue in self.rings.keys().copied().collect::<Vec<_>>() {

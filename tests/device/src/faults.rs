@@ -16,6 +16,7 @@
 //! - `id=N` tells this id in the used ring, `id=other` one that is not the request's;
 //! - `double` completes it twice;
 //! - `drop` does not complete it until `release`;
+//! - `swallow` neither does nor completes it, ever;
 //! - `noirq` completes it without an interrupt.
 
 use crate::wire::Op;
@@ -39,6 +40,7 @@ pub struct Delivery {
     pub id: Option<FalseId>,
     pub double: bool,
     pub drop: bool,
+    pub swallow: bool,
     pub noirq: bool,
 }
 
@@ -51,6 +53,7 @@ impl Delivery {
             ("id", n) => self.id = Some(FalseId::Value(narrow(n)?)),
             ("double", "") => self.double = true,
             ("drop", "") => self.drop = true,
+            ("swallow", "") => self.swallow = true,
             ("noirq", "") => self.noirq = true,
             _ => return Ok(false),
         }

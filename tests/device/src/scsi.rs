@@ -182,7 +182,9 @@ impl Host {
         if effect.is_refusal() {
             answer.truncate(wire::RESPONSE_SIZE);
         }
-        output.write_all(&answer).map_err(|e| e.to_string())?;
+        if !effect.unanswered {
+            output.write_all(&answer).map_err(|e| e.to_string())?;
+        }
 
         let used = effect.delivery.used.unwrap_or(answer.len() as u32);
         let fault = match effect.is_none() {

@@ -9,7 +9,9 @@
 //! What:
 //! - `response=N`, `status=N`: this instead of doing it, if it is not 0;
 //! - `sense=KEY,ASC,ASCQ`: a check condition instead of doing it;
+//! - `sense_more=N`: its sense data goes on for N bytes, each of which is its offset;
 //! - `sense_len=N`, `resid=N`: these numbers, whatever is true;
+//! - `unanswered`: it is done, and comes back without an answer in it;
 //! - `lie`: a task management function is said to be done, and is not;
 //! - `guard`: the first guard that is read is another one;
 //! - what `../faults.rs` has of `used`, `id`, `double`, `drop`, `noirq`.
@@ -32,9 +34,11 @@ pub struct Effect {
     pub response: Option<u8>,
     pub status: Option<u8>,
     pub sense: Option<Sense>,
+    pub sense_more: u8,
     pub sense_len: Option<u32>,
     pub residual: Option<u32>,
     pub guard: bool,
+    pub unanswered: bool,
     pub lie: bool,
     pub delivery: Delivery,
 }
@@ -55,6 +59,10 @@ impl Effect {
     pub fn apply(&self, answer: &mut Response) {
         if let Some(sense) = self.sense {
             answer.check_condition(sense);
+            // The length of what follows the eighth byte is told there.
+            let end = answer.sense.len() as u8;
+            answer.sense.extend(end..end + self.sense_more);
+            answer.sense[7] += self.sense_more;
         }
         answer.status = self.status.unwrap_or(answer.status);
         answer.response = self.response.unwrap_or(answer.response);
@@ -91,9 +99,13 @@ impl Kind for Whom {
             ("response", n) => effect.response = Some(narrow(n)?),
             ("status", n) => effect.status = Some(narrow(n)?),
             ("sense", text) => effect.sense = Some(sense(text)?),
+            ("sense_more", n) => {
+                effect.sense_more = narrow(n).ok().filter(|n| *n < 80).ok_or("sense_more")?
+            }
             ("sense_len", n) => effect.sense_len = Some(narrow(n)?),
             ("resid", n) => effect.residual = Some(narrow(n)?),
             ("guard", "") => effect.guard = true,
+            ("unanswered", "") => effect.unanswered = true,
             ("lie", "") => effect.lie = true,
             _ => return effect.delivery.word(key, value),
         }

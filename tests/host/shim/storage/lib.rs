@@ -133,6 +133,7 @@ pub mod block {
         pub const OK: Self = Self("OK");
         pub const NOTSUPP: Self = Self("NOTSUPP");
         pub const IOERR: Self = Self("IOERR");
+        pub const TRANSPORT: Self = Self("TRANSPORT");
         pub const ZONE_OPEN_RESOURCE: Self = Self("ZONE_OPEN_RESOURCE");
         pub const ZONE_ACTIVE_RESOURCE: Self = Self("ZONE_ACTIVE_RESOURCE");
     }

@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A life of virtio_blk with a device that lies: probe, I/O, removal.
+
+use crate::{
+    block::{
+        self,
+        disk,
+        layer, //
+    },
+    mem::memory,
+    run::{
+        drive,
+        end_of_removal,
+        finish,
+        probe, //
+    },
+    virtio::{
+        self,
+        device,
+        interrupt,
+        scribble,
+        Kind, //
+    },
+    world::{
+        advance,
+        below,
+        byte,
+        chance,
+        is_over,
+        run_all,
+        spawn,
+        w,
+        word, //
+    },
+};
+use kernel::bindings as b;
+use storage::bindings as v;
+
+static BLK: Kind = Kind {
+    added: block::added,
+    answer: block::answer,
+    lie: block::lie,
+    popped: block::popped,
+    wrote: block::wrote,
+};
+
+/// What a plain disk says of itself.
+fn honest() -> [u8; 256] {
+    let mut config = [0; 256];
+    let mut put = |at: usize, bytes: &[u8]| config[at..at + bytes.len()].copy_from_slice(bytes);
+
+    put(0, &8192u64.to_le_bytes());
+    put(8, &65536u32.to_le_bytes());
+    put(12, &8u32.to_le_bytes());
+    put(16, &[16, 0, 4, 63]);
+    put(20, &512u32.to_le_bytes());
+    put(24, &[3, 0, 8, 0]);
+    put(28, &64u32.to_le_bytes());
+    put(32, &[1, 0, 2, 0]);
+    put(36, &2048u32.to_le_bytes());
+    put(40, &4u32.to_le_bytes());
+    put(44, &8u32.to_le_bytes());
+    put(48, &2048u32.to_le_bytes());
+    put(52, &1u32.to_le_bytes());
+    put(56, &[1, 0, 0, 0]);
+    put(60, &2048u32.to_le_bytes());
+    put(64, &1u32.to_le_bytes());
+    put(68, &8u32.to_le_bytes());
+    put(72, &256u32.to_le_bytes());
+    put(76, &4u32.to_le_bytes());
+    put(80, &8u32.to_le_bytes());
+    put(84, &128u32.to_le_bytes());
+    put(88, &4096u32.to_le_bytes());
+    put(92, &[1, 0, 0, 0]);
+    config
+}
+
+pub fn run(bio_mode: bool) {
+    let base = memory().count();
+    let flags = word();
+    let mut features = 1 << v::VIRTIO_RING_F_INDIRECT_DESC | 1 << v::VIRTIO_F_VERSION_1;
+
+    // Each bit takes a feature away, or gives it.
+    for (bit, feature) in [
+        v::VIRTIO_RING_F_INDIRECT_DESC,
+        v::VIRTIO_F_VERSION_1,
+        v::VIRTIO_BLK_F_SIZE_MAX,
+        v::VIRTIO_BLK_F_SEG_MAX,
+        v::VIRTIO_BLK_F_GEOMETRY,
+        v::VIRTIO_BLK_F_RO,
+        v::VIRTIO_BLK_F_BLK_SIZE,
+        v::VIRTIO_BLK_F_FLUSH,
+        v::VIRTIO_BLK_F_TOPOLOGY,
+        v::VIRTIO_BLK_F_CONFIG_WCE,
+        v::VIRTIO_BLK_F_MQ,
+        v::VIRTIO_BLK_F_DISCARD,
+        v::VIRTIO_BLK_F_WRITE_ZEROES,
+        v::VIRTIO_BLK_F_SECURE_ERASE,
+        v::VIRTIO_BLK_F_ZONED,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        features ^= (flags >> bit & 1) << feature;
+    }
+    virtio::plug(
+        v::VIRTIO_ID_BLOCK,
+        features,
+        size_of::<v::virtio_blk_config>(),
+        &BLK,
+    );
+    let device = device();
+    device.config = honest();
+    device.shifty = flags >> 16 & 3 == 3;
+    device.racing = flags >> 18 & 1 == 1;
+    device.ring_size = [16, 1, 2, 3, 4, 8, 64, 128][flags as usize >> 20 & 7];
+    device.max_dma = if flags >> 23 & 1 == 1 {
+        4096
+    } else {
+        usize::MAX
+    };
+    device.no_queues = flags >> 24 & 15 == 15;
+    memory().fail_at = if flags >> 28 & 3 == 3 {
+        1 + u32::from(byte())
+    } else {
+        0
+    };
+    for _ in 0..flags >> 30 & 7 {
+        let at = below(96);
+        device.config[at] = byte();
+    }
+    layer().strict = features & 1 << v::VIRTIO_F_VERSION_1 != 0;
+    layer().remote = flags >> 33 & 1 == 1;
+    crate::params::set("virtio_blk.use_bio", if bio_mode { "1" } else { "0" });
+    crate::params::set(
+        "virtio_blk.poll_queues",
+        if flags >> 34 & 3 == 3 { "1" } else { "0" },
+    );
+    crate::params::set(
+        "virtio_blk.queue_depth",
+        ["0", "1", "4", "1000"][flags as usize >> 36 & 3],
+    );
+
+    if probe(turn) {
+        while !is_over() && disk().is_some() {
+            step();
+        }
+    }
+    end_of_removal(turn);
+    finish();
+    block::end();
+    assert!(memory().count() == base, "memory is lost");
+}
+
+/// What goes on by itself meanwhile.
+fn turn() {
+    run_all();
+    block::softirq();
+    block::rerun();
+    run_all();
+}
+
+/// One thing that users do, or the device.
+fn step() {
+    let ring = || {
+        let rings = &device().rings;
+        (!rings.is_empty()).then(|| rings[below(rings.len())])
+    };
+
+    match byte() % 16 {
+        0 | 1 | 2 => submit(1),
+        3 => submit(1 + below(8)),
+        4 | 5 => {
+            if let Some(ring) = ring() {
+                // SAFETY: The ring lives.
+                while unsafe { (*ring).answer() } {}
+                interrupt(ring);
+            }
+        }
+        6 | 7 => {
+            if let Some(ring) = ring() {
+                for _ in 0..=below(4) {
+                    // SAFETY: As above.
+                    unsafe { (*ring).lie() };
+                }
+                if !chance(3) {
+                    interrupt(ring);
+                }
+            }
+        }
+        8 => {
+            for _ in 0..=below(16) {
+                if let Some(ring) = ring() {
+                    interrupt(ring);
+                }
+            }
+        }
+        9 => scribble(),
+        10 => {
+            let at = below(96);
+            device().config[at] = byte();
+            drive("config_changed", turn, |driver, vdev| {
+                // SAFETY: The device is bound.
+                unsafe { (*driver).config_changed.unwrap()(vdev) }
+            });
+        }
+        11 => {
+            advance(w().now + u64::from(byte()) * 1_000_000_000);
+        }
+        12 => crate::run::sleep_and_wake(turn),
+        13 => match byte() % 4 {
+            0 => device().status |= v::VIRTIO_CONFIG_S_NEEDS_RESET as u8,
+            1 => {
+                if let Some(ring) = ring() {
+                    // SAFETY: As above.
+                    unsafe { (*ring).break_it() };
+                }
+            }
+            2 => memory().fail_at = 1 + u32::from(byte()),
+            _ => {}
+        },
+        14 => poll(),
+        _ => crate::run::files(turn),
+    }
+    turn();
+}
+
+/// Users submit `n` I/Os in a row.
+fn submit(n: usize) {
+    let Some(disk) = disk() else { return };
+    let mut bios = Vec::new();
+    let shape = byte();
+
+    if block::count() + n > 400 {
+        return;
+    }
+    for _ in 0..n {
+        let limits = disk.limits();
+        let zone = u64::from(limits.chunk_sectors);
+        let kind = byte();
+        let mut op = [0, 1, 0, 1, 1, 1, 3, 9, 5, 7, 17, 11, 13, 15, 19, 2][kind as usize & 15];
+        let flush = limits.features & storage::bindings::BLK_FEAT_WRITE_CACHE != 0;
+        let mut flags = 0;
+
+        // What the block layer would not let through.
+        op = match op {
+            3 if limits.max_hw_discard_sectors == 0 => 0,
+            5 if limits.max_secure_erase_sectors == 0 => 0,
+            9 if limits.max_write_zeroes_sectors == 0 => 1,
+            7 | 11.. if zone == 0 => 0,
+            2 if !disk.is_mq() || !flush => 1,
+            op => op,
+        };
+        // In request mode flushes are requests of their own.
+        if flush && !disk.is_mq() && op & 1 == 1 {
+            flags |= u32::from(kind >> 4 & 1) << b::req_flag_bits___REQ_PREFLUSH;
+            flags |= u32::from(kind >> 5 & 1) << b::req_flag_bits___REQ_FUA;
+        }
+        flags |= u32::from(kind >> 6 == 3) << b::req_flag_bits___REQ_NOWAIT;
+        if op == 9 {
+            flags |= u32::from(shape & 1) << b::req_flag_bits___REQ_NOUNMAP;
+        }
+        let segments: Vec<usize> = match op {
+            2 | 11.. => Vec::new(),
+            1 if flags & 1 << b::req_flag_bits___REQ_PREFLUSH != 0 && shape & 2 != 0 => Vec::new(),
+            7 => vec![512.max(limits.logical_block_size as usize).min(4096)],
+            _ => {
+                let n = (1 + below(4)).min(limits.max_segments.into());
+                (0..n).map(|_| 512 << below(4)).collect()
+            }
+        };
+        let sector = u64::from(byte()) % disk.capacity().max(1);
+        let sector = if zone > 0 && matches!(op, 7 | 11..) {
+            sector & !(zone - 1)
+        } else {
+            sector
+        };
+        bios.push(block::make_bio(disk, op, flags, sector, &segments));
+    }
+
+    if disk.is_mq() {
+        let mut requests = Vec::new();
+        for bio in bios {
+            match disk.request(usize::from(shape >> 4), bio) {
+                Some(rq) => requests.push(rq),
+                None => block::give_up(bio),
+            }
+        }
+        let last = shape & 4 == 0;
+        if shape & 8 != 0 && requests.len() > 1 {
+            disk.queue_list(&requests);
+        } else {
+            for rq in requests {
+                disk.queue(rq, last);
+            }
+            if !last {
+                disk.commit(usize::from(shape >> 4));
+            }
+        }
+    } else {
+        spawn("who submits bios", move || {
+            let submit = || {
+                for bio in bios {
+                    match block::disk() {
+                        Some(disk) => disk.submit(bio),
+                        None => block::give_up(bio),
+                    }
+                }
+            };
+            if n > 1 {
+                block::plugged(submit);
+            } else {
+                submit();
+            }
+        });
+        run_all();
+    }
+}
+
+fn poll() {
+    let Some(disk) = disk() else { return };
+
+    if disk.is_mq() {
+        disk.poll(usize::from(byte()));
+    }
+}

@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Disks: allocated, added, removed, put; their limits and zones.
+
+use super::mq::end_request;
+use super::*;
+
+/// What the block layer demands of limits: a driver that breaks it is warned of.
+unsafe fn check(lim: *mut b::queue_limits) {
+    let lim = &mut *lim;
+
+    assert!(
+        lim.logical_block_size.is_power_of_two() && (512..=65536).contains(&lim.logical_block_size)
+    );
+    assert!(
+        lim.physical_block_size >= lim.logical_block_size
+            && lim.physical_block_size.is_power_of_two()
+    );
+    assert!(lim.max_segments >= 1 && lim.max_segment_size >= 4096);
+    assert!(lim.max_hw_sectors >= 8);
+    assert!(lim.max_discard_segments >= 1 || lim.max_hw_discard_sectors == 0);
+    if lim.features & storage::bindings::BLK_FEAT_ZONED != 0 {
+        assert!(lim.chunk_sectors.is_power_of_two());
+        assert!(lim.max_hw_zone_append_sectors > 0);
+    }
+}
+
+const ERR_PTR: fn(c_int) -> *mut b::gendisk = |e| e as isize as *mut b::gendisk;
+
+unsafe fn alloc_disk(set: *mut b::blk_mq_tag_set, lim: *mut b::queue_limits) -> *mut b::gendisk {
+    might_sleep();
+    check(lim);
+    if memory().fail_at == 2 {
+        memory().fail_at = 0;
+        return ERR_PTR(-12);
+    }
+    let q = new::<b::request_queue>();
+    let disk = new::<b::gendisk>();
+    let bdev = new::<b::block_device>();
+    let mut hctxs = Vec::new();
+
+    (*q).limits = *lim;
+    (*q).disk = disk;
+    (*disk).queue = q;
+    (*disk).part0 = bdev;
+    (*bdev).bd_disk = disk;
+    (*bdev).bd_queue = q;
+    (*q).tag_set = set;
+    if !set.is_null() {
+        for i in 0..(*set).nr_hw_queues {
+            let hctx = new::<b::blk_mq_hw_ctx>();
+
+            (*hctx).queue = q;
+            (*hctx).queue_num = i;
+            let ret = (*(*set).ops).init_hctx.unwrap()(hctx, (*set).driver_data, i);
+            assert!(ret == 0);
+            hctxs.push(hctx);
+        }
+    }
+    layer().disks.push(Disk {
+        disk,
+        q,
+        hctxs,
+        set,
+        stopped: false,
+        quiesced: false,
+        frozen: 0,
+        waiting: Vec::new(),
+        added: false,
+        dead: false,
+    });
+    disk
+}
+
+#[no_mangle]
+unsafe extern "C" fn __blk_mq_alloc_disk(
+    set: *mut b::blk_mq_tag_set,
+    lim: *mut b::queue_limits,
+) -> *mut b::gendisk {
+    alloc_disk(set, lim)
+}
+
+#[no_mangle]
+unsafe extern "C" fn __blk_alloc_disk(lim: *mut b::queue_limits) -> *mut b::gendisk {
+    alloc_disk(null_mut(), lim)
+}
+
+pub(super) fn of_disk(disk: *mut b::gendisk) -> &'static mut Disk {
+    layer()
+        .disks
+        .iter_mut()
+        .find(|d| d.disk == disk)
+        .expect("a disk that was allocated")
+}
+
+pub(super) fn of_queue(q: *mut b::request_queue) -> &'static mut Disk {
+    layer()
+        .disks
+        .iter_mut()
+        .find(|d| d.q == q)
+        .expect("a queue that was allocated")
+}
+
+pub(super) fn of_set(set: *mut b::blk_mq_tag_set) -> &'static mut Set {
+    layer()
+        .sets
+        .iter_mut()
+        .find(|s| s.set == set)
+        .expect("a tag set that was allocated")
+}
+
+#[no_mangle]
+unsafe extern "C" fn device_add_disk(
+    _: *mut c_void,
+    disk: *mut b::gendisk,
+    _: *mut c_void,
+) -> c_int {
+    might_sleep();
+    if memory().fail_at == 3 {
+        memory().fail_at = 0;
+        return -12;
+    }
+    (*disk).state |= 1 << b::GD_ADDED;
+    of_disk(disk).added = true;
+    0
+}
+
+#[no_mangle]
+unsafe extern "C" fn del_gendisk(disk: *mut b::gendisk) {
+    might_sleep();
+    let this = of_disk(disk);
+    let q = this.q;
+
+    assert!(this.added && !this.dead, "a disk is removed twice");
+    this.dead = true;
+    // What waits to be dispatched fails, what is in flight is waited for.
+    if !this.set.is_null() {
+        for rq in core::mem::take(&mut this.waiting) {
+            end_request(rq, 10);
+        }
+        while !of_set(of_queue(q).set).busy.is_empty() {
+            block(q as usize, FOREVER);
+            for rq in core::mem::take(&mut of_queue(q).waiting) {
+                end_request(rq, 10);
+            }
+        }
+    }
+}
+
+#[no_mangle]
+unsafe extern "C" fn put_disk(disk: *mut b::gendisk) {
+    might_sleep();
+    let at = layer()
+        .disks
+        .iter()
+        .position(|d| d.disk == disk)
+        .expect("a disk is put once");
+    let this = layer().disks.remove(at);
+
+    assert!(
+        !this.added || this.dead,
+        "a disk is put that was not removed"
+    );
+    for (i, hctx) in this.hctxs.iter().enumerate() {
+        (*(*this.set).ops).exit_hctx.unwrap()(*hctx, i as u32);
+        kfree((*hctx).cast());
+    }
+    if this.added {
+        (*(*disk).fops).free_disk.unwrap()(disk);
+    }
+    kfree((*disk).part0.cast());
+    kfree(this.q.cast());
+    kfree(disk.cast());
+}
+
+#[no_mangle]
+extern "C" fn set_disk_ro() {}
+
+#[no_mangle]
+unsafe extern "C" fn set_capacity(disk: *mut b::gendisk, sectors: u64) {
+    (*(*disk).part0).bd_nr_sectors = sectors;
+}
+
+#[no_mangle]
+unsafe extern "C" fn set_capacity_and_notify(disk: *mut b::gendisk, sectors: u64) -> bool {
+    assert!(sectors <= i64::MAX as u64 >> 9);
+    set_capacity(disk, sectors);
+    true
+}
+
+#[no_mangle]
+unsafe extern "C" fn queue_limits_commit_update_frozen(
+    q: *mut b::request_queue,
+    lim: *mut b::queue_limits,
+) -> c_int {
+    check(lim);
+    (*q).limits = *lim;
+    crate::sync::mutex_unlock((&raw mut (*q).limits_lock).cast());
+    0
+}
+
+#[no_mangle]
+unsafe extern "C" fn blk_revalidate_disk_zones(disk: *mut b::gendisk) -> c_int {
+    might_sleep();
+    let zone = u64::from((*of_disk(disk).q).limits.chunk_sectors);
+    let capacity = (*(*disk).part0).bd_nr_sectors;
+
+    if zone == 0 || capacity == 0 || capacity / zone > 100_000 {
+        return ENODEV;
+    }
+    let mut next = 0u64;
+    let n = (*(*disk).fops).report_zones.unwrap()(disk, 0, u32::MAX, (&raw mut next).cast());
+    if n < 0 {
+        return n;
+    }
+    if n == 0 || next != capacity {
+        return ENODEV;
+    }
+    (*disk).nr_zones = capacity.div_ceil(zone) as u32;
+    0
+}
+
+/// The zones of a report follow each other, or the driver let a bad one through.
+#[no_mangle]
+unsafe extern "C" fn disk_report_zone(
+    disk: *mut b::gendisk,
+    zone: *mut b::blk_zone,
+    _index: c_uint,
+    next: *mut b::blk_report_zones_args,
+) -> c_int {
+    let next = &mut *next.cast::<u64>();
+    let zone = &*zone;
+    let capacity = (*(*disk).part0).bd_nr_sectors;
+
+    assert!(zone.start == *next, "a gap between zones");
+    assert!(zone.len > 0 && zone.start + zone.len <= capacity && zone.capacity <= zone.len);
+    *next = zone.start + zone.len;
+    0
+}
+
+#[no_mangle]
+extern "C" fn rust_helper_storage_set_geometry() {}
+
+#[no_mangle]
+extern "C" fn __register_blkdev() -> c_int {
+    252
+}
+
+#[no_mangle]
+extern "C" fn unregister_blkdev() {}
+
+#[no_mangle]
+unsafe extern "C" fn string_get_size(
+    _: u64,
+    _: u64,
+    _: c_uint,
+    buf: *mut c_char,
+    _: c_int,
+) -> c_int {
+    *buf = 0;
+    0
+}
+
+#[no_mangle]
+extern "C" fn blk_status_to_errno(status: u8) -> c_int {
+    if status == 0 {
+        0
+    } else {
+        EIO
+    }
+}

@@ -1,0 +1,483 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Requests, as blk-mq lends them to a driver.
+
+use super::disk::{of_queue, of_set};
+use super::*;
+
+#[no_mangle]
+extern "C" fn blk_mq_num_possible_queues(max: c_uint) -> c_uint {
+    if max == 0 {
+        2
+    } else {
+        max.min(2)
+    }
+}
+
+#[no_mangle]
+unsafe extern "C" fn blk_mq_map_queues(map: *mut b::blk_mq_queue_map) {
+    for cpu in 0..2 {
+        *(*map).mq_map.add(cpu) = (*map).queue_offset + cpu as u32 % (*map).nr_queues;
+    }
+}
+
+#[no_mangle]
+unsafe extern "C" fn blk_mq_map_hw_queues(map: *mut b::blk_mq_queue_map) {
+    blk_mq_map_queues(map);
+}
+
+#[no_mangle]
+unsafe extern "C" fn blk_mq_alloc_tag_set(set: *mut b::blk_mq_tag_set) -> c_int {
+    might_sleep();
+    if (*set).queue_depth == 0 || (*set).nr_hw_queues == 0 {
+        return EINVAL;
+    }
+    if memory().fail_at == 4 {
+        memory().fail_at = 0;
+        return -12;
+    }
+    (*set).queue_depth = (*set).queue_depth.min(10240);
+    for i in 0..(*set).nr_maps as usize {
+        (*set).map[i].mq_map = zeroed(8).cast();
+    }
+    (*(*set).ops).map_queues.unwrap()(set);
+    for map in &(&(*set).map)[..(*set).nr_maps as usize] {
+        for cpu in 0..2 {
+            assert!(
+                map.nr_queues == 0 || *map.mq_map.add(cpu) < (*set).nr_hw_queues,
+                "a map to no queue"
+            );
+        }
+    }
+    let mut requests = Vec::new();
+    for i in 0..(*set).nr_hw_queues {
+        let make = |_| {
+            let rq =
+                zeroed(size_of::<b::request>() + (*set).cmd_size as usize).cast::<b::request>();
+            let ret = (*(*set).ops).init_request.unwrap()(set, rq, i, -1);
+            assert!(ret == 0);
+            rq
+        };
+        // Not all of a large one: the users have not so many.
+        requests.push((0..(*set).queue_depth.min(24)).map(make).collect());
+    }
+    layer().sets.push(Set {
+        set,
+        requests,
+        busy: Vec::new(),
+    });
+    0
+}
+
+#[no_mangle]
+unsafe extern "C" fn blk_mq_free_tag_set(set: *mut b::blk_mq_tag_set) {
+    let at = layer()
+        .sets
+        .iter()
+        .position(|s| s.set == set)
+        .expect("a tag set is freed once");
+    let this = layer().sets.remove(at);
+
+    assert!(this.busy.is_empty(), "requests are in use");
+    for (i, requests) in this.requests.iter().enumerate() {
+        for rq in requests {
+            (*(*set).ops).exit_request.unwrap()(set, *rq, i as u32);
+            kfree((*rq).cast());
+        }
+    }
+    for i in 0..(*set).nr_maps as usize {
+        kfree((*set).map[i].mq_map.cast());
+    }
+}
+
+impl Disk {
+    pub fn is_mq(&self) -> bool {
+        !self.set.is_null()
+    }
+
+    /// A request of hardware queue `index`, with `bio`; `None` if all are in use.
+    pub fn request(&self, index: usize, bio: *mut b::bio) -> Option<*mut b::request> {
+        let set = of_set(self.set);
+        let index = index % self.hctxs.len();
+        let at = set.requests[index]
+            .iter()
+            .position(|rq| !set.busy.contains(rq))?;
+        let rq = set.requests[index][at];
+
+        set.busy.push(rq);
+        // SAFETY: The request is free.
+        unsafe {
+            core::ptr::write_bytes(rq, 0, 1);
+            (*rq).q = self.q;
+            (*rq).mq_hctx = self.hctxs[index];
+            (*rq).tag = at as c_int;
+            if !bio.is_null() {
+                (*rq).cmd_flags = (*bio).bi_opf;
+                (*rq).__sector = (*bio).bi_iter.bi_sector;
+                (*rq).__data_len = (*bio).bi_iter.bi_size;
+                (*rq).bio = bio;
+                (*rq).biotail = bio;
+                (*rq).nr_phys_segments = (*bio).bi_vcnt.max((*bio).bi_iter.bi_size.min(1) as u16);
+            }
+        }
+        Some(rq)
+    }
+
+    /// Gives a request to the driver.
+    pub fn queue(&mut self, rq: *mut b::request, last: bool) {
+        if self.stopped || self.quiesced || self.frozen > 0 {
+            self.waiting.push(rq);
+            return;
+        }
+        // SAFETY: The request is ours and idle.
+        let status = unsafe {
+            let data = b::blk_mq_queue_data { rq, last };
+            w().rcu += 1;
+            let status = (*(*self.set).ops).queue_rq.unwrap()((*rq).mq_hctx, &data);
+            w().rcu -= 1;
+            status
+        };
+        match u32::from(status) {
+            0 => {}
+            // Tried again later.
+            9 | 13 => {
+                // SAFETY: It is ours again.
+                unsafe { (*rq).state = IDLE };
+                self.waiting.push(rq);
+            }
+            _ => end_request(rq, status),
+        }
+    }
+
+    /// Gives a plug's requests to the driver.
+    pub fn queue_list(&mut self, requests: &[*mut b::request]) {
+        if self.stopped || self.quiesced || self.frozen > 0 {
+            self.waiting.extend(requests);
+            return;
+        }
+        // SAFETY: The requests are ours and idle.
+        unsafe {
+            let mut list = b::rq_list {
+                head: null_mut(),
+                tail: null_mut(),
+            };
+            for rq in requests.iter().rev() {
+                (**rq).__bindgen_anon_1.rq_next = list.head;
+                list.head = *rq;
+                if list.tail.is_null() {
+                    list.tail = *rq;
+                }
+            }
+            w().rcu += 1;
+            (*(*self.set).ops).queue_rqs.unwrap()(&mut list);
+            w().rcu -= 1;
+            while !list.head.is_null() {
+                let rq = list.head;
+                list.head = (*rq).__bindgen_anon_1.rq_next;
+                (*rq).__bindgen_anon_1.rq_next = null_mut();
+                self.queue(rq, list.head.is_null());
+            }
+        }
+    }
+
+    pub(super) fn rerun(&mut self) {
+        if self.stopped || self.quiesced || self.frozen > 0 {
+            return;
+        }
+        for rq in core::mem::take(&mut self.waiting) {
+            self.queue(rq, true);
+        }
+    }
+
+    pub fn poll(&mut self, index: usize) {
+        let hctx = self.hctxs[index % self.hctxs.len()];
+        // SAFETY: The queue is live.
+        unsafe {
+            if let Some(poll) = (*(*self.set).ops).poll {
+                poll(hctx, null_mut());
+            }
+        }
+    }
+
+    pub fn capacity(&self) -> u64 {
+        // SAFETY: The disk lives.
+        unsafe { (*(*self.disk).part0).bd_nr_sectors }
+    }
+
+    pub fn limits(&self) -> &b::queue_limits {
+        // SAFETY: The disk lives.
+        unsafe { &(*self.q).limits }
+    }
+
+    /// No more requests follow.
+    pub fn commit(&self, index: usize) {
+        let hctx = self.hctxs[index % self.hctxs.len()];
+        // SAFETY: The queue is live.
+        unsafe { (*(*self.set).ops).commit_rqs.unwrap()(hctx) };
+    }
+
+    /// Hands a bio to the driver. In a task: it may sleep.
+    pub fn submit(&self, bio: *mut b::bio) {
+        // SAFETY: The bio is the driver's from here on.
+        unsafe { (*(*self.disk).fops).submit_bio.unwrap()(bio) };
+    }
+}
+
+/// Tries again what the drivers did not take.
+pub fn rerun() {
+    for disk in &mut layer().disks {
+        disk.rerun();
+    }
+}
+
+/// Completes what was to be completed on another CPU.
+pub fn softirq() {
+    for rq in core::mem::take(&mut layer().softirq) {
+        race();
+        // SAFETY: It was given to blk-mq.
+        unsafe {
+            w().irq += 1;
+            (*(*of_queue((*rq).q).set).ops).complete.unwrap()(rq);
+            w().irq -= 1;
+        }
+    }
+}
+
+fn timed_out(rq: usize) {
+    let rq = rq as *mut b::request;
+
+    // SAFETY: Requests live as long as their set, which forgets them by `forget()`.
+    unsafe {
+        if layer().sets.iter().any(|set| set.busy.contains(&rq)) && (*rq).state == IN_FLIGHT {
+            world::at(w().now + TIMEOUT, rq as usize, timed_out);
+            spawn("a timeout", move || {
+                if layer().sets.iter().any(|set| set.busy.contains(&rq)) && (*rq).state == IN_FLIGHT
+                {
+                    (*(*of_queue((*rq).q).set).ops).timeout.unwrap()(rq);
+                }
+            });
+        }
+    }
+}
+
+#[no_mangle]
+unsafe extern "C" fn blk_mq_start_request(rq: *mut b::request) {
+    assert!((*rq).state == IDLE, "a request is started twice");
+    (*rq).state = IN_FLIGHT;
+    world::at(w().now + TIMEOUT, rq as usize, timed_out);
+}
+
+pub(super) fn end_request(rq: *mut b::request, status: u8) {
+    // SAFETY: The request is in use, which is checked.
+    unsafe {
+        let disk = of_queue((*rq).q);
+        let q = disk.q;
+        let set = of_set(disk.set);
+        assert!(set.busy.contains(&rq), "a request ends twice");
+        world::forget(rq as usize, timed_out);
+        (*rq).state = 2;
+        if (*rq).end_io.is_some() {
+            // Of the driver itself: who waits frees it.
+            (*rq).errors(status);
+            wake(rq as usize);
+            return;
+        }
+        set.busy.retain(|other| *other != rq);
+        let bio = (*rq).bio;
+        (*bio).bi_status = status;
+        (*bio).bi_iter.bi_sector = (*rq).__sector;
+        end_bio(bio);
+        wake(q as usize);
+    }
+}
+
+/// Where the status of a request of the driver's own is kept.
+trait Errors {
+    fn errors(&mut self, status: u8);
+}
+
+impl Errors for b::request {
+    fn errors(&mut self, status: u8) {
+        self.end_io_data = (usize::from(status) + 1) as *mut c_void;
+    }
+}
+
+#[no_mangle]
+extern "C" fn blk_mq_end_request(rq: *mut b::request, status: u8) {
+    end_request(rq, status);
+}
+
+#[no_mangle]
+unsafe extern "C" fn blk_mq_end_request_batch(batch: *mut b::io_comp_batch) {
+    let list = &mut (*batch).req_list;
+
+    while !list.head.is_null() {
+        let rq = list.head;
+
+        list.head = (*rq).__bindgen_anon_1.rq_next;
+        end_request(rq, 0);
+    }
+    list.tail = null_mut();
+}
+
+#[no_mangle]
+extern "C" fn blk_mq_complete_request_remote(rq: *mut b::request) -> bool {
+    race();
+    if layer().remote && chance(2) {
+        layer().softirq.push(rq);
+        return true;
+    }
+    false
+}
+
+#[no_mangle]
+unsafe extern "C" fn blk_mq_requeue_request(rq: *mut b::request) {
+    (*rq).state = IDLE;
+    world::forget(rq as usize, timed_out);
+    of_queue((*rq).q).waiting.push(rq);
+}
+
+#[no_mangle]
+unsafe extern "C" fn blk_mq_stop_hw_queue(hctx: *mut b::blk_mq_hw_ctx) {
+    of_queue((*hctx).queue).stopped = true;
+}
+
+#[no_mangle]
+extern "C" fn blk_mq_start_stopped_hw_queues(q: *mut b::request_queue) {
+    of_queue(q).stopped = false;
+}
+
+#[no_mangle]
+extern "C" fn blk_freeze_queue_start(q: *mut b::request_queue) {
+    of_queue(q).frozen += 1;
+}
+
+#[no_mangle]
+extern "C" fn blk_mq_freeze_queue_wait_timeout(
+    q: *mut b::request_queue,
+    jiffies: c_ulong,
+) -> c_int {
+    let until = w().now + jiffies * JIFFY;
+
+    // What waits to be dispatched goes on: it was there before.
+    let frozen = core::mem::take(&mut of_queue(q).frozen);
+    of_queue(q).rerun();
+    of_queue(q).frozen = frozen;
+    loop {
+        if of_set(of_queue(q).set).busy.is_empty() {
+            return 1;
+        }
+        if w().now >= until {
+            return 0;
+        }
+        block(q as usize, until);
+    }
+}
+
+#[no_mangle]
+extern "C" fn blk_mq_unfreeze_queue_nomemrestore(q: *mut b::request_queue) {
+    of_queue(q).frozen -= 1;
+}
+
+#[no_mangle]
+extern "C" fn blk_mq_quiesce_queue_nowait(q: *mut b::request_queue) {
+    of_queue(q).quiesced = true;
+}
+
+#[no_mangle]
+extern "C" fn blk_mq_unquiesce_queue(q: *mut b::request_queue) {
+    of_queue(q).quiesced = false;
+}
+
+#[no_mangle]
+unsafe extern "C" fn __blk_rq_map_sg(
+    rq: *mut b::request,
+    mut sg: *mut b::scatterlist,
+    last: *mut *mut b::scatterlist,
+) -> c_int {
+    let bio = &*(*rq).bio;
+
+    for i in 0..bio.bi_vcnt {
+        let vec = &*bio.bi_io_vec.add(i.into());
+
+        (*sg).page_link = vec.bv_page as usize;
+        (*sg).offset = vec.bv_offset;
+        (*sg).length = vec.bv_len;
+        *last = sg;
+        sg = sg.add(1);
+    }
+    (**last).page_link |= 2;
+    bio.bi_vcnt.into()
+}
+
+#[no_mangle]
+unsafe extern "C" fn blk_mq_alloc_request(
+    q: *mut b::request_queue,
+    opf: c_uint,
+) -> *mut b::request {
+    might_sleep();
+    loop {
+        let disk = of_queue(q);
+        if disk.dead {
+            return ENODEV as isize as *mut b::request;
+        }
+        // Of a queue that interrupts.
+        let index = current() % (*disk.set).map[0].nr_queues as usize;
+        if let Some(rq) = disk.request(index, null_mut()) {
+            (*rq).cmd_flags = opf;
+            return rq;
+        }
+        block(q as usize, FOREVER);
+    }
+}
+
+#[no_mangle]
+unsafe extern "C" fn blk_rq_map_kern(rq: *mut b::request, buf: *mut c_void, len: c_uint) -> c_int {
+    let bio = new::<b::bio>();
+    let vec = new::<b::bio_vec>();
+
+    vec.write(b::bio_vec {
+        bv_page: (buf as usize & !4095) as *mut b::page,
+        bv_len: len,
+        bv_offset: buf as u32 & 4095,
+    });
+    (*bio).bi_io_vec = vec;
+    (*bio).bi_vcnt = 1;
+    (*bio).bi_iter.bi_size = len;
+    (*rq).bio = bio;
+    (*rq).biotail = bio;
+    (*rq).__data_len = len;
+    (*rq).nr_phys_segments = 1;
+    0
+}
+
+unsafe extern "C" fn end_sync(
+    _: *mut b::request,
+    _: u8,
+    _: *const b::io_comp_batch,
+) -> b::rq_end_io_ret {
+    0
+}
+
+#[no_mangle]
+unsafe extern "C" fn blk_execute_rq(rq: *mut b::request) -> u8 {
+    might_sleep();
+    (*rq).end_io = Some(end_sync);
+    of_queue((*rq).q).queue(rq, true);
+    while (*rq).end_io_data.is_null() {
+        block(rq as usize, FOREVER);
+    }
+    ((*rq).end_io_data as usize - 1) as u8
+}
+
+#[no_mangle]
+unsafe extern "C" fn blk_mq_free_request(rq: *mut b::request) {
+    let q = (*rq).q;
+
+    device().popped.retain(|buffer| buffer.io != 0);
+    assert!((*rq).state != IN_FLIGHT, "a request in flight is freed");
+    kfree((*(*rq).bio).bi_io_vec.cast());
+    kfree((*rq).bio.cast());
+    of_set(of_queue(q).set).busy.retain(|other| *other != rq);
+    wake(q as usize);
+}

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Workqueues: each work item that is due gets a task, one at a time for the same item.
+
+use crate::world::{
+    self,
+    block,
+    spawn,
+    w,
+    wake,
+    FOREVER,
+    JIFFY, //
+};
+use kernel::bindings as b;
+use std::ffi::{
+    c_int,
+    c_ulong,
+    c_void, //
+};
+
+#[derive(Default)]
+struct Works {
+    pending: Vec<usize>,
+    running: Vec<usize>,
+}
+
+static mut WORKS: Works = Works {
+    pending: Vec::new(),
+    running: Vec::new(),
+};
+
+fn works() -> &'static mut Works {
+    // SAFETY: One thread; borrowed for a moment only.
+    unsafe { &mut *(&raw mut WORKS) }
+}
+
+/// Whether something waits or runs.
+pub fn is_idle() -> bool {
+    works().pending.is_empty() && works().running.is_empty()
+}
+
+/// Gives what is due a task.
+pub fn start() {
+    loop {
+        let works = works();
+        let running = &works.running;
+        let Some(at) = works
+            .pending
+            .iter()
+            .position(|work| !running.contains(work))
+        else {
+            return;
+        };
+        let work = works.pending.remove(at);
+
+        works.running.push(work);
+        spawn("a work item", move || {
+            let ptr = work as *mut b::work_struct;
+
+            // SAFETY: Who enqueued it keeps it until it ran. The function may free it.
+            unsafe { (*ptr).func.expect("a work item has a function")(ptr) };
+            crate::work::works().running.retain(|other| *other != work);
+            wake(work);
+        });
+    }
+}
+
+fn enqueue(work: usize) -> bool {
+    if works().pending.contains(&work) {
+        return false;
+    }
+    works().pending.push(work);
+    true
+}
+
+#[no_mangle]
+extern "C" fn alloc_workqueue_noprof() -> *mut c_void {
+    core::ptr::dangling_mut::<u64>().cast()
+}
+
+#[no_mangle]
+extern "C" fn destroy_workqueue(_wq: *mut c_void) {}
+
+#[no_mangle]
+unsafe extern "C" fn rust_helper_init_work_with_key(
+    work: *mut b::work_struct,
+    func: b::work_func_t,
+    _onstack: bool,
+    _name: *const u8,
+    _key: *mut c_void,
+) {
+    (*work).func = func;
+}
+
+#[no_mangle]
+extern "C" fn queue_work_on(_cpu: c_int, _wq: *mut c_void, work: *mut b::work_struct) -> bool {
+    enqueue(work as usize)
+}
+
+fn delayed_is_due(dwork: usize) {
+    // The work is the first field.
+    enqueue(dwork);
+}
+
+#[no_mangle]
+extern "C" fn queue_delayed_work_on(
+    _cpu: c_int,
+    _wq: *mut c_void,
+    dwork: *mut b::delayed_work,
+    delay: c_ulong,
+) -> bool {
+    let dwork = dwork as usize;
+
+    if works().pending.contains(&dwork) || world::forget(dwork, delayed_is_due) {
+        // It keeps its time, near enough.
+        if !works().pending.contains(&dwork) {
+            world::at(w().now + delay * JIFFY, dwork, delayed_is_due);
+        }
+        return false;
+    }
+    world::at(w().now + delay * JIFFY, dwork, delayed_is_due);
+    true
+}
+
+#[no_mangle]
+extern "C" fn cancel_delayed_work_sync(dwork: *mut b::delayed_work) -> bool {
+    let dwork = dwork as usize;
+    let before = works().pending.len();
+
+    works().pending.retain(|work| *work != dwork);
+    let waited = world::forget(dwork, delayed_is_due) || works().pending.len() != before;
+    while works().running.contains(&dwork) {
+        block(dwork, FOREVER);
+    }
+    waited
+}
+
+#[no_mangle]
+extern "C" fn delayed_work_timer_fn() {}
+
+#[no_mangle]
+extern "C" fn timer_init_key() {}

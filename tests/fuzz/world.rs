@@ -1,0 +1,356 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The world in which the modules run: the input that decides everything, a clock, and tasks.
+//!
+//! A task is a coroutine with a stack of its own. The main one is the fuzzer's: it plays the users and
+//! the device, is interrupt context for the modules, and must not sleep. What may sleep runs in
+//! other tasks, which go on when something wakes them. One input, one sequence of events.
+
+use std::{
+    arch::global_asm,
+    ffi::c_void,
+    ptr::null_mut, //
+};
+
+/// So many switches of tasks are an endless loop.
+const MAX_SWITCHES: u64 = 200_000;
+
+const STACK: usize = 256 << 10;
+
+/// A jiffy in nanoseconds, at 250 Hz.
+pub const JIFFY: u64 = 4_000_000;
+
+pub const FOREVER: u64 = u64::MAX;
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum State {
+    Ready,
+    Blocked,
+    Done,
+}
+
+struct Task {
+    sp: *mut u8,
+    stack: *mut u8,
+    state: State,
+    /// What it waits for, and until when.
+    chan: usize,
+    until: u64,
+    run: Option<Box<dyn FnOnce()>>,
+    name: &'static str,
+    /// Of the context, which a task takes with it.
+    rcu: u32,
+}
+
+#[derive(Default)]
+pub struct World {
+    input: &'static [u8],
+    pos: usize,
+    /// Nanoseconds.
+    pub now: u64,
+    tasks: Vec<Option<Box<Task>>>,
+    current: usize,
+    main_sp: usize,
+    stacks: Vec<usize>,
+    switches: u64,
+    /// Spin locks held, and RCU read sections.
+    pub atomic: u32,
+    pub rcu: u32,
+    /// An interrupt handler runs.
+    pub irq: u32,
+    /// Calls at a time to come.
+    timers: Vec<(u64, usize, fn(usize))>,
+    /// Wakes that came for a task that prepares to wait.
+    pub messages: usize,
+    pub verbose: bool,
+}
+
+struct Global(std::cell::UnsafeCell<Option<World>>);
+// SAFETY: The program has one thread.
+unsafe impl Sync for Global {}
+static WORLD: Global = Global(std::cell::UnsafeCell::new(None));
+
+/// The world. Borrow its fields for a moment only: all code here may be entered again.
+pub fn w() -> &'static mut World {
+    // SAFETY: One thread; see above.
+    unsafe { (*WORLD.0.get()).get_or_insert_with(World::default) }
+}
+
+/// Begins a run on `input`.
+pub fn begin(input: &[u8]) {
+    let w = w();
+
+    // SAFETY: The run ends before the input goes.
+    w.input = unsafe { core::mem::transmute::<&[u8], &'static [u8]>(input) };
+    w.pos = 0;
+    w.now = 1_000_000_000;
+    w.switches = 0;
+    w.messages = 0;
+    assert!(w.tasks.iter().all(Option::is_none), "tasks of the last run");
+    assert!(w.atomic == 0 && w.rcu == 0 && w.irq == 0);
+    w.timers.clear();
+}
+
+/// The next byte of the input, 0 behind its end.
+pub fn byte() -> u8 {
+    let w = w();
+    let byte = w.input.get(w.pos).copied().unwrap_or(0);
+
+    w.pos += 1;
+    byte
+}
+
+pub fn word() -> u64 {
+    u64::from_le_bytes(core::array::from_fn(|_| byte()))
+}
+
+/// A number below `n`.
+pub fn below(n: usize) -> usize {
+    if n <= 1 {
+        return 0;
+    }
+    (if n > 256 { usize::from(byte()) << 8 } else { 0 } | usize::from(byte())) % n
+}
+
+pub fn chance(of: u8) -> bool {
+    byte() % of == of - 1
+}
+
+pub fn is_over() -> bool {
+    w().pos >= w().input.len()
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+compile_error!("tasks need a switch of stacks for this architecture");
+
+// Saves what a function must keep, and goes on where the other stack did that.
+global_asm!(
+    ".globl fuzz_switch",
+    "fuzz_switch:",
+    "push rbp; push rbx; push r12; push r13; push r14; push r15",
+    "mov [rdi], rsp",
+    "mov rsp, rsi",
+    "pop r15; pop r14; pop r13; pop r12; pop rbx; pop rbp",
+    "ret",
+);
+
+extern "C" {
+    fn fuzz_switch(save: *mut usize, to: usize);
+    fn mmap(addr: *mut c_void, len: usize, prot: i32, flags: i32, fd: i32, at: i64) -> *mut c_void;
+}
+
+extern "C" fn entry() -> ! {
+    let id = w().current;
+    let run = w().tasks[id].as_mut().and_then(|task| task.run.take());
+
+    run.expect("a task has something to run")();
+    assert!(w().atomic == 0 && w().rcu == 0, "a task ends in a lock");
+    w().tasks[id].as_mut().unwrap().state = State::Done;
+    leave();
+    unreachable!();
+}
+
+/// Back to the main task.
+fn leave() {
+    let w = w();
+    let id = w.current;
+    let task = &mut **w.tasks[id].as_mut().unwrap();
+
+    // SAFETY: The main task waits in `run_all()`.
+    unsafe { fuzz_switch((&raw mut task.sp).cast(), w.main_sp) };
+}
+
+/// Starts a task.
+pub fn spawn(name: &'static str, run: impl FnOnce() + 'static) -> usize {
+    let w = w();
+    let stack = w.stacks.pop().unwrap_or_else(|| {
+        // SAFETY: New memory, readable, writable, private, anonymous.
+        unsafe { mmap(null_mut(), STACK, 3, 0x22, -1, 0) as usize }
+    });
+    // SAFETY: The top of the stack: six registers, the entry, and where that would return to, which
+    // keeps the alignment that a call makes.
+    let sp = unsafe {
+        let top = (stack + STACK - 16) as *mut usize;
+        top.sub(1).write(0);
+        top.sub(2).write(entry as usize);
+        core::ptr::write_bytes(top.sub(8), 0, 6);
+        top.sub(8)
+    };
+    let task = Box::new(Task {
+        sp: sp.cast(),
+        stack: stack as *mut u8,
+        state: State::Ready,
+        chan: 0,
+        until: FOREVER,
+        run: Some(Box::new(run)),
+        name,
+        rcu: 0,
+    });
+    // 0 is the main task.
+    if w.tasks.is_empty() {
+        w.tasks.push(None);
+    }
+    match w.tasks.iter().skip(1).position(Option::is_none) {
+        Some(free) => {
+            w.tasks[free + 1] = Some(task);
+            free + 1
+        }
+        None => {
+            w.tasks.push(Some(task));
+            w.tasks.len() - 1
+        }
+    }
+}
+
+/// Whether the task is at its end; a task that is, is forgotten.
+pub fn is_done(id: usize) -> bool {
+    w().tasks[id].is_none()
+}
+
+pub fn in_task() -> bool {
+    w().current != 0
+}
+
+pub fn current() -> usize {
+    w().current
+}
+
+/// Nobody may sleep here who holds a spin lock, reads under RCU, or is an interrupt.
+pub fn might_sleep() {
+    let w = w();
+
+    assert!(w.atomic == 0, "sleeps with a spin lock held");
+    assert!(w.rcu == 0, "sleeps in an RCU read section");
+    assert!(w.irq == 0 && w.current != 0, "sleeps in an interrupt");
+}
+
+/// Sleeps until somebody wakes `chan`, or until the time `until`. Returns whether it was woken.
+pub fn block(chan: usize, until: u64) -> bool {
+    might_sleep();
+    let w = w();
+    let task = &mut **w.tasks[w.current].as_mut().unwrap();
+
+    task.state = State::Blocked;
+    task.chan = chan;
+    task.until = until;
+    leave();
+    let task = &mut **crate::world::w().tasks[crate::world::w().current]
+        .as_mut()
+        .unwrap();
+    core::mem::take(&mut task.chan) == 0
+}
+
+pub fn sleep(ns: u64) {
+    // Nobody sleeps less than a moment: time goes on.
+    block(usize::MAX, w().now.saturating_add(ns.max(1000)));
+}
+
+/// Lets all go on who wait for `chan`.
+pub fn wake(chan: usize) {
+    for task in w().tasks.iter_mut().flatten() {
+        if task.state == State::Blocked && task.chan == chan {
+            task.state = State::Ready;
+            task.chan = 0;
+        }
+    }
+}
+
+/// Has `f` called with `arg` at `when`.
+pub fn at(when: u64, arg: usize, f: fn(usize)) {
+    w().timers.push((when, arg, f));
+}
+
+/// Forgets such a call; whether there was one.
+pub fn forget(arg: usize, f: fn(usize)) -> bool {
+    let timers = &mut w().timers;
+    let before = timers.len();
+
+    timers.retain(|t| t.1 != arg || !core::ptr::fn_addr_eq(t.2, f));
+    timers.len() != before
+}
+
+/// Runs all tasks until all of them wait. By the main task only.
+pub fn run_all() {
+    assert!(w().current == 0 && w().atomic == 0 && w().irq == 0);
+    loop {
+        crate::work::start();
+        let w = w();
+        let ready = |t: &Option<Box<Task>>| t.as_ref().is_some_and(|t| t.state == State::Ready);
+        let Some(id) = w.tasks.iter().position(ready) else {
+            return;
+        };
+
+        w.switches += 1;
+        assert!(
+            w.switches < MAX_SWITCHES,
+            "an endless loop of {}",
+            w.tasks[id].as_ref().unwrap().name
+        );
+        let task = &mut **w.tasks[id].as_mut().unwrap();
+        let sp = task.sp as usize;
+        w.current = id;
+        w.rcu = task.rcu;
+        // SAFETY: The task left there, or it is new.
+        unsafe { fuzz_switch(&raw mut w.main_sp, sp) };
+        let w = crate::world::w();
+        w.current = 0;
+        if w.tasks[id].as_ref().unwrap().state == State::Done {
+            let task = w.tasks[id].take().unwrap();
+            w.stacks.push(task.stack as usize);
+        }
+    }
+}
+
+/// Goes on to the next moment at which something is to happen, not later than `limit`, and lets it
+/// happen. `false` if there is none.
+pub fn advance(limit: u64) -> bool {
+    let w = w();
+    let sleeps = |t: &Box<Task>| (t.state == State::Blocked).then_some(t.until);
+    let tasks = w
+        .tasks
+        .iter()
+        .flatten()
+        .filter_map(sleeps)
+        .min()
+        .unwrap_or(FOREVER);
+    let timers = w.timers.iter().map(|t| t.0).min().unwrap_or(FOREVER);
+    let next = tasks.min(timers);
+
+    if next > limit || next == FOREVER {
+        if limit != FOREVER {
+            w.now = w.now.max(limit);
+        }
+        return false;
+    }
+    w.now = w.now.max(next);
+    let now = w.now;
+    for task in w.tasks.iter_mut().flatten() {
+        if task.state == State::Blocked && task.until <= now {
+            task.state = State::Ready;
+        }
+    }
+    let due: Vec<_> = w.timers.iter().filter(|t| t.0 <= now).copied().collect();
+    w.timers.retain(|t| t.0 > now);
+    for (_, arg, f) in due {
+        f(arg);
+    }
+    run_all();
+    true
+}
+
+/// Who waits, for a message.
+pub fn waiting() -> String {
+    let names: Vec<_> = w().tasks.iter().flatten().map(|t| t.name).collect();
+
+    names.join(", ")
+}
+
+/// As [`might_sleep`], but the main task may: it makes the modules' life before the first run.
+pub fn might_sleep_if_in_task() {
+    let w = w();
+
+    assert!(
+        w.atomic == 0 && w.rcu == 0 && w.irq == 0,
+        "memory that may sleep, in atomic context"
+    );
+}

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+# Loss is proven, and repaired: a false id in a ring, a command that came twice, and the same again and again. Nothing is lost,
+# nothing fails; the writes that were in flight are in the disk in the order of submission.
+# limit: 400
+[[ $MODE != c ]] || skip "the C driver hangs"
+# shellcheck source=tests/guest/blkdev.sh
+. "$VSR_SRC/tests/guest/blkdev.sh"
+blkdev_start repair '"queues": 2, "latency_ms": 3'
+wait_for 10 disk repair >/dev/null || fail "no disk"
+d=$(disk repair)
+resets()
+{
+	cat "/sys/block/$d/reset"
+}
+same "resets at first" "$(resets)" 0
+dmesg -C
+for round in 1 2 3; do
+	for fault in id=other id=70000 double; do
+		before=$(resets)
+		fio --name=load --filename="/dev/$d" --rw=randwrite --bsrange=512-16k --direct=1 --ioengine=io_uring --iodepth=16 --size=24m \
+			--numjobs=2 --offset_increment=24m --allow_file_create=0 --fsync=32 --io_size=6m --verify=crc32c --verify_fatal=1 \
+			--do_verify=1 --output=/tmp/load.log >/tmp/load.err 2>&1 &
+		load=$!
+		sleep 1
+		for _ in 1 2 3; do
+			blkdev repair fault "op=write skip=$((RANDOM % 20)) $fault"
+			sleep 0.5
+		done
+		wait_for 120 not_running $load || fail "$fault: fio does not end: $(dmesg | tail)"
+		wait $load || fail "$fault: $(cat /tmp/load.err /tmp/load.log)"
+		(($(resets) > before)) || fail "$fault: there was no reset"
+		blkdev repair clear
+	done
+done
+dmesg | grep -q 'resetting the device' || fail "no message: $(dmesg)"
+# Two writes of the same sectors, of which the device has done neither, are done in the order of submission.
+blkdev repair fault "op=write sector=2048 count=2 swallow"
+python3 - "/dev/$d" <<'P' &
+import mmap, os, sys, threading, time
+disk = os.open(sys.argv[1], os.O_RDWR | os.O_DIRECT)
+def write(byte):
+    page = mmap.mmap(-1, 4096)
+    page.write(byte * 4096)
+    os.pwrite(disk, page, 2048 * 512)
+os.sched_setaffinity(0, {0})
+threads = [threading.Thread(target=write, args=(byte,)) for byte in (b"1", b"2")]
+for thread in threads:
+    thread.start()
+    time.sleep(2)
+for thread in threads:
+    thread.join()
+page = mmap.mmap(-1, 4096)
+os.preadv(disk, [page], 2048 * 512)
+assert page[:] == b"2" * 4096, page[:16]
+P
+writer=$!
+sleep 5
+! not_running $writer || fail "the writes did not wait"
+echo 1 >"/sys/block/$d/reset" || fail "the reset failed"
+wait_for 60 not_running $writer || fail "the writes do not end"
+wait $writer || fail "the writes were not done in order"
+# What the device swallowed is late, beside other I/O that is not; the operator has set an end to that.
+blkdev repair fault "op=read sector=4096 swallow"
+dd if="/dev/$d" of=/dev/null bs=4k count=1 skip=512 iflag=direct status=none &
+reader=$!
+before=$(resets)
+sleep 3
+! not_running $reader || fail "the read did not wait"
+same "resets without an end" "$(resets)" "$before"
+echo 1 >/sys/module/virtio_blk/parameters/timeouts
+while ! not_running $reader; do
+	dd if="/dev/$d" of=/dev/null bs=4k count=1 iflag=direct status=none
+	sleep 0.2
+	((SECONDS < 1000)) || fail "the late read does not end"
+done 2>/dev/null
+wait $reader || fail "the late read failed"
+same "resets for one that is late" "$(resets)" $((before + 1))
+echo 0 >/sys/module/virtio_blk/parameters/timeouts
+# A device that breaks its ring again and again is given up, with 32 I/Os in one plug.
+echo 2 >/sys/module/virtio_blk/parameters/repairs
+blkdev repair fault "id=70000 count=0"
+fails timeout 100 fio --name=dead --filename="/dev/$d" --rw=randwrite --bs=4k --direct=1 --ioengine=io_uring --iodepth=32 \
+	--iodepth_batch=32 --size=8m --fsync=32 --allow_file_create=0 --output=/tmp/dead.log
+dmesg | grep -q 'the device works no more: it is reset, and all I/O to it fails' || fail "it was not given up: $(dmesg)"
+fails timeout 20 dd if="/dev/$d" of=/dev/null bs=4k count=1 iflag=direct status=none
+# The operator knows better.
+blkdev repair clear
+echo 1 >"/sys/block/$d/reset" || fail "the reset failed"
+verify "$d" --direct=1 --ioengine=io_uring --iodepth=8 --bs=4k --size=1m
+blkdev_stop repair

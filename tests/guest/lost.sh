@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+# QEMU's own disks under I/O: the PCI function is taken away and given back (as blktests block/011 does it), the device says that
+# it needs a reset, the operator resets it. Nothing fails, nothing is lost; and a removal does not wait for what is not there.
+# limit: 600
+[[ $MODE != c ]] || skip "the C driver hangs"
+# pci_command FUNCTION [VALUE]: the command register of a PCI function, as setpci reads and writes it.
+pci_command()
+{
+	local file=/sys/bus/pci/devices/$1/config
+	if [[ -z ${2:-} ]]; then
+		od -An -tu2 -j4 -N2 "$file" | tr -d ' '
+	else
+		# shellcheck disable=SC2059 # the two bytes
+		printf "$(printf '\\x%02x\\x%02x' $(($2 & 255)) $(($2 >> 8)))" | dd of="$file" bs=2 seek=2 conv=notrunc status=none
+	fi
+}
+load_fio()
+{
+	fio --name=load --filename="/dev/$1" --rw=randwrite --bsrange=512-32k --direct=1 --ioengine=io_uring --iodepth=16 --size=24m \
+		--numjobs=2 --offset_increment=24m --allow_file_create=0 --fsync=64 --verify=crc32c --verify_fatal=1 --do_verify=1 \
+		--rate_iops=300 --output=/tmp/load.log >/tmp/load.err 2>&1 &
+	load=$!
+	sleep 2
+}
+load_ends()
+{
+	wait_for 200 not_running $load || fail "$1: fio does not end: $(dmesg | tail -n 20)"
+	wait $load || fail "$1: $(cat /tmp/load.err /tmp/load.log)"
+}
+resets()
+{
+	cat "/sys/block/$1/reset"
+}
+have_resets()
+{
+	(($(resets "$1") > $2))
+}
+for name in plain reset; do
+	d=$(disk $name)
+	function=$(basename "$(readlink -f "/sys/block/$d/device/..")")
+	on=$(pci_command "$function")
+	before=$(resets "$d")
+	load_fio "$d"
+	for round in 1 2 3; do
+		# Bus mastering alone, then all.
+		pci_command "$function" $((on & ~4))
+		sleep 0.$((3 + RANDOM % 7))
+		pci_command "$function" "$on"
+		sleep 1
+		pci_command "$function" 0
+		sleep 0.$((3 + RANDOM % 7))
+		pci_command "$function" "$on"
+		sleep 1
+	done
+	load_ends "$name, taken away"
+	have_resets "$d" "$before" || fail "$name: there was no reset"
+done
+d=$(disk plain)
+load_fio "$d"
+before=$(resets "$d")
+for round in 1 2 3; do
+	for try in $(seq 20); do
+		host needs-reset plain || fail "needs-reset"
+		! wait_for 3 have_resets "$d" "$before" || break
+	done
+	have_resets "$d" "$before" || fail "DEVICE_NEEDS_RESET is not seen after $try tries: $(dmesg | tail -n 20)"
+	before=$(resets "$d")
+	sleep 1
+done
+load_ends "DEVICE_NEEDS_RESET"
+# The operator resets a device that is well.
+load_fio "$d"
+for round in 1 2 3 4 5; do
+	echo 1 >"/sys/block/$d/reset" || fail "the reset failed"
+	sleep 0.$((RANDOM % 10))
+done
+load_ends "reset by the operator"
+# One that is away cannot be reset; its removal ends.
+function=$(basename "$(readlink -f "/sys/block/$d/device/..")")
+on=$(pci_command "$function")
+virtio=$(virtio_device "$d")
+pci_command "$function" 0
+dd if="/dev/$d" of=/dev/null bs=4k count=1 iflag=direct status=none &
+reader=$!
+sleep 3
+! not_running $reader || fail "the read did not wait"
+dmesg | grep -q 'the device is not there' || fail "no word of that: $(dmesg | tail -n 20)"
+(echo 1 >"/sys/block/$d/reset") 2>/dev/null && fail "a device that is not there was reset"
+echo "$virtio" >/sys/bus/virtio/drivers/virtio_blk/unbind &
+wait_for 90 not_running $! || fail "the removal waits for ever"
+wait_for 90 not_running $reader || fail "the reader waits for ever"
+fails wait $reader
+pci_command "$function" "$on"
+# Nobody could reset it; its bus does, when it finds it anew.
+echo 1 >"/sys/bus/pci/devices/$function/remove"
+echo 1 >/sys/bus/pci/rescan
+wait_for 20 disk plain >/dev/null || fail "no disk after the next probe"
+verify "$(disk plain)" --direct=1 --ioengine=io_uring --iodepth=8 --bs=4k --size=1m

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+# What each queue of a SCSI host did, in debugfs: against what the guest did.
+[[ $MODE != c ]] || skip "the C driver has no counters"
+mountpoint -q /sys/kernel/debug || mount -t debugfs none /sys/kernel/debug
+d=$(for disk in /sys/block/sd*; do echo "${disk##*/}"; done | head -n 1)
+host=$(readlink -f "/sys/block/$d/device" | grep -o 'host[0-9]*' | tail -n 1)
+file=/sys/kernel/debug/virtio_scsi-$host/counters
+# count LINES NAME: the sum of a column over the lines that match.
+count()
+{
+	awk -v lines="$1" -v name="$2" 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == name) at = i }
+		NR > 1 && $1 ~ lines { sum += $at } END { print sum + 0 }' "$file"
+}
+# The device has buffers for its events.
+(($(count event added) > 0)) || fail "no buffers for events: $(<"$file")"
+(($(count '^[0-9]' added) > 0)) || fail "nothing was added: $(<"$file")"
+echo 0 >"$file"
+for name in added kicks kicks-saved interrupts completed ring-full deferred repaired; do
+	same "$name after a write to the file" "$(count . $name)" 0
+done
+dd if="/dev/$d" of=/dev/null bs=4k count=50 iflag=direct status=none
+# Nobody else uses the disk; a look at the medium may come.
+added=$(count '^[0-9]' added)
+((added >= 50 && added < 60)) || fail "50 reads: $(<"$file")"
+same "what was completed" "$(count '^[0-9]' completed)" "$added"
+same "kicks, sent and saved" $(($(count '^[0-9]' kicks) + $(count '^[0-9]' kicks-saved))) "$added"
+(($(count '^[0-9]' interrupts) > 0)) || fail "no interrupt: $(<"$file")"
+# A reset goes by the control queue.
+sg_reset --device "/dev/$d" || fail sg_reset
+same "what the control queue did" "$(count control added) $(count control completed)" "1 1"

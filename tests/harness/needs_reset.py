@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What a guest sees when QEMU finds nonsense in a ring: DEVICE_NEEDS_RESET, and nothing is answered any more.
+
+QEMU's own devices say so only then. So the ring of a stopped guest is made nonsense: what QEMU looks at first when it
+goes on, before the guest writes there again.
+"""
+
+import struct
+from pathlib import Path
+
+from guest import Guest
+
+
+def _qemu(folder: Path) -> int:
+    """The process of the QEMU whose disks are in this folder."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if b"qemu-system" in command.split(b"\0")[0] and str(folder).encode() in command:
+            return int(process.name)
+    raise RuntimeError(f"no QEMU has disks in {folder}")
+
+
+def needs_reset(folder: Path, guest: Guest, args: list[str]) -> None:
+    """host needs-reset NAME: the device (with split rings) needs a reset from now on, unless the guest is first.
+
+    It may have written the right number before QEMU looked: to be tried again.
+    """
+    path = f"/machine/peripheral/{args[0]}/virtio-backend"
+
+    guest.qmp.run("stop")
+    ring = guest.qmp.run("x-query-virtio-queue-status", path=path, queue=0)
+    at = ring["vring-avail"] + 2
+    found = guest.qmp.run("human-monitor-command", **{"command-line": f"gpa2hva {at:#x}"})
+    host = int(found.split()[-1], 16)
+    with open(f"/proc/{_qemu(folder)}/mem", "r+b", buffering=0) as memory:
+        memory.seek(host)
+        (index,) = struct.unpack("<H", memory.read(2))
+        memory.seek(host)
+        memory.write(struct.pack("<H", (index + 0x4000) & 0xFFFF))
+    guest.qmp.run("cont")
