@@ -40,7 +40,11 @@ if [[ $MODE != c ]]; then
 	fails test -e "/sys/block/$(disk plain)/life_time"
 	blkdev_stop plain
 fi
-# No segment is larger than size_max.
+# No segment is larger than size_max, though the memory is in one piece.
+if [[ -e /proc/sys/vm/nr_hugepages ]]; then
+	echo 8 >/proc/sys/vm/nr_hugepages
+	verify "$d" --direct=1 --ioengine=io_uring --iodepth=4 --bs=64k --size=512k --iomem=mmaphuge
+fi
 awk '/ op=(read|write) / { split($7, s, /[=,]/); for (i = 2; i in s; i++) if (s[i] > 8192) { print; bad = 1 } }
 	END { exit bad }' /tmp/ops.log || fail "a segment is larger than size_max"
 if (($(read_attr "$d" discard_max_bytes) > 0)); then

@@ -84,7 +84,8 @@ def _scsi_stall(machine: Machine) -> None:
 
 def _scsi_iothread(machine: Machine) -> None:
     machine.qemu += ["-object", "iothread,id=io0"]
-    machine.hba("hba", "num_queues=2,iothread=io0,packed=on")
+    # Without indirect descriptors the ring is full long before the host's queue is.
+    machine.hba("hba", "num_queues=2,iothread=io0,packed=on,indirect_desc=off")
     machine.lun("data", 0, size=512 << 20)
     machine.lun("data4k", 1, 3, "logical_block_size=4096,physical_block_size=4096", size=256 << 20)
     machine.disk_file("qcow", 256 << 20)
