@@ -39,6 +39,12 @@ if [[ $MODE != c ]]; then
 	fails_once "op=read sector=16 used=4096" read_one
 	fails_once "op=read sector=16 used=0" read_one 'bad answer: status 0x0, 0 of 4097 bytes'
 	fails_once "op=write sector=16 used=0" write_one
+	# Whichever CPU asks, and whichever is told.
+	for cpu in $(seq 0 $((VSR_CPUS - 1))) $(seq 0 $((VSR_CPUS - 1))); do
+		taskset -cp "$cpu" $$ >/dev/null
+		fails_once "op=read sector=16 used=0" read_one
+	done
+	taskset -cp 0-$((VSR_CPUS - 1)) $$ >/dev/null
 fi
 # More than there is room for is nobody's business: the driver uses the length for nothing else.
 blkdev answers fault "op=read used=4294967295"
