@@ -20,7 +20,8 @@ ionice -c 1 -n 3 dd if=/dev/zero of="/dev/$d" bs=4k count=1 seek=1000 oflag=dire
 logged ops ' op=write .* sector=8000 .* ioprio=8195 '
 # A serial number that cannot be read is empty, not an error.
 blkdev ops fault op=get_id status=1
-same "a serial number that fails" "$(cat "/sys/block/$d/serial")" ""
+found=$(cat "/sys/block/$d/serial") || fail "a serial number that cannot be read is an error"
+same "a serial number that fails" "$found" ""
 blkdev ops clear
 same "the serial number" "$(cat "/sys/block/$d/serial")" ops
 # How worn the device is, as it says. The C driver has no such files.
