@@ -295,8 +295,9 @@ class Profile:
     blkdev: bool = False  # its scenarios run tests/device in the guest
 
     def env(self) -> dict[str, str]:
-        faults = {"VSR_FAULTS": os.environ.get("VSR_FAULTS", "20"), "VSR_SEED": os.environ.get("VSR_SEED", "1")}
-        return {"VSR_BLKDEV": str(device.binary()), **faults} if self.blkdev else {}
+        defaults = {"VSR_FAULTS": "20", "VSR_LIES": "500", "VSR_SEED": "1"}
+        chosen = {name: os.environ.get(name, default) for name, default in defaults.items()}
+        return {"VSR_BLKDEV": str(device.binary()), **chosen} if self.blkdev else chosen
 
 
 def _io(machine: Machine) -> None:
@@ -475,6 +476,9 @@ PROFILES = [
     ),
     # Its disks are made in the guest.
     Profile("campaign", ("campaign",), lambda machine: None, blkdev=True, deadline=14400),
+    Profile(
+        "lies", ("lies",), lambda machine: machine.vhost_user("liar"), deadline=14400, options={"shared_memory": True},
+    ),
     Profile("many", ("many",), _many),
     Profile("stopped", ("stopped",), stopped),
     Profile("swap", ("swap",), _swap, memory="256M"),

@@ -105,6 +105,10 @@ def _scsi_platform(machine: Machine) -> None:
     machine.blockdev("driver=null-co,size=1048576,read-zeroes=on,node-name=data-new")
 
 
+def _scsi_lies(machine: Machine) -> None:
+    machine.vhost_user_scsi("liar", [{"target": 0, "serial": "liar"}])
+
+
 def _scsi_many(machine: Machine) -> None:
     machine.hba("hba", "num_queues=2")
     for target in range(250):
@@ -199,6 +203,7 @@ PROFILES = [
         "scsi-vhost-device", ("scsi-vhost-device",), _scsi_vhost_device, SCSI, "virtio_scsi",
         options={"shared_memory": True},
     ),
+    Profile("scsi-lies", ("lies",), _scsi_lies, SCSI, "virtio_scsi", deadline=14400, options={"shared_memory": True}),
     Profile("scsi-stopped", ("stopped",), _scsi_stopped, SCSI, "virtio_scsi"),
     Profile("scsi-shutdown", ("shutdown",), _scsi_shutdown, SCSI, "virtio_scsi"),
     Profile("scsi-passthrough", ("scsi-passthrough",), _scsi_passthrough, SCSI, "virtio_scsi"),

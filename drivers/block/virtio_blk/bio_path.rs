@@ -426,10 +426,18 @@ impl Handler for BioQueue {
     const REPLAYS: bool = true;
 
     fn again(&self, command: &mut BlkCommand) -> bool {
-        *command.as_mut().envelope().footer_mut() = wire::NO_FOOTER;
-        let asked = command.as_mut().parts().1.asked;
+        let (slot, progress) = command.as_mut().parts();
+        let (Some(bio), Some(asked)) = (slot, progress.asked) else {
+            return false;
+        };
+        let header = Header::new(self.little_endian, asked, bio.ioprio(), bio.sector());
 
-        asked.is_some_and(Command::is_repeatable)
+        // The header as well: a device that lost its mind may have written to it.
+        command
+            .as_mut()
+            .envelope()
+            .set(header, wire::NO_FOOTER, asked.footer(), asked.content());
+        asked.is_repeatable()
     }
 
     fn used(queue: ArcBorrow<'_, Queue<Self>>) {

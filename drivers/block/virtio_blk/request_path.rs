@@ -210,11 +210,18 @@ impl RequestQueue {
             return Err((rq, Status::RESOURCE));
         }
         let mut rq = rq.start();
+
+        self.write_frame(&mut rq, command);
+        Ok(rq)
+    }
+
+    /// Writes header and footer.
+    #[inline]
+    fn write_frame(&self, rq: &mut Request<RequestPath>, command: Command) {
         let header = Header::new(self.little_endian, command, rq.ioprio(), rq.sector());
 
         rq.data()
             .set(header, wire::NO_FOOTER, command.footer(), command.content());
-        Ok(rq)
     }
 
     /// Takes what the device has done, into `batch`. Returns how many requests.
@@ -325,8 +332,13 @@ impl Handler for RequestQueue {
     const REPLAYS: bool = true;
 
     fn again(&self, rq: &mut Request<RequestPath>) -> bool {
-        *rq.data().footer_mut() = wire::NO_FOOTER;
-        Command::of(rq.op(), rq.driver_flag(), rq.sector()).is_some_and(Command::is_repeatable)
+        let Some(command) = Command::of(rq.op(), rq.driver_flag(), rq.sector()) else {
+            return false;
+        };
+
+        // The header as well: a device that lost its mind may have written to it.
+        self.write_frame(rq, command);
+        command.is_repeatable()
     }
 
     fn used(queue: ArcBorrow<'_, Queue<Self>>) {

@@ -39,6 +39,11 @@ use std::{
     io::Write,
     sync::Arc, //
 };
+use virtio_queue::desc::split::Descriptor;
+use vm_memory::{
+    Address,
+    GuestAddress, //
+};
 
 pub struct Block {
     disk: Disk,
@@ -160,6 +165,13 @@ impl Model for Block {
             note,
             ..Served::default()
         })
+    }
+
+    /// The status, which is the last byte of all.
+    fn false_answer(&self, _queue: u16, output: &[Descriptor]) -> Option<(GuestAddress, u32)> {
+        let last = output.last()?;
+
+        Some((last.addr().checked_add(u64::from(last.len()) - 1)?, 1))
     }
 
     fn command(&mut self, verb: &str, words: &str) -> Option<Result<Reply, String>> {

@@ -8,6 +8,8 @@
 //! - `deaf N`: do not hear the next N notifications of the driver
 //! - `stale`, `fresh`: leave the event index of the rings as it is, so that the driver takes its kicks for
 //!   unwanted; keep it up again (what is in the rings waits for the next kick)
+//! - `lies SEED ONE-OF COUNT`: cheat about one answer of so many, so many times; see `lies.rs`. `truth`: do
+//!   not, and say how often it was done
 //! - `latency MS`, `order fifo|reversed|random`
 //! - `capacity SECTORS`: resize; `config FIELD NUMBER`: change only what the driver reads. Both
 //!   interrupt the driver (VDUSE only)

@@ -9,6 +9,11 @@ use crate::{
         Delivery,
         FalseId, //
     },
+    lies::{
+        Liar,
+        Lie,
+        Random, //
+    },
     model::{
         Ends,
         Exchange,
@@ -113,7 +118,9 @@ struct State {
     config: Vec<u8>,
     order: Order,
     latency: Duration,
-    random: u64,
+    random: Random,
+    /// Who cheats, if anybody.
+    liar: Option<Liar>,
     /// Nothing is taken off the rings.
     silent: bool,
     /// So many notifications of the driver are not heard.
@@ -152,7 +159,8 @@ impl Engine {
                 config: options.config,
                 order: options.order,
                 latency: Duration::from_millis(options.latency_ms),
-                random: options.seed | 1,
+                random: Random::new(options.seed),
+                liar: None,
                 silent: false,
                 deaf: 0,
                 stale: false,
@@ -324,12 +332,17 @@ impl State {
     /// Does one request, and plans its answer.
     fn serve(&mut self, queue: u16, memory: &Guard, chain: DescriptorChain<Guard>) {
         let id = chain.head_index();
-        let at = chain
-            .clone()
-            .find(|buffer| buffer.is_write_only())
-            .map(|buffer| buffer.addr());
-        let served = match self.exchange(queue, memory, chain) {
-            Ok(served) => {
+        let (output, input): (Vec<_>, Vec<_>) =
+            chain.clone().partition(|buffer| buffer.is_write_only());
+        let lie = self.lie(queue);
+        if lie == Some(Lie::Swallow) {
+            return;
+        }
+        let served = match self.exchange(queue, memory, chain.clone()) {
+            Ok(mut served) => {
+                if let Some(lie) = lie {
+                    lie.bend(&mut served.delivery);
+                }
                 self.seen += 1;
                 self.note(&format!("n={} q={queue} {}", self.seen, served.note));
                 served
@@ -347,17 +360,35 @@ impl State {
         let due = match self.order {
             Order::Fifo => now + self.latency,
             Order::Reversed => self.pending.last().map_or(now + window, |other| other.due),
-            Order::Random => now + window.mul_f64(self.random()),
+            Order::Random => now + window.mul_f64(self.random.share()),
         };
-        let answer = Answer {
+        let mut answer = Answer {
             due,
             queue,
             id,
-            used: served.used,
+            used: served.delivery.used.unwrap_or(served.used),
             delivery: served.delivery,
             key: served.key,
-            at,
+            at: output.first().map(|buffer| buffer.addr()),
         };
+
+        match lie {
+            Some(Lie::Late(ms)) => answer.due += Duration::from_millis(ms),
+            Some(Lie::Answer(bytes)) => {
+                let place = self.model.false_answer(queue, &output);
+                overwrite(memory, place, &bytes);
+            }
+            Some(Lie::Header(bytes)) => {
+                let place = input.first().map(|buffer| (buffer.addr(), buffer.len()));
+                overwrite(memory, place, &bytes);
+            }
+            Some(lie) => {
+                if let Some(ring) = self.rings.get(&queue) {
+                    cheat(ring, id, lie);
+                }
+            }
+            None => (),
+        }
 
         if answer.delivery.swallow {
             return;
@@ -367,6 +398,15 @@ impl State {
         } else {
             self.pending.push(answer);
         }
+    }
+
+    /// What to lie about the next answer of a queue.
+    fn lie(&mut self, queue: u16) -> Option<Lie> {
+        let size = self.rings.get(&queue)?.vring.get_ref().get_queue().size();
+        let lie = self.liar.as_mut()?.next(size)?;
+
+        self.note(&format!("# lie q={queue} {lie:?}"));
+        Some(lie)
     }
 
     /// Reads the request and has it done.
@@ -500,14 +540,6 @@ impl State {
         }
     }
 
-    /// From 0 up to 1 (xorshift: repeatable, and good enough to mix an order).
-    fn random(&mut self) -> f64 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        (self.random >> 11) as f64 / (1u64 << 53) as f64
-    }
-
     fn front(&self) -> Result<Arc<dyn Front>, String> {
         self.front.clone().ok_or("no front end yet".into())
     }
@@ -539,6 +571,11 @@ impl State {
                 }
             }
             "deaf" => self.deaf = number()?,
+            "lies" => self.liar = Some(Liar::parse(words)?),
+            "truth" => {
+                let told = self.liar.take().map_or(0, |liar| liar.told);
+                return Ok(told.to_string());
+            }
             "latency" => self.latency = Duration::from_millis(number()?),
             "order" => {
                 self.order = serde_json::from_value(words.into()).map_err(|e| e.to_string())?
@@ -551,8 +588,9 @@ impl State {
             "mark" => self.note(&format!("# {words}")),
             "state" => {
                 return Ok(format!(
-                    "seen={} pending={} dropped={} rings={}",
+                    "seen={} lies={} pending={} dropped={} rings={}",
                     self.seen,
+                    self.liar.as_ref().map_or(0, |liar| liar.told),
                     self.pending.len(),
                     self.held.len(),
                     self.rings.len()
@@ -592,18 +630,25 @@ impl State {
 
 /// Puts one answer into the used ring; true if only we know that an interrupt is due.
 fn put(ring: &Ring, answer: &Answer) -> bool {
-    let memory = ring.memory.memory();
-    let mut vring = ring.vring.get_mut();
-    let queue = vring.get_queue_mut();
+    let size = ring.vring.get_ref().get_queue().size();
     let id = match answer.delivery.id {
         None => answer.id.into(),
         Some(FalseId::Value(id)) => id,
-        Some(FalseId::Other) => u32::from((answer.id + 1) % queue.size()),
+        Some(FalseId::Other) => u32::from((answer.id + 1) % size),
     };
+
+    put_id(ring, id, answer.used)
+}
+
+/// The same for an id that may be none.
+fn put_id(ring: &Ring, id: u32, used: u32) -> bool {
+    let memory = ring.memory.memory();
+    let mut vring = ring.vring.get_mut();
+    let queue = vring.get_queue_mut();
 
     match u16::try_from(id) {
         Ok(id) if id < queue.size() => {
-            let result = queue.add_used(&*memory, id, answer.used);
+            let result = queue.add_used(&*memory, id, used);
             if let Err(e) = result {
                 eprintln!("blkdev: the used ring: {e}");
             }
@@ -615,7 +660,7 @@ fn put(ring: &Ring, answer: &Answer) -> bool {
             let next = queue.next_used();
             let element = base.unchecked_add(4 + 8 * u64::from(next % queue.size()));
             let done = memory
-                .write_obj([id.to_le(), answer.used.to_le()], element)
+                .write_obj([id.to_le(), used.to_le()], element)
                 .and_then(|()| {
                     let index = next.wrapping_add(1);
                     queue.set_next_used(index);
@@ -626,6 +671,56 @@ fn put(ring: &Ring, answer: &Answer) -> bool {
             }
             true
         }
+    }
+}
+
+/// Lies that are told at once, by the ring itself.
+fn cheat(ring: &Ring, id: u16, lie: Lie) {
+    let memory = ring.memory.memory();
+    let done = match lie {
+        Lie::Ghost(id) => {
+            put_id(ring, id, 1);
+            Ok(())
+        }
+        Lie::Jump(by) => {
+            let vring = ring.vring.get_ref();
+            let queue = vring.get_queue();
+            let index = queue.next_used().wrapping_add(by);
+            let place = GuestAddress(queue.used_ring() + 2);
+
+            memory.store(index.to_le(), place, Ordering::Release)
+        }
+        Lie::Descriptor(bytes) => {
+            let table = ring.vring.get_ref().get_queue().desc_table();
+
+            memory.write_slice(&bytes, GuestAddress(table + 16 * u64::from(id)))
+        }
+        Lie::Event(index) => {
+            let vring = ring.vring.get_ref();
+            let queue = vring.get_queue();
+            let place = GuestAddress(queue.used_ring() + 4 + 8 * u64::from(queue.size()));
+
+            memory.store(index.to_le(), place, Ordering::Release)
+        }
+        Lie::Storm(count) => {
+            (0..count).for_each(|_| (ring.interrupt)());
+            Ok(())
+        }
+        _ => Ok(()),
+    };
+
+    if let Err(e) = done {
+        eprintln!("blkdev: a lie: {e}");
+    }
+}
+
+/// Writes as much of `bytes` as there is room for.
+fn overwrite(memory: &Guard, place: Option<(GuestAddress, u32)>, bytes: &[u8]) {
+    let Some((at, room)) = place else { return };
+    let end = bytes.len().min(room as usize);
+
+    if let Err(e) = memory.write_slice(&bytes[..end], at) {
+        eprintln!("blkdev: a lie: {e}");
     }
 }
 

@@ -316,7 +316,7 @@ fn dropped_and_released() {
     driver.engine.kick(0);
     assert_eq!(driver.used(), [(3, 1)]);
     let state = driver.engine.command("state", "").unwrap();
-    assert_eq!(state, "seen=2 pending=0 dropped=1 rings=1");
+    assert_eq!(state, "seen=2 lies=0 pending=0 dropped=1 rings=1");
     driver.engine.command("clear", "").unwrap();
     driver.engine.command("release", "").unwrap();
     assert_eq!(driver.used(), [(3, 1), (0, 1)]);

@@ -17,6 +17,7 @@ mod control;
 mod disk;
 mod engine;
 mod faults;
+mod lies;
 mod model;
 mod scsi;
 mod settings;

@@ -3,7 +3,11 @@
 //! What a kind of device is to the engine, which knows rings only.
 
 use crate::faults::Delivery;
-use virtio_queue::Writer;
+use virtio_queue::{
+    desc::split::Descriptor,
+    Writer, //
+};
+use vm_memory::GuestAddress;
 
 /// A request as it was found in a ring.
 pub struct Exchange<'a> {
@@ -67,6 +71,9 @@ pub trait Model: Send {
 
     /// Does what a test asks for; `None` if it knows no such command.
     fn command(&mut self, verb: &str, words: &str) -> Option<Result<Reply, String>>;
+
+    /// Where a false answer is written to: into which of these buffers, and how many bytes of it.
+    fn false_answer(&self, queue: u16, output: &[Descriptor]) -> Option<(GuestAddress, u32)>;
 
     /// The driver has accepted these features.
     fn accepted(&mut self, _features: u64) {}

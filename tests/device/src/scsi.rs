@@ -40,6 +40,8 @@ use unit::{
     Failure,
     Unit, //
 };
+use virtio_queue::desc::split::Descriptor;
+use vm_memory::GuestAddress;
 use wire::{
     Address,
     Header,
@@ -97,6 +99,15 @@ impl Model for Host {
             wire::CONTROL => control::serve(&mut self.faults, &self.units, exchange),
             _ => self.request(exchange),
         }
+    }
+
+    /// The response, which comes first: a byte for a function, the fields before the sense data for a
+    /// command.
+    fn false_answer(&self, queue: u16, output: &[Descriptor]) -> Option<(GuestAddress, u32)> {
+        let first = output.first()?;
+        let bytes = if queue == wire::CONTROL { 1 } else { 12 };
+
+        Some((first.addr(), first.len().min(bytes)))
     }
 
     fn command(&mut self, verb: &str, words: &str) -> Option<Result<Reply, String>> {

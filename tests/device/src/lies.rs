@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Lies: a device that is told to cheats at random, the same way for the same seed.
+//!
+//! A lie is never about whether a request was done: what is answered was done, and a status is never
+//! false in the driver's favour. So whoever sees I/O end well may rely on it, and whatever else comes of
+//! a lie is the driver's fault.
+
+use crate::faults::{
+    Delivery,
+    FalseId, //
+};
+
+/// What the device does beside, or instead of, answering a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lie {
+    /// Tells this used length.
+    Length(u32),
+    /// Tells this id in the used ring.
+    Id(u32),
+    /// Tells the id of the next descriptor.
+    OtherId,
+    /// Completes the request twice.
+    Double,
+    /// Completes it without an interrupt.
+    Mute,
+    /// Completes it so many milliseconds later.
+    Late(u64),
+    /// Does neither do nor complete it.
+    Swallow,
+    /// Completes another one besides, which may not exist.
+    Ghost(u32),
+    /// The index of the used ring is so much too high for a while.
+    Jump(u16),
+    /// The answer's first bytes are these.
+    Answer([u8; 12]),
+    /// What the driver wrote is this now.
+    Header([u8; 16]),
+    /// So is the first descriptor.
+    Descriptor([u8; 16]),
+    /// So is the event index: which kicks the device wants.
+    Event(u16),
+    /// So many interrupts for nothing.
+    Storm(u8),
+}
+
+impl Lie {
+    /// How an answer is changed on its way.
+    pub fn bend(self, delivery: &mut Delivery) {
+        match self {
+            Self::Length(n) => delivery.used = Some(n),
+            Self::Id(n) => delivery.id = Some(FalseId::Value(n)),
+            Self::OtherId => delivery.id = Some(FalseId::Other),
+            Self::Double => delivery.double = true,
+            Self::Mute => delivery.noirq = true,
+            _ => (),
+        }
+    }
+}
+
+/// xorshift: repeatable, and good enough to choose.
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(seed | 1)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 >> 11
+    }
+
+    /// From 0 up to 1.
+    pub fn share(&mut self) -> f64 {
+        self.next() as f64 / (1u64 << 53) as f64
+    }
+
+    fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+
+    fn bytes<const N: usize>(&mut self) -> [u8; N] {
+        std::array::from_fn(|_| self.next() as u8)
+    }
+}
+
+/// Who lies about one answer of so many.
+pub struct Liar {
+    random: Random,
+    one_of: u64,
+    left: u64,
+    pub told: u64,
+}
+
+impl Liar {
+    /// `SEED ONE-OF LIES`.
+    pub fn parse(words: &str) -> Result<Self, String> {
+        let numbers: Vec<u64> = words
+            .split_whitespace()
+            .map(crate::faults::parse_number)
+            .collect::<Result<_, _>>()?;
+        let [seed, one_of @ 1..=u64::MAX, left] = numbers[..] else {
+            return Err("lies takes a seed, how many answers have one lie, and how many lies".into());
+        };
+
+        Ok(Self {
+            random: Random::new(seed),
+            one_of,
+            left,
+            told: 0,
+        })
+    }
+
+    /// Whether to lie about the next answer, and how. `size`: of the ring.
+    pub fn next(&mut self, size: u16) -> Option<Lie> {
+        if self.left == 0 || self.random.below(self.one_of) != 0 {
+            return None;
+        }
+        self.left -= 1;
+        self.told += 1;
+        let random = &mut self.random;
+        let size = u64::from(size);
+        // Those that cost the driver a second, which its watch takes to see them, come less often.
+        let kind = random.below(64);
+
+        Some(match kind {
+            0..=9 => Lie::Length(match random.below(4) {
+                0 => 0,
+                1 => u32::MAX,
+                2 => random.below(513) as u32,
+                _ => random.next() as u32,
+            }),
+            10..=12 => Lie::Id(match random.below(3) {
+                0 => u32::MAX,
+                1 => random.below(4 * size) as u32,
+                _ => random.next() as u32,
+            }),
+            13..=15 => Lie::OtherId,
+            16..=19 => Lie::Double,
+            20 => Lie::Mute,
+            21..=28 => Lie::Late(random.below(50)),
+            29 => Lie::Swallow,
+            30..=32 => Lie::Ghost(random.below(2 * size) as u32),
+            33..=34 => Lie::Jump(match random.below(3) {
+                0 => 1,
+                1 => size as u16,
+                _ => random.next() as u16,
+            }),
+            35..=44 => Lie::Answer(random.bytes()),
+            45..=50 => Lie::Header(random.bytes()),
+            51..=56 => Lie::Descriptor(random.bytes()),
+            57 => Lie::Event(random.next() as u16),
+            _ => Lie::Storm(random.below(64) as u8),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lies(seed: u64) -> Vec<Option<Lie>> {
+        let mut liar = Liar::parse(&format!("{seed} 3 1000")).unwrap();
+
+        (0..1000).map(|_| liar.next(256)).collect()
+    }
+
+    #[test]
+    fn the_same_seed_tells_the_same_lies() {
+        assert_eq!(lies(7), lies(7));
+        assert_ne!(lies(7), lies(8));
+        let told = lies(7).iter().flatten().count();
+        assert!((200..500).contains(&told), "{told} of 1000");
+    }
+
+    #[test]
+    fn there_are_as_many_as_were_ordered() {
+        let mut liar = Liar::parse("1 1 5").unwrap();
+
+        assert_eq!((0..9).filter_map(|_| liar.next(8)).count(), 5);
+        assert_eq!(liar.told, 5);
+        for words in ["", "1", "1 0 5", "1 2 x", "1 2 3 4"] {
+            assert!(Liar::parse(words).is_err(), "{words}");
+        }
+    }
+}
