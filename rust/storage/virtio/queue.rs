@@ -386,7 +386,9 @@ impl<H: Handler> Queue<H> {
         if vq.is_null() {
             return;
         }
-        loop {
+        // No more often than that: C has a `BUG_ON()` behind the last one, which a device that wrote
+        // into the descriptors can reach.
+        while self.lock().ring.lent() > 0 {
             // SAFETY: `vq` is valid and, since the ring is detached, used by nobody else.
             let ptr = unsafe { bindings::virtqueue_detach_unused_buf(vq) };
             let Some(ptr) = self.lock().ring.came_back(ptr) else {
@@ -533,9 +535,30 @@ impl<T: Token> Ring<T> {
         // SAFETY: `vq` is valid by the type invariant.
         let ptr = self.came_back(unsafe { bindings::virtqueue_get_buf(self.vq, &mut len) })?;
 
+        // Each token that the device has still holds a descriptor.
+        if self.num_free() + self.lent() > self.size {
+            self.break_off();
+        }
         self.completed.set(self.completed.get().wrapping_add(1));
         // SAFETY: By the type invariant `ptr` came from `into_raw()`, and the ring forgot it.
         Some((unsafe { T::from_raw(ptr) }, len as usize))
+    }
+
+    /// The device wrote into descriptors, by which `virtio_ring` finds out how many a token had: free
+    /// ones may be in use. Nothing must be added before the device was reset.
+    #[cold]
+    fn break_off(&self) {
+        // SAFETY: `vq` is valid by the type invariant, and so is its device, which is bound.
+        unsafe {
+            bindings::__virtqueue_break(self.vq);
+            let dev = kernel::device::Device::<kernel::device::Normal>::from_raw(
+                &raw mut (*(*self.vq).vdev).dev,
+            );
+            dev_err!(
+                dev,
+                "the device wrote into descriptors; the ring is broken\n"
+            );
+        }
     }
 
     /// The queue had nothing in flight, or the watch has not seen that it has.
