@@ -294,7 +294,7 @@ unsafe extern "C" fn del_vqs(_: *mut v::virtio_device) {
 }
 
 #[no_mangle]
-extern "C" fn virtio_reset_device(_: *mut v::virtio_device) {
+extern "C" fn rust_helper_storage_reset_device(_: *mut v::virtio_device) {
     let device = device();
 
     crate::world::might_sleep();

@@ -337,7 +337,7 @@ pub(super) fn reset(vdev: *mut bindings::virtio_device) {
 
         if status != 0xff {
             // SAFETY: As above.
-            unsafe { bindings::virtio_reset_device(vdev) };
+            unsafe { bindings::storage_reset_device(vdev) };
             return;
         }
         fsleep(Delta::from_millis(TICK_MS));
