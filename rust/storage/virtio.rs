@@ -502,7 +502,7 @@ impl Device<device::Bound> {
 
     /// Resets the device: no DMA and no interrupts after this returns. May sleep.
     pub(crate) fn reset(&self) {
-        queues::reset(self.as_raw());
+        let _ = queues::reset(self.as_raw());
     }
 }
 

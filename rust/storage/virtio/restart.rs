@@ -65,7 +65,7 @@ impl Device<device::Bound> {
     ///
     /// May sleep, for half a minute if the device is [away](Condition::Away); `configure` must not
     /// use the device's queues. Fails with [`EBUSY`], and does nothing, if the device sleeps or is
-    /// being reset by others, who start it again; the same with [`ENXIO`] if it stays away. If it
+    /// being reset by others, who start it again; the same with [`ENXIO`] if it is away and stays so. If it
     /// fails else, queues that do not replay are detached: adding to them fails with [`ENODEV`].
     pub fn restart(&self, configure: impl FnOnce() -> Result) -> Result {
         self.wait_until_back()?;
@@ -76,7 +76,7 @@ impl Device<device::Bound> {
             return Err(EBUSY);
         }
         let _no_io = NoIo::enter();
-        queues.take_back()?;
+        queues.take_back(true)?;
         let result = self.negotiate_again().and_then(|()| {
             queues.find_again()?;
             configure()
@@ -87,8 +87,8 @@ impl Device<device::Bound> {
                 queues.replay()
             }
             Err(e) => {
-                // Fails only if it was done already.
-                let _ = queues.take_back();
+                // If the device is not there, it is done the next time.
+                let _ = queues.take_back(true);
                 self.add_status(bindings::VIRTIO_CONFIG_S_FAILED);
                 Err(e)
             }
