@@ -229,6 +229,8 @@ impl<T: Driver> Adapter<T> {
         if dev.is_asleep() {
             dev_err!(dev, "the device did not wake up\n");
             dev.end_sleep();
+            // Nobody brings it back any more: its removal need not wait for that.
+            dev.state().away.store(false, Release);
             T::resume(dev, data);
         }
     }
