@@ -10,6 +10,7 @@ use super::{
         Handler,
         Queue, //
     },
+    restart::NoIo,
     watch::Look,
     Device, //
 };
@@ -499,6 +500,8 @@ impl Device<device::Bound> {
     /// back, its queues stay detached, those that replay held. May sleep.
     pub(super) fn wake(&self, configure: impl FnOnce() -> Result) -> Result {
         let mut queues = self.state().queues.lock();
+        // The queues hold what is added meanwhile.
+        let _no_io = NoIo::enter();
 
         queues.asleep = false;
         queues.find_again()?;
