@@ -444,7 +444,8 @@ impl WorkItem<WATCH> for BoundDisk {
         while this.waiting.load(Relaxed) {
             fsleep(TICK);
             let now = path.completed();
-            if now != completed || path.is_drained() {
+            // What waits for a ring that is broken, say, is not in flight.
+            if now != completed || path.is_idle() {
                 completed = now;
                 since = Instant::now();
             } else if since.elapsed() > PATIENCE {
