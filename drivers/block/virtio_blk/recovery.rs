@@ -223,6 +223,9 @@ impl Recovery {
                 if !core::mem::replace(&mut repairs.away, true) {
                     dev_err!(dev, "the device is not there; I/O waits for it\n");
                 }
+                // That it answered nothing to the last repair is no wonder.
+                repairs.futile = 0;
+                repairs.waited = false;
                 return Next::After(LOOK_MS);
             }
             Condition::Lost => "it works no more",
