@@ -185,6 +185,14 @@ impl Recovery {
     /// back from sleep; sends again what it has not answered. May sleep. Fails with [`ENXIO`] if the
     /// device was unbound, or is away.
     pub(crate) fn demand(self: &Arc<Self>) -> Result {
+        // Who resets it, or has it sleep, starts it again; not with us in between. Two minutes are longer
+        // than any bus takes.
+        let mut left = 120_000 / LOOK_MS;
+
+        while left > 0 && self.binding.with(|dev| Ok(dev.is_lent()))? {
+            fsleep(Delta::from_millis(LOOK_MS.into()));
+            left -= 1;
+        }
         self.binding.with(|dev| {
             let mut repairs = self.repairs.lock();
 
