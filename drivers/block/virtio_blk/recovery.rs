@@ -10,7 +10,7 @@
 use crate::{
     cache::CacheMode,
     params,
-    WORKQUEUE, //
+    RECOVERY_WORKQUEUE, //
 };
 use kernel::{
     device::Bound,
@@ -123,7 +123,7 @@ impl Recovery {
 
     /// Looks soon whether the device still works, and repairs it if not. Any context.
     pub(crate) fn suspect(self: &Arc<Self>) {
-        WORKQUEUE.enqueue(self.clone());
+        RECOVERY_WORKQUEUE.enqueue(self.clone());
     }
 
     /// Gives the device up, soon. Any context.
