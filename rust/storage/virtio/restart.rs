@@ -79,7 +79,13 @@ impl Device<device::Bound> {
         queues.take_back(true)?;
         let result = self.negotiate_again().and_then(|()| {
             queues.find_again()?;
-            configure()
+            configure()?;
+            // After a probe, and when a device is back, virtio core declares one ready that is not: it may
+            // have looked since our reset, when there was no queue.
+            match u32::from(self.status()) & bindings::VIRTIO_CONFIG_S_DRIVER_OK {
+                0 => Ok(()),
+                _ => Err(EBUSY),
+            }
         });
         match result {
             Ok(()) => {
