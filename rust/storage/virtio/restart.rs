@@ -159,7 +159,11 @@ impl Device<device::Bound> {
     fn negotiate_again(&self) -> Result {
         const FEATURES_OK: u32 = bindings::VIRTIO_CONFIG_S_FEATURES_OK;
 
-        self.reset();
+        // It was, if it had queues. Virtio PCI looks at the queue for administration then, which a device that
+        // has one has lost with the others.
+        if self.status() != 0 {
+            self.reset();
+        }
         self.add_status(bindings::VIRTIO_CONFIG_S_ACKNOWLEDGE);
         self.add_status(bindings::VIRTIO_CONFIG_S_DRIVER);
         // SAFETY: The device is bound; every transport provides the function.
