@@ -10,6 +10,7 @@ use super::{
         Handler,
         Queue, //
     },
+    restart::NoIo,
     watch::Look,
     Device, //
 };
@@ -474,6 +475,7 @@ impl Device<device::Bound> {
     /// Lets go of a device that is going to sleep, or to be reset by others: its virtqueues are
     /// deleted, and until [`Self::wake`] nobody starts it. May sleep.
     pub(super) fn sleep(&self) {
+        let _no_io = NoIo::enter();
         let mut queues = self.state().queues.lock();
 
         queues.asleep = true;
@@ -486,6 +488,7 @@ impl Device<device::Bound> {
     /// Starts a device that is back, with its features negotiated. If its virtqueues do not come
     /// back, its queues stay detached, those that replay held. May sleep.
     pub(super) fn wake(&self, configure: impl FnOnce() -> Result) -> Result {
+        let _no_io = NoIo::enter();
         let mut queues = self.state().queues.lock();
 
         queues.asleep = false;

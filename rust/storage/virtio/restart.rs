@@ -37,10 +37,10 @@ pub enum Condition {
 
 /// What is allocated by this task needs no I/O, while this lives: it could be that of the device that
 /// is being repaired.
-struct NoIo(c_uint, NotThreadSafe);
+pub(super) struct NoIo(c_uint, NotThreadSafe);
 
 impl NoIo {
-    fn enter() -> Self {
+    pub(super) fn enter() -> Self {
         // SAFETY: Ended by the same task, when the guard is dropped: it is not `Send`.
         let before = unsafe { bindings::storage_memalloc_noio_save() };
 
