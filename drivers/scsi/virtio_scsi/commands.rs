@@ -250,6 +250,10 @@ pub(crate) fn ask(
         this.silent.store(true, Relaxed);
         drain(queue);
     });
+    if answer.is_some() {
+        // It came just when this was said.
+        this.silent.store(false, Relaxed);
+    }
     answer.ok_or(if in_time { ENODEV } else { ETIMEDOUT })
 }
 
