@@ -63,8 +63,6 @@ pub(crate) struct Hba {
     pub(crate) queues: Queues,
     /// Whose interrupts go to which CPU.
     pub(crate) map: CpuMap,
-    /// Error handling, or somebody who wants it, resets the device: commands wait.
-    resetting: Atomic<bool>,
     /// The device sleeps, or is about to: commands wait.
     pub(crate) asleep: Atomic<bool>,
 }
@@ -85,7 +83,6 @@ impl Hba {
             requests,
             queues,
             map,
-            resetting: Atomic::new(false),
             asleep: Atomic::new(false),
         }
     }
@@ -97,7 +94,7 @@ impl Hba {
     /// Whether commands wait: two that hold them, each lets go of its own hold only.
     #[inline]
     pub(crate) fn holds(&self) -> bool {
-        self.resetting.load(Relaxed) || self.asleep.load(Relaxed)
+        self.recovery.is_down() || self.asleep.load(Relaxed)
     }
 
     pub(crate) fn is_removing(&self) -> bool {
@@ -168,8 +165,9 @@ impl Hba {
     }
 
     /// Resets the device and starts it again; or, if it is to go, only resets it. All commands
-    /// come back, whatever happens, for the mid-layer to try again. If the device sleeps, who wakes it
-    /// starts it: for error handling that is as good, the commands wait.
+    /// come back, for the mid-layer to try again, but from a device that is away, which nobody can reset.
+    /// If the device sleeps, who wakes it starts it: for error handling that is as good, the commands
+    /// wait.
     pub(crate) fn reset(&self, dev: &virtio::Device<Bound>) -> Result {
         if self.is_removing() {
             dev.cancel_queues();
@@ -180,11 +178,7 @@ impl Hba {
             dev.cancel_queues();
             return Ok(());
         }
-        self.resetting.store(true, Relaxed);
-        dev.cancel_queues();
-        let result = self.recovery.demand(dev);
-        self.resetting.store(false, Relaxed);
-        match result {
+        match self.recovery.demand(dev) {
             // It went to sleep just now.
             Err(e) if e == EBUSY => Ok(()),
             result => result,

@@ -58,6 +58,8 @@ pub(crate) struct Recovery {
     events: Arc<Queue<EventQueue>>,
     /// The host is being removed: no command may hold that up for ever.
     removing: Atomic<bool>,
+    /// The queues were taken from the device, which is to be started again: commands wait.
+    down: Atomic<bool>,
     /// Who resets the device has this.
     #[pin]
     repairs: Mutex<Repairs>,
@@ -104,6 +106,7 @@ impl Recovery {
                 binding: dev.binding(),
                 events,
                 removing: Atomic::new(false),
+                down: Atomic::new(false),
                 repairs <- new_mutex!(Repairs::default()),
                 work <- new_work!("virtio_scsi::recovery"),
             }? Error),
@@ -121,21 +124,35 @@ impl Recovery {
         self.removing.store(true, Relaxed);
     }
 
+    /// Whether commands wait for a reset that somebody wanted, and that did not succeed yet.
+    #[inline]
+    pub(crate) fn is_down(&self) -> bool {
+        self.down.load(Relaxed) && !self.is_removing()
+    }
+
     pub(crate) fn is_removing(&self) -> bool {
         self.removing.load(Relaxed)
     }
 
-    /// Resets the device because somebody wants it, also one that was given up; sends again what it
-    /// has not answered. May sleep. Fails as [`Device::restart`].
+    /// Resets the device because somebody wants it, also one that was given up; all commands come back.
+    /// If the device does not start, that is tried again. May sleep. Fails with [`ENXIO`], and does
+    /// nothing, if the device is away; else as [`Device::restart`].
     pub(crate) fn demand(self: &Arc<Self>, dev: &Device<Bound>) -> Result {
+        if dev.condition() == Condition::Away {
+            self.suspect();
+            return Err(ENXIO);
+        }
         *self.repairs.lock() = Repairs::default();
         dev_warn!(dev, "resetting the device\n");
+        self.down.store(true, Relaxed);
+        dev.cancel_queues();
         self.restart(dev).inspect_err(|_| self.suspect())
     }
 
     /// The device was reset by others, or slept, and should be back. May sleep.
     pub(crate) fn came_back(self: &Arc<Self>, dev: &Device<Bound>) {
         *self.repairs.lock() = Repairs::default();
+        self.down.store(false, Relaxed);
         match dev.condition() {
             Condition::Ready => self.started(),
             _ => self.suspect(),
@@ -205,6 +222,7 @@ impl Recovery {
                 dev,
                 "the device works no more: it is reset, and all commands to it fail\n"
             );
+            self.down.store(false, Relaxed);
             dev.cancel_queues();
             return Next::Never;
         }
@@ -231,6 +249,7 @@ impl Recovery {
         dev.restart(|| self.configure(dev)).inspect_err(|e| {
             dev_err!(dev, "the device does not start again: {:?}\n", e);
         })?;
+        self.down.store(false, Relaxed);
         self.started();
         Ok(())
     }
