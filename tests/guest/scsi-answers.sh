@@ -154,8 +154,8 @@ wait_for 20 seen ready 1 || fail "the device saw no question"
 fault "op=read lba=64 id=other"
 timeout 100 dd if="/dev/$d" of=/dev/null bs=512 skip=64 count=1 iflag=direct status=none || fail "a read failed: $(dmesg)"
 for process in $writer $reserver $asker; do
-	wait_for 60 not_running $process || fail "what was in flight waits still: $(dmesg)"
-	wait $process || fail "what was in flight failed: $(dmesg)"
+	wait_for 60 not_running "$process" || fail "what was in flight waits still: $(dmesg)"
+	wait "$process" || fail "what was in flight failed: $(dmesg)"
 done
 same "the reservation" "$(cat /tmp/reserve)" "$(failed 0x14)"
 same "the question" "$(cat /tmp/ready)" "$good"
