@@ -51,7 +51,7 @@ function=$(basename "$(readlink -f "/sys/bus/virtio/devices/$virtio/..")")
 on=$(pci_command "$function")
 dmesg -C
 load_fio
-for round in 1 2 3; do
+for _ in 1 2 3; do
 	# Bus mastering alone, then all.
 	pci_command "$function" $((on & ~4))
 	sleep 0.$((3 + RANDOM % 7))
