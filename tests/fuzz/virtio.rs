@@ -325,6 +325,14 @@ extern "C" fn virtio_max_dma_size(_: *mut v::virtio_device) -> usize {
 extern "C" fn rust_helper_storage_set_vq_affinity() {}
 
 #[no_mangle]
+extern "C" fn try_module_get() -> bool {
+    true
+}
+
+#[no_mangle]
+extern "C" fn module_put() {}
+
+#[no_mangle]
 extern "C" fn __register_virtio_driver(driver: *mut v::virtio_driver) -> c_int {
     // SAFETY: One thread.
     unsafe { (*(&raw mut DRIVERS)).push(driver) };

@@ -486,6 +486,7 @@ impl Device<device::Bound> {
     /// Lets go of a device that is going to sleep, or to be reset by others: its virtqueues are
     /// deleted, and until [`Self::wake`] nobody starts it. May sleep.
     pub(super) fn sleep(&self) {
+        let _no_io = NoIo::enter();
         let mut queues = self.state().queues.lock();
 
         queues.asleep = true;
@@ -499,6 +500,7 @@ impl Device<device::Bound> {
     /// Starts a device that is back, with its features negotiated. If its virtqueues do not come
     /// back, its queues stay detached, those that replay held. May sleep.
     pub(super) fn wake(&self, configure: impl FnOnce() -> Result) -> Result {
+        let _no_io = NoIo::enter();
         let mut queues = self.state().queues.lock();
         // The queues hold what is added meanwhile.
         let _no_io = NoIo::enter();
