@@ -58,6 +58,41 @@ void rust_helper_storage_device_ready(struct virtio_device *vdev)
 	virtio_device_ready(vdev);
 }
 
+struct storage_reset {
+	struct delayed_work again;
+	struct virtio_device *vdev;
+};
+
+static void storage_reset_again(struct work_struct *work)
+{
+	struct storage_reset *reset = container_of(work, struct storage_reset, again.work);
+	struct virtio_device *vdev = reset->vdev;
+
+	if (vdev->config->get_status(vdev) != 0xff)
+		vdev->config->reset(vdev);
+	else
+		kblockd_mod_delayed_work_on(WORK_CPU_UNBOUND, &reset->again, HZ);
+}
+
+/*
+ * Virtio PCI tells the device once to reset itself, and waits until it has, however long that takes.
+ * If the device is switched off for the moment, it never hears of it, comes back as it was, and is
+ * waited for without an end. So it is told again if it takes long. Both then see that it was done,
+ * as its status stays 0 until both have. (What else the bus does at a reset, to a queue of its own for
+ * administration, may not be done twice at once.)
+ */
+void rust_helper_storage_reset_device(struct virtio_device *vdev)
+{
+	struct storage_reset reset = { .vdev = vdev };
+
+	INIT_DELAYED_WORK_ONSTACK(&reset.again, storage_reset_again);
+	if (!__virtio_test_bit(vdev, VIRTIO_F_ADMIN_VQ))
+		kblockd_mod_delayed_work_on(WORK_CPU_UNBOUND, &reset.again, HZ);
+	virtio_reset_device(vdev);
+	cancel_delayed_work_sync(&reset.again);
+	destroy_delayed_work_on_stack(&reset.again);
+}
+
 /* A hint only: the task may move to another CPU at once. */
 unsigned int rust_helper_storage_smp_processor_id(void)
 {

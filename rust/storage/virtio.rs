@@ -37,6 +37,7 @@ use kernel::{
         from_result,
         to_result, //
     },
+    module::this_module,
     prelude::*,
     sync::atomic::Release,
     types::{
@@ -187,7 +188,8 @@ impl<T: Driver> Adapter<T> {
     fn data<'a>(dev: &'a Device<device::CoreInternal<'_>>) -> Option<Pin<&'a T::Data<'a>>> {
         // SAFETY: The device is valid. What is stored is the `Pin<KBox<T::Data<'_>>>` of
         // `set_drvdata()`. Callers hold the device's lock, which excludes its removal, or the device
-        // is away, which its removal waits for.
+        // is away, which its removal waits for; or they tell of a change of the configuration, which
+        // the core does not during a removal.
         unsafe {
             let base = &raw mut (*dev.as_raw()).dev;
             (!bindings::dev_get_drvdata(base).is_null())
@@ -229,6 +231,8 @@ impl<T: Driver> Adapter<T> {
         if dev.is_asleep() {
             dev_err!(dev, "the device did not wake up\n");
             dev.end_sleep();
+            // Nobody brings it back any more: its removal need not wait for that.
+            dev.state().away.store(false, Release);
             T::resume(dev, data);
         }
     }
@@ -240,6 +244,12 @@ impl<T: Driver> Adapter<T> {
         let dev = unsafe { &*vdev.cast::<Device<device::CoreInternal<'_>>>() };
         // SAFETY: `vdev` is valid.
         let lock = unsafe { &raw mut (*vdev).dev.mutex };
+        // Who unbinds the device may be unloading the module, and does not know of who waits here.
+        let module = this_module::<T::OwnerModule>().as_ptr();
+        // SAFETY: The module's code runs, so its description is there.
+        if !unsafe { bindings::try_module_get(module) } {
+            return EBUSY.to_errno();
+        }
 
         // Whoever resets the device, or has it sleep, holds the lock of its parent only: it might be
         // unbound meanwhile. Not held until it is back, which may be another thread's doing.
@@ -252,8 +262,11 @@ impl<T: Driver> Adapter<T> {
             dev.state().away.store(true, Release);
             Ok(0)
         });
-        // SAFETY: It was locked above.
-        unsafe { bindings::mutex_unlock(lock) };
+        // SAFETY: It was locked, and the reference taken, above.
+        unsafe {
+            bindings::mutex_unlock(lock);
+            bindings::module_put(module);
+        }
         ret
     }
 
@@ -306,10 +319,12 @@ impl<T: Driver> Adapter<T> {
         // `struct virtio_device`.
         let dev = unsafe { &*vdev.cast::<Device<device::CoreInternal<'_>>>() };
 
-        // SAFETY: The virtio core calls this only between the end of a successful probe and
-        // `virtio_config_core_disable()`, which precedes `remove`, and never across these.
-        let data = unsafe { dev.as_ref().drvdata_borrow::<T::Data<'_>>() };
-        T::config_changed(dev, data);
+        // The virtio core calls this only between the end of a successful probe and
+        // `virtio_config_core_disable()`, which precedes `remove`, and never across these. But a reset
+        // by others that was refused, since the driver had gone, enables it again: without data then.
+        if let Some(data) = Self::data(dev) {
+            T::config_changed(dev, data);
+        }
     }
 }
 
@@ -502,7 +517,7 @@ impl Device<device::Bound> {
 
     /// Resets the device: no DMA and no interrupts after this returns. May sleep.
     pub(crate) fn reset(&self) {
-        queues::reset(self.as_raw());
+        let _ = queues::reset(self.as_raw());
     }
 }
 

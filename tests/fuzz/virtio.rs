@@ -294,7 +294,7 @@ unsafe extern "C" fn del_vqs(_: *mut v::virtio_device) {
 }
 
 #[no_mangle]
-extern "C" fn virtio_reset_device(_: *mut v::virtio_device) {
+extern "C" fn rust_helper_storage_reset_device(_: *mut v::virtio_device) {
     let device = device();
 
     crate::world::might_sleep();
@@ -323,6 +323,14 @@ extern "C" fn virtio_max_dma_size(_: *mut v::virtio_device) -> usize {
 
 #[no_mangle]
 extern "C" fn rust_helper_storage_set_vq_affinity() {}
+
+#[no_mangle]
+extern "C" fn try_module_get() -> bool {
+    true
+}
+
+#[no_mangle]
+extern "C" fn module_put() {}
 
 #[no_mangle]
 extern "C" fn __register_virtio_driver(driver: *mut v::virtio_driver) -> c_int {

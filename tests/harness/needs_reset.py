@@ -24,14 +24,14 @@ def _qemu(folder: Path) -> int:
 
 
 def needs_reset(folder: Path, guest: Guest, args: list[str]) -> None:
-    """host needs-reset NAME: the device (with split rings) needs a reset from now on, unless the guest is first.
+    """host needs-reset NAME [QUEUE]: the device (with split rings) needs a reset from now on, unless the guest is first.
 
     It may have written the right number before QEMU looked: to be tried again.
     """
     path = f"/machine/peripheral/{args[0]}/virtio-backend"
 
     guest.qmp.run("stop")
-    ring = guest.qmp.run("x-query-virtio-queue-status", path=path, queue=0)
+    ring = guest.qmp.run("x-query-virtio-queue-status", path=path, queue=int(args[1]) if args[1:] else 0)
     at = ring["vring-avail"] + 2
     found = guest.qmp.run("human-monitor-command", **{"command-line": f"gpa2hva {at:#x}"})
     host = int(found.split()[-1], 16)

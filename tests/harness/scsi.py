@@ -109,6 +109,14 @@ def _scsi_lies(machine: Machine) -> None:
     machine.vhost_user_scsi("liar", [{"target": 0, "serial": "liar"}])
 
 
+def _scsi_lost(machine: Machine) -> None:
+    machine.hba("hba", "num_queues=2")
+    machine.lun("data", 0)
+    machine.lun("second", 1, 3)
+    machine.lun("cd", 7, 0, kind="scsi-cd", content=b"disc" * 512, size=1 << 20)
+    machine.blockdev("driver=null-co,size=1048576,read-zeroes=on,node-name=data-new")
+
+
 def _scsi_many(machine: Machine) -> None:
     machine.hba("hba", "num_queues=2")
     for target in range(250):
@@ -193,6 +201,7 @@ PROFILES = [
         "scsi-platform", ("scsi-reset",), _scsi_platform, SCSI, "virtio_scsi",
         options={"machine": "q35", "cmdline": ["intel_iommu=on", "iommu.strict=1"]},
     ),
+    Profile("scsi-lost", ("scsi-lost",), _scsi_lost, SCSI, "virtio_scsi"),
     Profile(
         "scsi-device", ("scsi-device", "scsi-pi", "scsi-answers", "scsi-ladder", "watch"), _scsi_device, SCSI, "virtio_scsi", options={"shared_memory": True},
     ),

@@ -596,11 +596,12 @@ impl BioPath {
         }
     }
 
-    /// Lets them go on. May sleep.
+    /// Lets them go on. Not here: a ring that is broken has to be repaired first, for which the device
+    /// may have to be reset by who called this.
     pub(crate) fn release(&self) {
         for queue in &self.queues {
             queue.lock().state().held = false;
-            BioQueue::deferred(queue);
+            Queue::defer(queue.as_arc_borrow(), &WORKQUEUE);
         }
     }
 

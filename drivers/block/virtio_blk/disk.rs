@@ -68,6 +68,7 @@ use storage::{
     config_field,
     virtio::{
         restart::Condition,
+        state::Binding,
         Device, //
     },
 };
@@ -404,7 +405,7 @@ impl BoundDisk {
 }
 
 /// Says how large the disk is, in the C driver's words.
-pub(crate) fn announce<T: BlkDisk>(disk: &Disk<T>, dev: &Device<Bound>, capacity: u64, what: &str) {
+pub(crate) fn announce<T: BlkDisk>(disk: &Disk<T>, dev: &Device, capacity: u64, what: &str) {
     let size = disk.logical_block_size();
     let blocks = capacity.div_ceil(u64::from(size >> 9));
 
@@ -444,7 +445,8 @@ impl WorkItem<WATCH> for BoundDisk {
         while this.waiting.load(Relaxed) {
             fsleep(TICK);
             let now = path.completed();
-            if now != completed || path.is_drained() {
+            // What waits for a ring that is broken, say, is not in flight.
+            if now != completed || path.is_idle() {
                 completed = now;
                 since = Instant::now();
             } else if since.elapsed() > PATIENCE {
@@ -466,10 +468,11 @@ impl WorkItem<RESIZE> for BoundDisk {
             return;
         }
         // Fails if the device was unbound; there is nothing to do then.
-        let _ = this.recovery.binding.with(|dev| match &this.disk {
-            AnyDisk::Request(disk) => follow_capacity(disk, dev),
-            AnyDisk::Bio(disk) => follow_capacity(disk, dev),
-        });
+        let binding = &this.recovery.binding;
+        let _ = match &this.disk {
+            AnyDisk::Request(disk) => follow_capacity(disk, binding),
+            AnyDisk::Bio(disk) => follow_capacity(disk, binding),
+        };
         // This waits for I/O, and so does who takes `live`.
         drop(live);
         if this.cache_lost.xchg(false, Relaxed) {
@@ -482,9 +485,12 @@ impl WorkItem<RESIZE> for BoundDisk {
     }
 }
 
-/// Gives the disk the capacity that the device has now.
-fn follow_capacity<T: BlkDisk>(disk: &Disk<T>, dev: &Device<Bound>) -> Result {
-    let capacity = dev.read_config(config_field!(virtio_blk_config, capacity))?;
+/// Gives the disk the capacity that the device has now. Waits for memory, which may wait for I/O: so
+/// nothing is held that a repair of the device needs.
+fn follow_capacity<T: BlkDisk>(disk: &Disk<T>, binding: &Binding) -> Result {
+    let capacity =
+        binding.with(|dev| dev.read_config(config_field!(virtio_blk_config, capacity)))?;
+    let dev = binding.device();
 
     match limits::check_capacity(capacity) {
         // Something else changed.

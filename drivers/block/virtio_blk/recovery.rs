@@ -10,7 +10,7 @@
 use crate::{
     cache::CacheMode,
     params,
-    WORKQUEUE, //
+    RECOVERY_WORKQUEUE, //
 };
 use kernel::{
     device::Bound,
@@ -123,7 +123,7 @@ impl Recovery {
 
     /// Looks soon whether the device still works, and repairs it if not. Any context.
     pub(crate) fn suspect(self: &Arc<Self>) {
-        WORKQUEUE.enqueue(self.clone());
+        RECOVERY_WORKQUEUE.enqueue(self.clone());
     }
 
     /// Gives the device up, soon. Any context.
@@ -185,6 +185,14 @@ impl Recovery {
     /// back from sleep; sends again what it has not answered. May sleep. Fails with [`ENXIO`] if the
     /// device was unbound, or is away.
     pub(crate) fn demand(self: &Arc<Self>) -> Result {
+        // Who resets it, or has it sleep, starts it again; not with us in between. Two minutes are longer
+        // than any bus takes.
+        let mut left = 120_000 / LOOK_MS;
+
+        while left > 0 && self.binding.with(|dev| Ok(dev.is_lent()))? {
+            fsleep(Delta::from_millis(LOOK_MS.into()));
+            left -= 1;
+        }
         self.binding.with(|dev| {
             let mut repairs = self.repairs.lock();
 
@@ -223,6 +231,9 @@ impl Recovery {
                 if !core::mem::replace(&mut repairs.away, true) {
                     dev_err!(dev, "the device is not there; I/O waits for it\n");
                 }
+                // That it answered nothing to the last repair is no wonder.
+                repairs.futile = 0;
+                repairs.waited = false;
                 return Next::After(LOOK_MS);
             }
             Condition::Lost => "it works no more",

@@ -60,8 +60,12 @@ use storage::{
     },
 };
 
-/// For what I/O waits for, so that memory can be reclaimed by it: refills of rings, recovery.
+/// For what I/O waits for, so that memory can be reclaimed by it: refills of rings.
 static WORKQUEUE: ModuleWorkqueue = ModuleWorkqueue::new();
+
+/// The same for recovery, which may wait long, for a device that is away: the refills of others must not
+/// wait behind it for the one worker that there is without memory.
+static RECOVERY_WORKQUEUE: ModuleWorkqueue = ModuleWorkqueue::new();
 
 /// For what itself waits for memory or I/O: `RESIZE`, and the watch of who waits for a removal.
 static SLOW_WORKQUEUE: ModuleWorkqueue = ModuleWorkqueue::new();
@@ -136,6 +140,7 @@ struct Module {
     _driver: Registration<Adapter<VirtioBlk>>,
     _major: Major,
     _slow_workqueue: ModuleWorkqueueGuard,
+    _recovery_workqueue: ModuleWorkqueueGuard,
     _workqueue: ModuleWorkqueueGuard,
 }
 
@@ -143,6 +148,7 @@ impl kernel::InPlaceModule for Module {
     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             _workqueue: WORKQUEUE.create(c"virtio-blk")?,
+            _recovery_workqueue: RECOVERY_WORKQUEUE.create(c"virtio-blk-recovery")?,
             _slow_workqueue: SLOW_WORKQUEUE.create_for_waiting(c"virtio-blk-slow")?,
             _major: {
                 let major = Major::register(c"virtblk")?;

@@ -6,6 +6,7 @@
 //! it. Beside those there are a few of the driver's own.
 
 use crate::{
+    recovery::Recovery,
     waiter::Waiter,
     wire::{
         self,
@@ -70,16 +71,23 @@ pub(crate) struct RequestQueue {
     unknown: Tally,
     /// The last question was not answered in time, and is not yet.
     pub(crate) silent: Atomic<bool>,
+    pub(crate) recovery: Arc<Recovery>,
 }
 
 impl RequestQueue {
-    pub(crate) fn new(dev: ARef<virtio::Device>, order: Order, protection: bool) -> Self {
+    pub(crate) fn new(
+        dev: ARef<virtio::Device>,
+        order: Order,
+        protection: bool,
+        recovery: Arc<Recovery>,
+    ) -> Self {
         Self {
             dev,
             order,
             protection,
             unknown: Tally::new(),
             silent: Atomic::new(false),
+            recovery,
         }
     }
 
@@ -186,6 +194,10 @@ pub(crate) fn submit(
     }
 
     let guard = queue.lock();
+    // Error handling uses it again when it likes: not one to be kept for a device under repair.
+    if !guard.ring.is_open() && cmd.is_late() {
+        return Err((cmd, ENOSPC));
+    }
     let result = guard.ring.add(Either::Left(cmd));
     // If it failed: those before it may wait for the kick.
     if is_last || result.is_err() {
@@ -238,6 +250,10 @@ pub(crate) fn ask(
         this.silent.store(true, Relaxed);
         drain(queue);
     });
+    if answer.is_some() {
+        // It came just when this was said.
+        this.silent.store(false, Relaxed);
+    }
     answer.ok_or(if in_time { ENODEV } else { ETIMEDOUT })
 }
 
@@ -267,7 +283,11 @@ pub(crate) fn drain(queue: &Queue<RequestQueue>) -> usize {
     while let Some(cmd) = pop(queue, &guard.ring) {
         list.push(cmd);
     }
+    let broken = guard.ring.is_broken();
     drop(guard);
+    if broken {
+        queue.handler().recovery.suspect();
+    }
     list.done(|cmd| queue.handler().judge(cmd))
 }
 
@@ -278,18 +298,35 @@ pub(crate) fn drain_all(queues: &[Arc<Queue<RequestQueue>>]) {
     }
 }
 
-/// Finishes the commands that waited for a reset of the host.
-pub(crate) fn end_stranded(queue: &Queue<RequestQueue>) {
-    // In an own statement: the lock is released at its end.
-    let stranded = core::mem::take(queue.lock().state());
-
-    stranded.done(|cmd| cmd.set_result(HostByte::RESET, 0));
+/// Whether a command may be sent again if nobody knows whether the device did it: the result is the same.
+/// What the block layer asks for, is so; of what others do, that is known of questions, and of a flush.
+fn is_repeatable(cmd: &Command<ScsiHost>) -> bool {
+    !cmd.is_passthrough() || wire::is_repeatable(cmd.cdb())
 }
 
 impl Handler for RequestQueue {
     type Token = Token;
-    /// Commands that a broken ring did not take.
-    type State = CommandList<ScsiHost>;
+    type State = ();
+
+    const REPLAYS: bool = true;
+
+    /// What is late is left to error handling, which may use the command again.
+    fn again(&self, token: &mut Token) -> bool {
+        let Either::Left(cmd) = token else {
+            return false;
+        };
+
+        cmd.data().footer_mut().reset();
+        !cmd.is_late() && is_repeatable(cmd)
+    }
+
+    fn silent(queue: &Queue<Self>, _seconds: u64) {
+        queue.handler().recovery.suspect();
+    }
+
+    fn late(queue: &Queue<Self>, _seconds: u64) {
+        queue.handler().recovery.suspect();
+    }
 
     fn used(queue: ArcBorrow<'_, Queue<Self>>) {
         let mut list = CommandList::default();
@@ -304,14 +341,20 @@ impl Handler for RequestQueue {
                 break;
             }
         }
+        let broken = guard.ring.is_broken();
         drop(guard);
         list.done(|cmd| queue.handler().judge(cmd));
+        if broken {
+            queue.handler().recovery.suspect();
+        }
     }
 
     fn cancelled(queue: &Queue<Self>, token: Token) {
         match token {
             // If the device is still there, the mid-layer tries again.
-            Either::Left(cmd) => end(cmd, HostByte::RESET),
+            Either::Left(cmd) if is_repeatable(&cmd) => end(cmd, HostByte::RESET),
+            // Not this one, of which nobody knows whether it was done.
+            Either::Left(cmd) => end(cmd, HostByte::TRANSPORT_MARGINAL),
             Either::Right(question) => {
                 queue.handler().silent.store(false, Relaxed);
                 question.data().give_up();

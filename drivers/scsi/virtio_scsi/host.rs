@@ -5,7 +5,6 @@
 use crate::{
     commands,
     counters,
-    events,
     hba::{
         works,
         Hba, //
@@ -45,7 +44,8 @@ use storage::{
     virtio::{
         self,
         frame::Envelope,
-        queue::Queue, //
+        queue::Queue,
+        restart::Condition, //
     },
 };
 
@@ -93,8 +93,13 @@ impl Operations for ScsiHost {
         if commands::drain(queue) > 0 && !late.is_lent() {
             return Timeout::Wait;
         }
-        if hba.is_removing() || !works(queue) {
+        if hba.is_removing() {
             return Timeout::Abort;
+        }
+        // What a device that is being repaired has not answered is sent again.
+        if !works(queue) {
+            hba.recovery.suspect();
+            return Timeout::Wait;
         }
         match params::TIMEOUTS.get() {
             limit if limit > 0 && late.timeouts() >= limit => {
@@ -112,6 +117,10 @@ impl Operations for ScsiHost {
     }
 
     fn abort(hba: &Hba, late: &Late<'_, Self>) -> Result {
+        // A repair that has begun before the command's time was over sends it again, which it must not
+        // do any more once error handling uses the command. Fails if there is no device.
+        let _ = hba.binding().with(|_| Ok(()));
+
         hba.manage(late.device(), Function::AbortTask(late.tag().into()))
     }
 
@@ -127,7 +136,7 @@ impl Operations for ScsiHost {
 
     fn host_reset(hba: &Hba) -> Result {
         // Fails if the device was unbound meanwhile, which cancelled everything as well.
-        hba.binding.with(|dev| hba.reset(dev))
+        hba.binding().with(|dev| hba.reset(dev))
     }
 
     fn is_absent(hba: &Hba, target: u32) -> bool {
@@ -191,7 +200,7 @@ impl BoundHost {
     }
 
     /// Holds further commands back, and waits for those in flight: what the device does not answer
-    /// comes back when it loses its queues, and is tried again.
+    /// is sent again when it is back.
     pub(crate) fn quiesce(&self) {
         let hba = &self.hba;
 
@@ -199,18 +208,20 @@ impl BoundHost {
         hba.wait_for_queues(0);
     }
 
-    /// Lets commands go on. If the device did not come back, they fail.
-    pub(crate) fn resume(&self, dev: &virtio::Device<Bound>) {
-        let hba = &self.hba;
-        let is_back = hba.events.lock().ring.is_attached() && Hba::configure(dev).is_ok();
+    /// Tells a device that is back what its reset forgot.
+    pub(crate) fn configure(&self, dev: &virtio::Device<Bound>) -> Result {
+        self.hba.recovery.configure(dev)
+    }
 
-        // Before the first command that a unit may tell it to.
-        hba.events.handler().report_reset();
-        hba.asleep.store(false, Relaxed);
-        if is_back {
-            hba.started();
-            events::sweep(hba.events.as_arc_borrow());
-        }
+    /// Lets commands go on. If the device did not come back, it is repaired, or given up.
+    pub(crate) fn resume(&self, dev: &virtio::Device<Bound>) {
+        self.hba.asleep.store(false, Relaxed);
+        self.hba.recovery.came_back(dev);
+    }
+
+    /// The device has something to tell: perhaps that it works no more. Any context.
+    pub(crate) fn suspect(&self) {
+        self.hba.recovery.suspect();
     }
 
     /// Removes the host: devices go, commands in flight are waited for, but not for ever.
@@ -218,10 +229,10 @@ impl BoundHost {
         let hba = &self.hba;
 
         hba.events.handler().stop();
-        hba.removing.store(true, Relaxed);
-        if hba.is_broken() {
-            // The device was pulled: nothing in flight will come back by itself.
-            hba.cancel(dev);
+        hba.recovery.remove();
+        if dev.condition() != Condition::Ready {
+            // Nothing in flight will come back by itself.
+            dev.cancel_queues();
         }
         let host = self.host.lock().take();
         drop(host);

@@ -15,6 +15,11 @@ storage::module_params! {
         "Abort a command when its timeout (30 s for disks) passed this often. 0 (the default) to wait \
         for ever, as the C driver does.";
 
+    /// How often a device is repaired that makes no progress.
+    static REPAIRS: u32 = 10, "virtscsi_repairs", 0o644,
+        "Give a device up after so many resets in a row between which it answered nothing. \
+        0 to go on for ever.";
+
     /// How many seconds the device has to answer a task management function.
     static TMF_TIMEOUT: u32 = 30, "virtscsi_tmf_timeout", 0o644,
         "Seconds that an abort or reset may take before the next stronger one (1 to 3600)";

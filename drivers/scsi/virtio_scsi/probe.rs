@@ -15,6 +15,7 @@ use crate::{
         Queues, //
     },
     params,
+    recovery::Recovery,
     tmf::{
         self,
         ControlQueue, //
@@ -32,7 +33,6 @@ use storage::{
     bindings, config_field,
     cpu_map::num_possible_queues,
     scsi::{
-        CommandList,
         Host,
         Limits,
         NewHost, //
@@ -63,14 +63,14 @@ fn make(dev: &Device<Bound>) -> Result<(Host<ScsiHost>, Arc<Hba>)> {
 
     let queues = count_queues(dev)?;
     let hba = find_vqs(dev, queues)?;
-    Hba::configure(dev)?;
+    hba.recovery.configure(dev)?;
     let limits = read_limits(dev, &hba)?;
 
     let host = NewHost::new(&limits, hba.clone())?.add_host(dev.as_ref())?;
     // The events' buffers go to the device when it is ready.
     hba.events.handler().set_host(host.host_ref().clone());
     dev.ready();
-    hba.started();
+    events::refill(&hba.events);
     host.in_background(|host| host.scan())?;
     Ok((host, hba))
 }
@@ -98,14 +98,6 @@ fn find_vqs(dev: &Device<Bound>, queues: Queues) -> Result<Arc<Hba>> {
         little_endian: dev.is_little_endian(),
     };
     let protection = dev.has_feature(bindings::VIRTIO_SCSI_F_T10_PI);
-    let mut requests = KVec::new();
-    for _ in 0..queues.all() {
-        let handler = RequestQueue::new(dev.into(), order, protection);
-        let queue = Arc::pin_init(Queue::new(Ok(handler), CommandList::default()), GFP_KERNEL)?;
-
-        requests.push(queue, GFP_KERNEL)?;
-    }
-    let requests = Arc::new(requests, GFP_KERNEL)?;
     let handler = ControlQueue { order };
     let control = Arc::pin_init(Queue::new(Ok(handler), tmf::Idle::new()?), GFP_KERNEL)?;
     let events = Arc::pin_init(
@@ -115,6 +107,15 @@ fn find_vqs(dev: &Device<Bound>, queues: Queues) -> Result<Arc<Hba>> {
         ),
         GFP_KERNEL,
     )?;
+    let recovery = Recovery::new(dev, events.clone())?;
+    let mut requests = KVec::new();
+    for _ in 0..queues.all() {
+        let handler = RequestQueue::new(dev.into(), order, protection, recovery.clone());
+        let queue = Arc::pin_init(Queue::new(Ok(handler), ()), GFP_KERNEL)?;
+
+        requests.push(queue, GFP_KERNEL)?;
+    }
+    let requests = Arc::new(requests, GFP_KERNEL)?;
     let mut wanted = Builder::new();
 
     wanted.leave_first(FIRST_REQUEST_QUEUE);
@@ -130,7 +131,7 @@ fn find_vqs(dev: &Device<Bound>, queues: Queues) -> Result<Arc<Hba>> {
     dev.find_vqs(wanted)?;
     let map = dev.interrupt_map(FIRST_REQUEST_QUEUE, queues.interrupting)?;
     Ok(Arc::new(
-        Hba::new(dev.binding(), control, events, requests, queues, map),
+        Hba::new(recovery, control, events, requests, queues, map),
         GFP_KERNEL,
     )?)
 }

@@ -105,6 +105,13 @@ impl Idle {
         self.tokens.remove(at).map_err(|_| EBUSY)
     }
 
+    /// Whether the function that this one waited for has come back.
+    fn has(&self, waiter: &Arc<Waiter>) -> bool {
+        self.tokens
+            .iter()
+            .any(|token| Arc::ptr_eq(token.data(), waiter))
+    }
+
     fn put(&mut self, token: Token) {
         // There is room for all that were made.
         let _ = self.tokens.push_within_capacity(token);
@@ -151,7 +158,12 @@ pub(crate) fn run(
         // It came back with the reset of the device.
         None if in_time => Err(ENODEV),
         None => {
-            queue.lock().state().silent |= rung(function);
+            let mut guard = queue.lock();
+
+            // Unless the device was just reset, and has given it back.
+            if !guard.state().has(&waiter) {
+                guard.state().silent |= rung(function);
+            }
             Err(ETIMEDOUT)
         }
     }

@@ -4,8 +4,8 @@
 //!
 //! One command from top to bottom: `commands` gives it a frame of `wire`, adds it to the virtqueue
 //! of its CPU and, when the device has used it, finishes it. `events` hears of devices that come
-//! and go, `tmf` asks the device to end commands that it does not answer, `hba` is the
-//! device with all its queues, `host` the SCSI host's side of it, `limits` what the device says about
+//! and go, `tmf` asks the device to end commands that it does not answer, `recovery` repairs a device
+//! that works no more, `hba` is the device with all its queues, `host` the SCSI host's side of it, `limits` what the device says about
 //! itself.
 //!
 //! C counterpart: drivers/scsi/virtio_scsi.c
@@ -20,6 +20,7 @@ mod host;
 mod limits;
 mod params;
 mod probe;
+mod recovery;
 mod scan;
 mod tmf;
 mod waiter;
@@ -50,6 +51,9 @@ use storage::{
 
 /// Where events wait to be handled.
 static WORKQUEUE: ModuleWorkqueue = ModuleWorkqueue::new();
+
+/// For repairs, which commands wait for, so that memory can be reclaimed by them.
+static REPAIRS: ModuleWorkqueue = ModuleWorkqueue::new();
 
 /// The SCSI driver: see `host`.
 struct ScsiHost;
@@ -89,8 +93,17 @@ impl virtio::Driver for VirtioScsi {
         host.quiesce();
     }
 
+    fn configure<'bound>(dev: &'bound Device<Bound>, host: Pin<&BoundHost>) -> Result {
+        host.configure(dev)
+    }
+
     fn resume<'bound>(dev: &'bound Device<Bound>, host: Pin<&BoundHost>) {
         host.resume(dev);
+    }
+
+    fn config_changed<'bound>(_dev: &'bound Device<Bound>, host: Pin<&BoundHost>) {
+        // `DEVICE_NEEDS_RESET` comes this way.
+        host.suspect();
     }
 }
 
@@ -99,6 +112,7 @@ impl virtio::Driver for VirtioScsi {
 struct Module {
     #[pin]
     _driver: Registration<Adapter<VirtioScsi>>,
+    _repairs: ModuleWorkqueueGuard,
     _workqueue: ModuleWorkqueueGuard,
 }
 
@@ -106,6 +120,7 @@ impl kernel::InPlaceModule for Module {
     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             _workqueue: WORKQUEUE.create_for_scans(c"virtio-scsi")?,
+            _repairs: REPAIRS.create(c"virtio-scsi-repair")?,
             _driver <- Registration::new(<Self as kernel::ModuleMetadata>::NAME, module),
         })
     }

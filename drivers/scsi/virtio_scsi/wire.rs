@@ -343,6 +343,20 @@ pub(crate) const fn function_succeeded(response: ControlResponse) -> bool {
     )
 }
 
+/// Whether what a program, or a driver of the kernel, sends has the same result if it is sent twice: a
+/// question that takes nothing away, or a flush. Neither a reservation, nor what moves a tape.
+pub(crate) const fn is_repeatable(cdb: &[u8]) -> bool {
+    matches!(
+        cdb,
+        // TEST UNIT READY, INQUIRY, MODE SENSE, READ CAPACITY, SYNCHRONIZE CACHE, LOG SENSE,
+        // PERSISTENT RESERVE IN, REPORT LUNS, and what of SERVICE ACTION IN and MAINTENANCE IN.
+        [
+            0x00 | 0x12 | 0x1a | 0x25 | 0x35 | 0x4d | 0x5a | 0x5e | 0x91 | 0x9e | 0xa0 | 0xa3,
+            ..
+        ]
+    )
+}
+
 /// Whether a response says that there is no such target.
 pub(crate) const fn is_bad_target(response: u8) -> bool {
     response as u32 == bindings::VIRTIO_SCSI_S_BAD_TARGET

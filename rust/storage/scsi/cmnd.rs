@@ -215,6 +215,25 @@ impl<T: Operations> Command<T> {
         unsafe { Device::from_raw(self.raw().device) }
     }
 
+    /// Whether somebody else than the block layer made the command: a program, or a driver of the
+    /// kernel. C counterpart: `blk_rq_is_passthrough()`.
+    #[inline]
+    pub fn is_passthrough(&self) -> bool {
+        const OP: u32 = (1 << bindings::REQ_OP_BITS) - 1;
+
+        // SAFETY: A command that was queued has a request.
+        let op = unsafe { (*request(self.as_raw())).cmd_flags } & OP;
+        op == bindings::req_op_REQ_OP_DRV_IN || op == bindings::req_op_REQ_OP_DRV_OUT
+    }
+
+    /// Whether error handling decides what becomes of the command: its time was over, and it was not
+    /// waited for any longer.
+    #[inline]
+    pub fn is_late(&self) -> bool {
+        // SAFETY: The command is valid; the state is changed by others, hence volatile.
+        unsafe { (&raw const (*self.as_raw()).state).read_volatile() & STATE_COMPLETE != 0 }
+    }
+
     /// The command descriptor block.
     #[inline]
     pub fn cdb(&self) -> &[u8] {

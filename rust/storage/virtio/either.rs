@@ -36,6 +36,22 @@ unsafe impl<A: Token, B: Token> Token for Either<A, B> {
     }
 
     #[inline]
+    fn set_order(&mut self, order: usize) {
+        match self {
+            Self::Left(token) => token.set_order(order),
+            Self::Right(token) => token.set_order(order),
+        }
+    }
+
+    #[inline]
+    fn order(&self) -> usize {
+        match self {
+            Self::Left(token) => token.order(),
+            Self::Right(token) => token.order(),
+        }
+    }
+
+    #[inline]
     fn into_raw(self) -> NonNull<c_void> {
         const { assert!(A::IS_EVEN && B::IS_EVEN) };
 

@@ -635,6 +635,13 @@ impl<T: Token> Ring<T> {
         !self.vq.is_null()
     }
 
+    /// Whether what is added goes to the device at once: there is a virtqueue, and nothing is kept that
+    /// has to go there first.
+    #[inline]
+    pub fn is_open(&self) -> bool {
+        !self.closed.get()
+    }
+
     /// Whether the virtqueue can work no more: the device wrote nonsense into it, or was removed.
     #[inline]
     pub fn is_broken(&self) -> bool {

@@ -10,6 +10,7 @@ use super::{
         Handler,
         Queue, //
     },
+    restart::NoIo,
     watch::Look,
     Device, //
 };
@@ -229,7 +230,10 @@ impl QueueSet {
         self.found = true;
 
         // If one of them fails, none is left: nobody may use a device that is not ready.
-        self.attach(&vqs).inspect_err(|_| self.detach())
+        self.attach(&vqs).inspect_err(|_| {
+            reset(self.vdev);
+            self.let_go();
+        })
     }
 
     fn attach(&mut self, vqs: &[*mut bindings::virtqueue]) -> Result {
@@ -263,20 +267,24 @@ impl QueueSet {
     /// Resets the device and deletes the virtqueues. What is in flight is kept by the queues that
     /// replay, and what comes meanwhile; the others give it back to the handlers. If memory is short,
     /// nothing is done.
-    fn take_back(&mut self) -> Result {
+    ///
+    /// The same, with [`ENXIO`], if the device is not there and `may_return`: as it is, it would go on
+    /// with rings that are freed.
+    fn take_back(&mut self, may_return: bool) -> Result {
         for queue in &self.wanted.queues {
             queue.hold()?;
         }
-        if !self.found {
-            return Ok(());
+        if self.found {
+            if !reset(self.vdev) && may_return {
+                return Err(ENXIO);
+            }
+            self.let_go();
         }
-        self.detach();
         Ok(())
     }
 
-    /// Resets the device, detaches its queues and deletes the virtqueues.
-    fn detach(&mut self) {
-        reset(self.vdev);
+    /// Detaches the queues of a device that was reset, and deletes the virtqueues.
+    fn let_go(&mut self) {
         for queue in &self.wanted.queues[..core::mem::take(&mut self.attached)] {
             // What was done need not be done again.
             queue.take_done();
@@ -326,8 +334,9 @@ impl Drop for QueueSet {
 }
 
 /// Resets a device: no DMA and no interrupts after this. One that is not there any more, which all
-/// reads tell by ones, cannot be reset, and needs none; it has a while to come back.
-pub(super) fn reset(vdev: *mut bindings::virtio_device) {
+/// reads tell by ones, cannot be reset, and needs none as long as it stays away; it has a while to come
+/// back. `false` if it does not.
+pub(super) fn reset(vdev: *mut bindings::virtio_device) -> bool {
     const TICK_MS: i64 = 10;
     const PATIENCE_MS: i64 = 3000;
 
@@ -337,11 +346,12 @@ pub(super) fn reset(vdev: *mut bindings::virtio_device) {
 
         if status != 0xff {
             // SAFETY: As above.
-            unsafe { bindings::virtio_reset_device(vdev) };
-            return;
+            unsafe { bindings::storage_reset_device(vdev) };
+            return true;
         }
         fsleep(Delta::from_millis(TICK_MS));
     }
+    false
 }
 
 /// The virtqueues of a bound device, and who may use it. One lock, that of this, is held over each
@@ -364,8 +374,10 @@ impl Queues {
     }
 
     /// Resets the device and deletes the virtqueues; see [`QueueSet::take_back`].
-    pub(super) fn take_back(&mut self) -> Result {
-        self.set.as_mut().map_or(Ok(()), QueueSet::take_back)
+    pub(super) fn take_back(&mut self, may_return: bool) -> Result {
+        self.set
+            .as_mut()
+            .map_or(Ok(()), |set| set.take_back(may_return))
     }
 
     /// Finds the virtqueues that a device had which was reset.
@@ -474,11 +486,13 @@ impl Device<device::Bound> {
     /// Lets go of a device that is going to sleep, or to be reset by others: its virtqueues are
     /// deleted, and until [`Self::wake`] nobody starts it. May sleep.
     pub(super) fn sleep(&self) {
+        let _no_io = NoIo::enter();
         let mut queues = self.state().queues.lock();
 
         queues.asleep = true;
-        // There should be nothing in flight any more.
-        if queues.take_back().is_err() {
+        // There should be nothing in flight any more. Who has it sleep, or resets it, takes care of one
+        // that is not there.
+        if queues.take_back(false).is_err() {
             queues.lose();
         }
     }
@@ -486,7 +500,10 @@ impl Device<device::Bound> {
     /// Starts a device that is back, with its features negotiated. If its virtqueues do not come
     /// back, its queues stay detached, those that replay held. May sleep.
     pub(super) fn wake(&self, configure: impl FnOnce() -> Result) -> Result {
+        let _no_io = NoIo::enter();
         let mut queues = self.state().queues.lock();
+        // The queues hold what is added meanwhile.
+        let _no_io = NoIo::enter();
 
         queues.asleep = false;
         queues.find_again()?;

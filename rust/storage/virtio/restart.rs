@@ -37,10 +37,10 @@ pub enum Condition {
 
 /// What is allocated by this task needs no I/O, while this lives: it could be that of the device that
 /// is being repaired.
-struct NoIo(c_uint, NotThreadSafe);
+pub(super) struct NoIo(c_uint, NotThreadSafe);
 
 impl NoIo {
-    fn enter() -> Self {
+    pub(super) fn enter() -> Self {
         // SAFETY: Ended by the same task, when the guard is dropped: it is not `Send`.
         let before = unsafe { bindings::storage_memalloc_noio_save() };
 
@@ -65,7 +65,7 @@ impl Device<device::Bound> {
     ///
     /// May sleep, for half a minute if the device is [away](Condition::Away); `configure` must not
     /// use the device's queues. Fails with [`EBUSY`], and does nothing, if the device sleeps or is
-    /// being reset by others, who start it again; the same with [`ENXIO`] if it stays away. If it
+    /// being reset by others, who start it again; the same with [`ENXIO`] if it is away and stays so. If it
     /// fails else, queues that do not replay are detached: adding to them fails with [`ENODEV`].
     pub fn restart(&self, configure: impl FnOnce() -> Result) -> Result {
         self.wait_until_back()?;
@@ -76,10 +76,16 @@ impl Device<device::Bound> {
             return Err(EBUSY);
         }
         let _no_io = NoIo::enter();
-        queues.take_back()?;
+        queues.take_back(true)?;
         let result = self.negotiate_again().and_then(|()| {
             queues.find_again()?;
-            configure()
+            configure()?;
+            // After a probe, and when a device is back, virtio core declares one ready that is not: it may
+            // have looked since our reset, when there was no queue.
+            match u32::from(self.status()) & bindings::VIRTIO_CONFIG_S_DRIVER_OK {
+                0 => Ok(()),
+                _ => Err(EBUSY),
+            }
         });
         match result {
             Ok(()) => {
@@ -87,8 +93,8 @@ impl Device<device::Bound> {
                 queues.replay()
             }
             Err(e) => {
-                // Fails only if it was done already.
-                let _ = queues.take_back();
+                // If the device is not there, it is done the next time.
+                let _ = queues.take_back(true);
                 self.add_status(bindings::VIRTIO_CONFIG_S_FAILED);
                 Err(e)
             }
@@ -153,7 +159,11 @@ impl Device<device::Bound> {
     fn negotiate_again(&self) -> Result {
         const FEATURES_OK: u32 = bindings::VIRTIO_CONFIG_S_FEATURES_OK;
 
-        self.reset();
+        // It was, if it had queues. Virtio PCI looks at the queue for administration then, which a device that
+        // has one has lost with the others.
+        if self.status() != 0 {
+            self.reset();
+        }
         self.add_status(bindings::VIRTIO_CONFIG_S_ACKNOWLEDGE);
         self.add_status(bindings::VIRTIO_CONFIG_S_DRIVER);
         // SAFETY: The device is bound; every transport provides the function.

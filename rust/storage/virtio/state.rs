@@ -119,7 +119,7 @@ impl Device<device::Bound> {
         const LIMIT_MS: i64 = 120_000;
         let mut waited = 0;
 
-        while self.state().away.load(Acquire) {
+        while self.is_lent() {
             if waited >= LIMIT_MS {
                 return false;
             }
@@ -127,6 +127,11 @@ impl Device<device::Bound> {
             waited += TICK_MS;
         }
         true
+    }
+
+    /// Whether others have the device, who bring it back: it sleeps, or they reset it.
+    pub fn is_lent(&self) -> bool {
+        self.state().away.load(Acquire)
     }
 
     /// The right to use this device later.

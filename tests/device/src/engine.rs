@@ -526,7 +526,11 @@ impl State {
             let Some(ring) = self.rings.get(&answer.queue) else {
                 continue;
             };
-            let forced = (0..=u8::from(answer.delivery.double)).any(|_| put(ring, answer));
+            let all = due.iter().chain(&self.pending).chain(&self.held);
+            let forced = put(ring, answer, |id| {
+                all.clone()
+                    .any(|other| other.queue == answer.queue && other.id == id)
+            });
             if !answer.delivery.noirq {
                 *interrupts.entry(answer.queue).or_default() |= forced;
             }
@@ -628,41 +632,46 @@ impl State {
     }
 }
 
-/// Puts one answer into the used ring; true if only we know that an interrupt is due.
-fn put(ring: &Ring, answer: &Answer) -> bool {
+/// Puts one answer into the used ring; true if only we know that an interrupt is due. `taken` tells
+/// which ids we owe an answer.
+fn put(ring: &Ring, answer: &Answer, taken: impl Fn(u16) -> bool) -> bool {
     let size = ring.vring.get_ref().get_queue().size();
     let id = match answer.delivery.id {
         None => answer.id.into(),
         Some(FalseId::Value(id)) => id,
-        Some(FalseId::Other) => u32::from((answer.id + 1) % size),
+        Some(FalseId::Other) => other_id(size, answer.id, taken),
     };
 
-    put_id(ring, id, answer.used)
+    put_id(ring, id, answer.used, 1 + u16::from(answer.delivery.double))
 }
 
-/// The same for an id that may be none.
-fn put_id(ring: &Ring, id: u32, used: u32) -> bool {
+/// The same, several times, for an id that may be none.
+fn put_id(ring: &Ring, id: u32, used: u32, times: u16) -> bool {
     let memory = ring.memory.memory();
     let mut vring = ring.vring.get_mut();
     let queue = vring.get_queue_mut();
 
     match u16::try_from(id) {
-        Ok(id) if id < queue.size() => {
+        Ok(id) if id < queue.size() && times == 1 => {
             let result = queue.add_used(&*memory, id, used);
             if let Err(e) = result {
                 eprintln!("blkdev: the used ring: {e}");
             }
             false
         }
-        // An id that the crate refuses, as it should.
+        // An id that the crate refuses, as it should; or one that the driver shall find twice at once:
+        // between the two it could use the id anew, for a request that we have not even seen.
         _ => {
             let base = GuestAddress(queue.used_ring());
             let next = queue.next_used();
-            let element = base.unchecked_add(4 + 8 * u64::from(next % queue.size()));
-            let done = memory
-                .write_obj([id.to_le(), used.to_le()], element)
+            let index = next.wrapping_add(times);
+            let done = (0..times)
+                .try_for_each(|i| {
+                    let slot = next.wrapping_add(i) % queue.size();
+                    let element = base.unchecked_add(4 + 8 * u64::from(slot));
+                    memory.write_obj([id.to_le(), used.to_le()], element)
+                })
                 .and_then(|()| {
-                    let index = next.wrapping_add(1);
                     queue.set_next_used(index);
                     memory.store(index.to_le(), base.unchecked_add(2), Ordering::Release)
                 });
@@ -679,7 +688,7 @@ fn cheat(ring: &Ring, id: u16, lie: Lie) {
     let memory = ring.memory.memory();
     let done = match lie {
         Lie::Ghost(id) => {
-            put_id(ring, id, 1);
+            put_id(ring, id, 1, 1);
             Ok(())
         }
         Lie::Jump(by) => {
@@ -722,6 +731,15 @@ fn overwrite(memory: &Guard, place: Option<(GuestAddress, u32)>, bytes: &[u8]) {
     if let Err(e) = memory.write_slice(&bytes[..end], at) {
         eprintln!("blkdev: a lie: {e}");
     }
+}
+
+/// An id that is not that of the request, nor of another one: a driver takes its ids from the lower
+/// end, so one of the upper end is not even of a request that we have not seen yet. Else a driver could
+/// not tell: that request would end with whatever lies where its status belongs.
+fn other_id(size: u16, id: u16, taken: impl Fn(u16) -> bool) -> u32 {
+    let free = (0..size).rev().find(|other| *other != id && !taken(*other));
+
+    u32::from(free.unwrap_or((id + 1) % size))
 }
 
 #[cfg(test)]

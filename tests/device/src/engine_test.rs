@@ -293,7 +293,7 @@ fn wrong_answers() {
     assert_eq!(driver.used()[3], (9, 0));
     fault(&driver, "id=other used=0xffffffff");
     driver.send(Op::Flush, 0, &[], 0);
-    assert_eq!(driver.used()[4], (13, u32::MAX));
+    assert_eq!(driver.used()[4], (u32::from(SIZE) - 1, u32::MAX));
     fault(&driver, "id=70000");
     driver.send(Op::Flush, 0, &[], 0);
     assert_eq!(driver.used()[5].0, 70000);

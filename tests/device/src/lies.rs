@@ -103,7 +103,9 @@ impl Liar {
             .map(crate::faults::parse_number)
             .collect::<Result<_, _>>()?;
         let [seed, one_of @ 1..=u64::MAX, left] = numbers[..] else {
-            return Err("lies takes a seed, how many answers have one lie, and how many lies".into());
+            return Err(
+                "lies takes a seed, how many answers have one lie, and how many lies".into(),
+            );
         };
 
         Ok(Self {

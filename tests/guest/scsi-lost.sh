@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+# QEMU's own SCSI host under I/O: the PCI function is taken away and given back (as blktests block/011 does it), the device says
+# that it needs a reset. Nothing fails, nothing is lost, no medium seems to have changed; and a removal does not wait for what is
+# not there.
+# limit: 900
+[[ $MODE != c ]] || skip "the C driver hangs"
+expect_log 'I/O error, dev sd|Buffer I/O error|Synchronize Cache|offline error, dev sd'
+# pci_command FUNCTION [VALUE]: the command register of a PCI function, as setpci reads and writes it.
+pci_command()
+{
+	local file=/sys/bus/pci/devices/$1/config
+	if [[ -z ${2:-} ]]; then
+		od -An -tu2 -j4 -N2 "$file" | tr -d ' '
+	else
+		# shellcheck disable=SC2059 # the two bytes
+		printf "$(printf '\\x%02x\\x%02x' $(($2 & 255)) $(($2 >> 8)))" | dd of="$file" bs=2 seek=2 conv=notrunc status=none
+	fi
+}
+# load_fio: on both disks of the host.
+load_fio()
+{
+	fio --name=load --rw=randwrite --bsrange=4k-32k --direct=1 --ioengine=io_uring --iodepth=16 --size=16m --allow_file_create=0 \
+		--fsync=64 --verify=crc32c --verify_fatal=1 --do_verify=1 --rate_iops=100 --filename="/dev/$d" --name=other \
+		--rw=randwrite --bsrange=4k-32k --direct=1 --ioengine=io_uring --iodepth=16 --size=16m --allow_file_create=0 --fsync=64 \
+		--verify=crc32c --verify_fatal=1 --do_verify=1 --rate_iops=100 --filename="/dev/$other" --output=/tmp/load.log \
+		>/tmp/load.err 2>&1 &
+	load=$!
+	sleep 2
+}
+load_ends()
+{
+	wait_for 200 not_running $load || fail "$1: fio does not end: $(dmesg | tail -n 20)"
+	wait $load || fail "$1: $(cat /tmp/load.err /tmp/load.log)"
+	if dmesg | grep -E 'I/O error, dev sd|offline'; then
+		fail "$1: an error: $(dmesg | tail -n 20)"
+	fi
+}
+resets()
+{
+	dmesg | grep -c 'resetting the device' || true
+}
+have_resets()
+{
+	(($(resets) > $1))
+}
+d=$(disk data)
+other=$(disk second)
+virtio=$(basename "$(readlink -f "/sys/block/$d/device/../../..")")
+function=$(basename "$(readlink -f "/sys/bus/virtio/devices/$virtio/..")")
+on=$(pci_command "$function")
+dmesg -C
+load_fio
+for _ in 1 2 3; do
+	# Bus mastering alone, then all.
+	pci_command "$function" $((on & ~4))
+	sleep 0.$((3 + RANDOM % 7))
+	pci_command "$function" "$on"
+	sleep 1
+	pci_command "$function" 0
+	sleep 0.$((3 + RANDOM % 7))
+	pci_command "$function" "$on"
+	sleep 1
+done
+load_ends "taken away"
+# QEMU's device may have lost nothing but notifications, which cost no reset.
+echo "$(resets) resets"
+# Who has a medium open that could be changed: it was not.
+modprobe sr_mod
+wait_for 30 test -b /dev/sr0 || fail "no CD: $(lsscsi)"
+exec 5</dev/sr0
+dd of=/dev/null bs=2048 count=1 iflag=direct status=none <&5 || fail "the CD cannot be read"
+load_fio
+for _ in 1 2 3; do
+	before=$(resets)
+	for try in $(seq 20); do
+		# The rings of both CPUs are in use.
+		host needs-reset hba $((2 + RANDOM % 2)) || fail "needs-reset"
+		! wait_for 3 have_resets "$before" || break
+	done
+	have_resets "$before" || fail "DEVICE_NEEDS_RESET is not seen after $try tries: $(dmesg | tail -n 20)"
+	sleep 1
+	dd of=/dev/null bs=2048 count=1 iflag=direct status=none <&5 || fail "the reset changed the medium: $(dmesg | tail)"
+done
+exec 5<&-
+load_ends "DEVICE_NEEDS_RESET"
+# Events work after it.
+host lun add new 9 0 data-new
+wait_for 30 disk new >/dev/null || fail "a unit that came after the resets was not seen"
+# One that is away is waited for; its removal ends.
+pci_command "$function" 0
+dd if="/dev/$d" of=/dev/null bs=4k count=1 iflag=direct status=none &
+reader=$!
+sleep 4
+! not_running $reader || fail "the read did not wait"
+dmesg | grep -q 'the device is not there' || fail "no word of that: $(dmesg | tail -n 20)"
+echo "$virtio" >/sys/bus/virtio/drivers/virtio_scsi/unbind &
+wait_for 90 not_running $! || fail "the removal waits for ever"
+wait_for 90 not_running $reader || fail "the reader waits for ever"
+fails wait $reader
+pci_command "$function" "$on"
+# Nobody could reset it; its bus does, when it finds it anew.
+echo 1 >"/sys/bus/pci/devices/$function/remove"
+echo 1 >/sys/bus/pci/rescan
+wait_for 30 disk data >/dev/null || fail "no disk after the next probe"
+verify "$(disk data)" --direct=1 --ioengine=io_uring --iodepth=8 --bs=4k --size=1m
