@@ -5,7 +5,8 @@
 # not there.
 # limit: 900
 [[ $MODE != c ]] || skip "the C driver hangs"
-expect_log 'I/O error, dev sd|Buffer I/O error|Synchronize Cache|offline error, dev sd'
+# The kernel warns when it unbinds a device whose status is all ones.
+expect_log 'I/O error, dev sd|Buffer I/O error|Synchronize Cache|offline error, dev sd|virtio_dev_remove|Call Trace'
 # pci_command FUNCTION [VALUE]: the command register of a PCI function, as setpci reads and writes it.
 pci_command()
 {
