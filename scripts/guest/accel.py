@@ -29,7 +29,8 @@ def accelerator() -> str:
     return name
 
 
-def qemu_args() -> list[str]:
+def qemu_args(*, one_thread: bool = False) -> list[str]:
+    """`one_thread`: where QEMU has to emulate CPUs, it does so in one thread for all of them."""
     if accelerator() == "kvm":
         return ["-accel", "kvm", "-cpu", "host"]
-    return ["-accel", "tcg"]
+    return ["-accel", "tcg,thread=single" if one_thread else "tcg"]

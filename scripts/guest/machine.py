@@ -90,6 +90,7 @@ class Guest:
         udev: bool = False,
         interactive: bool = False,
         shared_memory: bool = False,
+        one_thread: bool = False,
         deadline: float = 300,
         loglevel: int = 7,
         expected_log: list[str] | None = None,
@@ -118,6 +119,7 @@ class Guest:
         self.udev = udev
         self.interactive = interactive
         self.shared_memory = shared_memory
+        self.one_thread = one_thread
         self.deadline = deadline * SLOWNESS if debug() else deadline
         self.loglevel = loglevel
         self.expected_log = list(expected_log or [])
@@ -197,7 +199,7 @@ class Guest:
             # Not SeaBIOS: it leaves the rings of all disks active in memory at the end of the RAM. Those of more than
             # a few reach down to where QEMU puts the initramfs, and each breaks the other.
             "-bios", "qboot.rom",
-            *accel.qemu_args(),
+            *accel.qemu_args(one_thread=self.one_thread),
             "-smp", str(self.cpus),
             "-m", self.memory,
             "-kernel", str(initrd.kernel_image()),

@@ -486,7 +486,9 @@ PROFILES = [
         "platform",
         ("dma", "reset", "lost"),
         _platform,
-        options={"machine": "q35", "cmdline": ["intel_iommu=on", "iommu.strict=1"]},
+        # QEMU 10.0's TCG loses an end of interrupt now and then while functions are reset: a CPU is idle, with the timer's
+        # interrupt (236) in service, and gets no other one. So one thread emulates all CPUs.
+        options={"machine": "q35", "cmdline": ["intel_iommu=on", "iommu.strict=1"], "one_thread": True},
     ),
     Profile("bounce", ("dma",), _bounce, options={"cmdline": ["swiotlb=force,track_hiwater"]}),
     *(Profile(f"shutdown-{mode}", ("shutdown",), shutdown, (mode,)) for mode in MODES),

@@ -199,7 +199,8 @@ PROFILES = [
     Profile("scsi-iothread", ("fio-direct", "filesystems", "scsi-loop"), _scsi_iothread, SCSI, "virtio_scsi"),
     Profile(
         "scsi-platform", ("scsi-reset",), _scsi_platform, SCSI, "virtio_scsi",
-        options={"machine": "q35", "cmdline": ["intel_iommu=on", "iommu.strict=1"]},
+        # See "platform" in profiles.py.
+        options={"machine": "q35", "cmdline": ["intel_iommu=on", "iommu.strict=1"], "one_thread": True},
     ),
     Profile("scsi-lost", ("scsi-lost",), _scsi_lost, SCSI, "virtio_scsi"),
     Profile(

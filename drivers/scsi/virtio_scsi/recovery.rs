@@ -201,6 +201,9 @@ impl Recovery {
                 if !core::mem::replace(&mut repairs.away, true) {
                     dev_err!(dev, "the device is not there; commands wait for it\n");
                 }
+                // That it answered nothing to the last repair is no wonder.
+                repairs.futile = 0;
+                repairs.waited = false;
                 return Next::After(LOOK_MS);
             }
             Condition::Ready => {

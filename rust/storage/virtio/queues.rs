@@ -500,10 +500,9 @@ impl Device<device::Bound> {
     /// Starts a device that is back, with its features negotiated. If its virtqueues do not come
     /// back, its queues stay detached, those that replay held. May sleep.
     pub(super) fn wake(&self, configure: impl FnOnce() -> Result) -> Result {
-        let _no_io = NoIo::enter();
-        let mut queues = self.state().queues.lock();
         // The queues hold what is added meanwhile.
         let _no_io = NoIo::enter();
+        let mut queues = self.state().queues.lock();
 
         queues.asleep = false;
         queues.find_again()?;
