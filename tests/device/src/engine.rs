@@ -313,9 +313,11 @@ impl State {
             loop {
                 let next = match ring.vring.get_mut().get_queue_mut().iter(memory.clone()) {
                     Ok(mut chains) => chains.next(),
+                    // The ring was stopped just now.
+                    Err(virtio_queue::Error::QueueNotReady) => return,
                     Err(e) => {
                         eprintln!("blkdev: ring {queue}: {e}");
-                        None
+                        return;
                     }
                 };
                 let Some(chain) = next else { break };
