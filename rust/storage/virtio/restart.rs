@@ -159,9 +159,10 @@ impl Device<device::Bound> {
     fn negotiate_again(&self) -> Result {
         const FEATURES_OK: u32 = bindings::VIRTIO_CONFIG_S_FEATURES_OK;
 
-        // It was, if it had queues. Virtio PCI looks at the queue for administration then, which a device that
-        // has one has lost with the others.
-        if self.status() != 0 {
+        // It was, if it had queues; but it is told again now that these are gone, as virtio core does it: some
+        // devices forget only now where they were. Not on virtio PCI with a queue for administration, which
+        // is gone with the others, and at which a reset looks.
+        if self.status() != 0 || !self.has_feature(bindings::VIRTIO_F_ADMIN_VQ) {
             self.reset();
         }
         self.add_status(bindings::VIRTIO_CONFIG_S_ACKNOWLEDGE);

@@ -68,7 +68,9 @@ const MAP_SHARED: i32 = 1;
 struct Mappings {
     device: Arc<Device>,
     memory: Memory,
-    regions: Mutex<BTreeMap<u64, Arc<GuestRegionMmap>>>,
+    /// None while the driver has reset the device: what it tears down then may come again at the same place,
+    /// in other memory.
+    regions: Mutex<Option<BTreeMap<u64, Arc<GuestRegionMmap>>>>,
 }
 
 impl Mappings {
@@ -76,6 +78,10 @@ impl Mappings {
     /// into being only with the first I/O.
     fn refresh(&self) -> Result<(), String> {
         let mut regions = self.regions.lock().map_err(|e| e.to_string())?;
+        // A late kick.
+        let Some(regions) = &mut *regions else {
+            return Ok(());
+        };
         let mut next = Some(0);
         let known = regions.len();
 
@@ -99,8 +105,9 @@ impl Mappings {
         Ok(())
     }
 
-    fn forget(&self) -> Result<(), String> {
-        self.regions.lock().map_err(|e| e.to_string())?.clear();
+    /// Forgets what is mapped; `on` tells whether it may be mapped again.
+    fn forget(&self, on: bool) -> Result<(), String> {
+        *self.regions.lock().map_err(|e| e.to_string())? = on.then(BTreeMap::new);
         self.replace(GuestMemoryMmap::new())
     }
 
@@ -158,6 +165,7 @@ impl Server {
         let features = self.device.features().map_err(failed)?;
         let event_idx = wire::feature("event_idx").is_some_and(|bit| features & bit != 0);
 
+        self.mappings.forget(true)?;
         self.mappings.refresh()?;
         for index in 0..self.settings.queues {
             let info = self.device.ring(index).map_err(failed)?;
@@ -201,7 +209,7 @@ impl Server {
     fn stop(&mut self) -> Result<(), String> {
         self.engine.detach_all();
         self.rings.clear();
-        self.mappings.forget()
+        self.mappings.forget(false)
     }
 
     /// Answers the kernel's messages, for ever.
@@ -233,7 +241,7 @@ impl Server {
                         Ok(())
                     }
                 }
-                Message::Mappings => self.mappings.forget(),
+                Message::Mappings => self.mappings.forget(!self.rings.is_empty()),
                 Message::Unknown => Err("a message of an unknown type".into()),
             };
             if let Err(why) = &done {
