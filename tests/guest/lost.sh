@@ -56,6 +56,14 @@ for name in plain reset; do
 		pci_command "$function" "$on"
 		sleep 1
 	done
+	# Again and again, at any moment of a repair.
+	for round in $(seq 80); do
+		! not_running $load || break
+		pci_command "$function" 0
+		sleep 0.0$((RANDOM % 10))
+		pci_command "$function" "$on"
+		sleep 0.$((RANDOM % 2))$((RANDOM % 10))
+	done
 	load_ends "$name, taken away"
 	# QEMU's device may have lost nothing but notifications, which cost no reset.
 	echo "$name: $(($(resets "$d") - before)) resets"
