@@ -86,7 +86,8 @@ void rust_helper_storage_reset_device(struct virtio_device *vdev)
 	struct storage_reset reset = { .vdev = vdev };
 
 	INIT_DELAYED_WORK_ONSTACK(&reset.again, storage_reset_again);
-	if (!__virtio_test_bit(vdev, VIRTIO_F_ADMIN_VQ))
+	if (vdev->dev.parent && dev_is_pci(vdev->dev.parent) &&
+	    !__virtio_test_bit(vdev, VIRTIO_F_ADMIN_VQ))
 		kblockd_mod_delayed_work_on(WORK_CPU_UNBOUND, &reset.again, HZ);
 	virtio_reset_device(vdev);
 	cancel_delayed_work_sync(&reset.again);
