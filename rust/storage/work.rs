@@ -62,6 +62,17 @@ impl ModuleWorkqueue {
         self.create_with(name, WQ_MEM_RECLAIM | WQ_HIGHPRI | WQ_PERCPU)
     }
 
+    /// As [`Self::create`], for work that resets devices. VDUSE's reset waits for work of a workqueue that
+    /// has no rescuer, and for a process: what such a device promises when memory is short is its own
+    /// affair, and no reason for the kernel to warn (`check_flush_dependency()`), which this flag is for.
+    pub fn create_for_resets(&'static self, name: &'static CStr) -> Result<ModuleWorkqueueGuard> {
+        const WQ_MEM_RECLAIM: u32 = bindings::wq_flags_WQ_MEM_RECLAIM;
+        const WQ_PERCPU: u32 = bindings::wq_flags_WQ_PERCPU;
+        const LEGACY: u32 = bindings::wq_flags___WQ_LEGACY;
+
+        self.create_with(name, WQ_MEM_RECLAIM | WQ_PERCPU | LEGACY)
+    }
+
     /// The same for work that waits for memory or I/O, so that what those wait for may not depend on
     /// it; it runs also while the system is being suspended.
     pub fn create_for_waiting(&'static self, name: &'static CStr) -> Result<ModuleWorkqueueGuard> {

@@ -148,7 +148,7 @@ impl kernel::InPlaceModule for Module {
     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             _workqueue: WORKQUEUE.create(c"virtio-blk")?,
-            _recovery_workqueue: RECOVERY_WORKQUEUE.create(c"virtio-blk-recovery")?,
+            _recovery_workqueue: RECOVERY_WORKQUEUE.create_for_resets(c"virtio-blk-recovery")?,
             _slow_workqueue: SLOW_WORKQUEUE.create_for_waiting(c"virtio-blk-slow")?,
             _major: {
                 let major = Major::register(c"virtblk")?;
