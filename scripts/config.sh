@@ -2,8 +2,8 @@
 # shellcheck shell=bash disable=SC2034
 # Settings of all scripts: the one place for versions, packages and folders. Sourced, not run.
 
-# The kernel that the modules are built for and that the guests boot: a release of Debian's, with its flavour. The first of
-# those that are known to work counts unless the environment names another one; each has a sysroot of its own.
+# The kernel that the modules are built for and that the guests boot: a release of Debian's, with its flavour. The first
+# counts unless the environment names another one; Documentation/testing.md says which work. Each has a sysroot of its own.
 KERNEL_RELEASES="7.3.4+deb13-amd64 7.3.4+deb13-cloud-amd64 7.3.4+deb13-rt-amd64 7.2.12+deb13-amd64 7.3.4+deb13-arm64 7.3.4+deb13-arm64-16k"
 KERNEL_RELEASE=${KERNEL_RELEASE:-${KERNEL_RELEASES%% *}}
 KERNEL_SERIES=$(expr "$KERNEL_RELEASE" : '\([0-9]\+\.[0-9]\+\)\..*+.*-' || true)
