@@ -2,25 +2,57 @@
 # shellcheck shell=bash disable=SC2034
 # Settings of all scripts: the one place for versions, packages and folders. Sourced, not run.
 
-# The kernel that the modules are built for and that the guests boot: Debian's package version and its series.
-KERNEL_VERSION=7.3.4+deb13-amd64
-KERNEL_SERIES=7.3
+# The kernel that the modules are built for and that the guests boot: a release of Debian's, with its flavour. The first
+# counts unless the environment names another one; Documentation/testing.md says which work. Each has a sysroot of its own.
+KERNEL_RELEASES="7.3.4+deb13-amd64 7.3.4+deb13-cloud-amd64 7.3.4+deb13-rt-amd64 7.2.12+deb13-amd64 7.3.4+deb13-arm64 7.3.4+deb13-arm64-16k"
+KERNEL_RELEASE=${KERNEL_RELEASE:-${KERNEL_RELEASES%% *}}
+KERNEL_SERIES=$(expr "$KERNEL_RELEASE" : '\([0-9]\+\.[0-9]\+\)\..*+.*-' || true)
 KERNEL_SUITE=trixie-backports
-# The compiler that Debian built this kernel with.
-KERNEL_CC=x86_64-linux-gnu-gcc-14
+# The compiler that Debian built it with, and what the kernel's make wants to hear besides.
+case $KERNEL_SERIES:$KERNEL_RELEASE in
+?*:*-amd64)
+	KERNEL_ARCH=amd64
+	KERNEL_CC=x86_64-linux-gnu-gcc-14
+	KERNEL_MAKE=(CC="$KERNEL_CC")
+	;;
+?*:*-arm64 | ?*:*-arm64-16k)
+	KERNEL_ARCH=arm64
+	KERNEL_CC=aarch64-linux-gnu-gcc-14
+	KERNEL_MAKE=(ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu- CC="$KERNEL_CC")
+	;;
+*)
+	echo "KERNEL_RELEASE=$KERNEL_RELEASE is no release of Debian's; say one of: $KERNEL_RELEASES" >&2
+	exit 1
+	;;
+esac
 # What compiles the debug kernel of the tests, by the ending of the names of LLVM's tools.
 DEBUG_KERNEL_LLVM=-19
 
 # The sysroot: rustc must be the suite's own, since its version is part of every Rust symbol's name.
 SYSROOT_SUITE=trixie
+KERNEL_PACKAGES="
+	linux-headers-$KERNEL_RELEASE linux-binary-$KERNEL_RELEASE linux-modules-$KERNEL_RELEASE
+	linux-base-$KERNEL_RELEASE"
+if [ $KERNEL_ARCH = amd64 ]; then
+	# The guests' root is the sysroot itself.
+	QEMU_PACKAGES=qemu-system-x86
+	BUILD_PACKAGES=$KERNEL_PACKAGES
+	GUEST_PACKAGES=
+else
+	# They have one of their own, in the sysroot's folder /guest.
+	QEMU_PACKAGES=qemu-system-arm
+	BUILD_PACKAGES=gcc-14-aarch64-linux-gnu
+	GUEST_PACKAGES="
+		bash coreutils grep sed mawk gzip xz-utils zstd kmod python3 busybox-static base-files base-passwd
+		mount util-linux udev procps iproute2 e2fsprogs xfsprogs btrfs-progs fio sg3-utils lsscsi blktrace
+		$KERNEL_PACKAGES"
+fi
 SYSROOT_PACKAGES="
 	make gcc-14 libc6-dev libelf-dev libssl-dev bc bison flex pahole kmod cpio xz-utils zstd perl
 	rustc rust-src rustfmt rust-clippy cargo bindgen clang-19 libclang-19-dev lld-19 llvm-19
 	python3 python3-pytest python3-matplotlib pyflakes3 shellcheck ca-certificates
 	mount util-linux udev procps iproute2 e2fsprogs xfsprogs btrfs-progs fio sg3-utils lsscsi blktrace tgt busybox-static
-	qemu-system-x86 qemu-utils qemu-block-extra virtme-ng initramfs-tools
-	linux-headers-$KERNEL_VERSION linux-binary-$KERNEL_VERSION linux-modules-$KERNEL_VERSION
-	linux-base-$KERNEL_VERSION linux-source-$KERNEL_SERIES"
+	$QEMU_PACKAGES qemu-utils qemu-block-extra virtme-ng initramfs-tools $BUILD_PACKAGES linux-source-$KERNEL_SERIES"
 
 # A back end of vhost-user-scsi that one of the tests runs on, from crates.io.
 VHOST_DEVICE_SCSI_VERSION=0.1.0
@@ -44,8 +76,8 @@ key() {
 
 # Word splitting makes the key independent of the list's layout.
 # shellcheck disable=SC2086
-sysroot_key=$(key "$SYSROOT_RECIPE" "$SYSROOT_SUITE" "$KERNEL_SUITE" $SYSROOT_PACKAGES)
-kernel_key=$(key "$KERNEL_RECIPE" "$KERNEL_VERSION" "$KERNEL_CC" "$sysroot_key")
+sysroot_key=$(key "$SYSROOT_RECIPE" "$SYSROOT_SUITE" "$KERNEL_SUITE" $SYSROOT_PACKAGES $GUEST_PACKAGES)
+kernel_key=$(key "$KERNEL_RECIPE" "$KERNEL_RELEASE" "$KERNEL_CC" "$sysroot_key")
 sysroot_dir=$cache/sysroot-$sysroot_key
 kernel_dir=${VSR_KERNEL_DIR:-$cache/kernel-$kernel_key}
 # Two clones may share a cache, not a build.

@@ -13,6 +13,7 @@
 #include <linux/sched/isolation.h>
 #include <linux/sched/mm.h>
 #include <linux/smp.h>
+#include <linux/spinlock.h>
 #include <linux/topology.h>
 #include <linux/virtio_config.h>
 #include <linux/workqueue.h>
@@ -194,4 +195,17 @@ bool rust_helper_storage_is_cut_off(struct virtio_device *vdev)
 	if (pci_read_config_word(to_pci_dev(parent), PCI_COMMAND, &command))
 		return true;
 	return PCI_POSSIBLE_ERROR(command) || !(command & PCI_COMMAND_MASTER);
+}
+
+unsigned long rust_helper_storage_spin_lock_irqsave(spinlock_t *lock)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(lock, flags);
+	return flags;
+}
+
+void rust_helper_storage_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags)
+{
+	spin_unlock_irqrestore(lock, flags);
 }

@@ -6,6 +6,7 @@
 #ifndef _STORAGE_HELPERS_H
 #define _STORAGE_HELPERS_H
 
+#include <linux/spinlock_types.h>
 #include <linux/types.h>
 #include <linux/workqueue_types.h>
 
@@ -35,5 +36,8 @@ void rust_helper_storage_watch_start(struct delayed_work *work, unsigned int del
 bool rust_helper_storage_is_cut_off(struct virtio_device *vdev);
 unsigned int rust_helper_storage_memalloc_noio_save(void);
 void rust_helper_storage_memalloc_noio_restore(unsigned int flags);
+/* For kernels without spin_lock_irq_disable(), and there for each I/O. */
+unsigned long rust_helper_storage_spin_lock_irqsave(spinlock_t *lock);
+void rust_helper_storage_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags);
 
 #endif

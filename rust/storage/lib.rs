@@ -15,6 +15,7 @@
 
 pub mod bindings;
 pub mod block;
+pub mod compat;
 pub mod completion;
 pub mod cpu_map;
 pub mod joint;

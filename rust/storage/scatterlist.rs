@@ -6,7 +6,10 @@
 //!
 //! C header: [`include/linux/scatterlist.h`](srctree/include/linux/scatterlist.h)
 
-use crate::bindings;
+use crate::{
+    bindings,
+    compat::ENOBUFS, //
+};
 use kernel::{
     alloc::KVVec,
     prelude::*, //

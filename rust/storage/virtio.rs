@@ -22,7 +22,13 @@ pub mod state;
 mod watch;
 
 use self::state::State;
-use crate::bindings;
+use crate::{
+    bindings,
+    compat::{
+        owner,
+        EOPNOTSUPP, //
+    },
+};
 use core::{
     marker::PhantomData,
     mem::offset_of,
@@ -37,7 +43,6 @@ use kernel::{
         from_result,
         to_result, //
     },
-    module::this_module,
     prelude::*,
     sync::atomic::Release,
     types::{
@@ -245,7 +250,7 @@ impl<T: Driver> Adapter<T> {
         // SAFETY: `vdev` is valid.
         let lock = unsafe { &raw mut (*vdev).dev.mutex };
         // Who unbinds the device may be unloading the module, and does not know of who waits here.
-        let module = this_module::<T::OwnerModule>().as_ptr();
+        let module = owner!(T).as_ptr();
         // SAFETY: The module's code runs, so its description is there.
         if !unsafe { bindings::try_module_get(module) } {
             return EBUSY.to_errno();
@@ -357,7 +362,7 @@ pub type IdTable = &'static dyn kernel::device_id::IdTable<DeviceId, ()>;
 #[macro_export]
 macro_rules! virtio_device_table {
     ($table_name:ident, [$($id:expr),* $(,)?]) => {
-        ::kernel::module_device_table!(
+        $crate::compat::module_device_table!(
             "virtio", $crate::virtio::DeviceId, $table_name, @none, [$($id),*]
         );
     };

@@ -7,7 +7,10 @@
 //!
 //! C header: [`include/linux/workqueue.h`](srctree/include/linux/workqueue.h)
 
-use crate::bindings;
+use crate::{
+    bindings,
+    compat::synchronize_rcu, //
+};
 use kernel::{
     prelude::*,
     sync::{
@@ -167,7 +170,7 @@ impl Drop for ModuleWorkqueueGuard {
     fn drop(&mut self) {
         let wq = self.0.wq.xchg(0, Release) as *mut bindings::workqueue_struct;
 
-        rcu::synchronize_rcu();
+        synchronize_rcu();
         // From here on there are no new ones.
         while self.0.holds.load(Acquire) != 0 {
             fsleep(PAUSE);

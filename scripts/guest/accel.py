@@ -7,8 +7,12 @@ import re
 import sys
 from pathlib import Path
 
+from . import arch
+
 
 def _kvm_usable() -> tuple[bool, str]:
+    if not arch.NATIVE:
+        return False, f"the guests are of {arch.NAME}"
     # /dev/kvm alone proves nothing: nested guests have it without the CPU's
     # extensions, and a kernel started that way hangs in early boot.
     if not re.search(r"^flags\s*:.*\b(vmx|svm)\b", Path("/proc/cpuinfo").read_text(), re.M):
@@ -33,4 +37,4 @@ def qemu_args(*, one_thread: bool = False) -> list[str]:
     """`one_thread`: where QEMU has to emulate CPUs, it does so in one thread for all of them."""
     if accelerator() == "kvm":
         return ["-accel", "kvm", "-cpu", "host"]
-    return ["-accel", "tcg,thread=single" if one_thread else "tcg"]
+    return ["-accel", "tcg,thread=single" if one_thread else "tcg", *arch.EMULATED_CPU]

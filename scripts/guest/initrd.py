@@ -16,7 +16,8 @@ from pathlib import Path
 
 from virtme import cpiowriter, mkinitramfs
 
-from .paths import CACHE, HERE, KERNEL_TREE, Kernel, debug, kernel
+from . import arch
+from .paths import CACHE, GUEST_ROOT, HERE, KERNEL_TREE, Kernel, debug, kernel
 
 MODULES = ("9p", "9pnet_virtio")
 
@@ -73,7 +74,7 @@ def initramfs() -> Path:
             cw = cpiowriter.CpioWriter(out)
             mkinitramfs.make_base_layout(cw)
             mkinitramfs.make_dev_nodes(cw)
-            with open("/bin/busybox", "rb") as busybox:
+            with open(GUEST_ROOT / "bin/busybox", "rb") as busybox:
                 cw.write_file(name=b"bin/busybox", body=busybox, mode=0o755)
             cw.mkdir(b"modules", 0o755)
             for index, path in enumerate(_modules_in_order(of)):
@@ -88,7 +89,7 @@ def initramfs() -> Path:
 def kernel_image() -> Path:
     """The kernel unpacked: saves the guest 2 s of unpacking under TCG."""
     release, image = kernel().release, kernel().image
-    if debug():
+    if debug() or arch.NAME != "amd64":
         return image
     script = KERNEL_TREE / "src/scripts/extract-vmlinux"
     if not script.exists():

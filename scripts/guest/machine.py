@@ -17,9 +17,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from . import accel, initrd, logcheck
+from . import accel, arch, initrd, logcheck
 from .modules import OUR_MODULES, Driver, build_id, module_tree, our_module
-from .paths import HERE, LOGS, SRC, debug, outside
+from .paths import GUEST_ROOT, HERE, LOGS, SRC, debug, outside
 from .qmp import Qmp, QmpError
 
 # A handler of `host NAME ARGS` in the guest; what it returns, the guest prints.
@@ -32,7 +32,7 @@ SLOWNESS = 5
 BOOT_LIMIT = 300
 
 _COMMAND_LINE = (
-    "console=ttyS0 quiet loglevel=1 panic=-1 mitigations=off nokaslr tsc=reliable "
+    f"console={arch.CONSOLE} quiet loglevel=1 panic=-1 mitigations=off nokaslr tsc=reliable "
     "no_timer_check audit=0 apparmor=0 cryptomgr.notests rcupdate.rcu_expedited=1 "
     "random.trust_cpu=on net.ifnames=0 printk.devkmsg=on sysrq_always_enabled"
 )
@@ -192,13 +192,11 @@ class Guest:
     def _command(self, channel: int, monitor: int) -> list[str]:
         console = self.log / "console.log"
         command = [
-            "qemu-system-x86_64",
+            arch.QEMU,
             "-name", self.name,
             "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
-            "-machine", self.machine,
-            # Not SeaBIOS: it leaves the rings of all disks active in memory at the end of the RAM. Those of more than
-            # a few reach down to where QEMU puts the initramfs, and each breaks the other.
-            "-bios", "qboot.rom",
+            "-machine", arch.MACHINES.get(self.machine, self.machine),
+            *arch.FIRMWARE,
             *accel.qemu_args(one_thread=self.one_thread),
             "-smp", str(self.cpus),
             "-m", self.memory,
@@ -210,7 +208,7 @@ class Guest:
             "-device", "virtio-serial-pci,id=vsr-serial,max_ports=8",
             "-chardev", f"socket,id=vsr-host,fd={channel}",
             "-device", "virtserialport,bus=vsr-serial.0,chardev=vsr-host,name=vsr.host",
-            "-fsdev", "local,id=vsr-root,path=/,security_model=none,readonly=on,multidevs=remap",
+            "-fsdev", f"local,id=vsr-root,path={GUEST_ROOT},security_model=none,readonly=on,multidevs=remap",
             "-device", "virtio-9p-pci,fsdev=vsr-root,mount_tag=vsr.root",
             "-fsdev", f"local,id=vsr-run,path={self.log},security_model=none",
             "-device", "virtio-9p-pci,fsdev=vsr-run,mount_tag=vsr.run",

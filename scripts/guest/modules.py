@@ -53,9 +53,9 @@ def module_tree() -> Path:
     """A folder like /usr/lib/modules, with ours under updates/, where modprobe and udev prefer them."""
     if debug():
         return kernel().modules
-    release, _ = stock_kernel()
+    release, image = stock_kernel()
     modules = [our_module(name) for name in OUR_MODULES]
-    stock = Path("/usr/lib/modules") / release
+    stock = image.parent
     ids = " ".join(build_id(module) for module in modules)
     key = hashlib.sha256(f"{release} vmlinuz {ids}".encode()).hexdigest()[:12]
     base = CACHE / "guest"

@@ -11,6 +11,8 @@ SRC = Path(os.environ.get("VSR_SRC", "/src"))
 CACHE = Path(os.environ.get("VSR_CACHE_DIR", "/cache"))
 BUILD = CACHE / "build"
 KERNEL_TREE = CACHE / "kernel"
+# What a guest has as its root: this one, unless it is of another architecture.
+GUEST_ROOT = Path("/guest") if Path("/guest/usr").is_dir() else Path("/")
 # Of this clone: another one that tests at the same time has its own.
 LOGS = BUILD / "logs"
 DISKS = BUILD / "disks"
@@ -74,7 +76,7 @@ def kernel() -> Kernel:
 
 def stock_kernel() -> tuple[str, Path]:
     """Release and image of the distribution kernel that the sysroot holds."""
-    images = sorted(Path("/usr/lib/modules").glob("*/vmlinuz"))
+    images = sorted((GUEST_ROOT / "usr/lib/modules").glob("*/vmlinuz"))
     if len(images) != 1:
         raise SystemExit(
             f"guest: the sysroot holds {len(images)} kernels, one is needed; "

@@ -65,6 +65,7 @@ use storage::{
         zoned::ZoneReport,
         SizeString, //
     },
+    compat::EOPNOTSUPP,
     config_field,
     virtio::{
         restart::Condition,

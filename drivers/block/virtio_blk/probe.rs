@@ -42,7 +42,6 @@ use crate::{
 };
 use kernel::{
     device::Bound,
-    module::this_module,
     page::PAGE_SIZE,
     prelude::*,
     str::CString,
@@ -65,6 +64,10 @@ use storage::{
             TagSet, //
         },
         plug::Plugged,
+    },
+    compat::{
+        this_module,
+        EOPNOTSUPP, //
     },
     config_field,
     cpu_map::{

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     bindings,
+    compat::bvec_done,
     scatterlist::{
         Segment,
         SgTable, //
@@ -262,7 +263,7 @@ impl Bio {
         } else {
             0
         };
-        let mut done = bio.bi_iter.bi_offset as usize;
+        let mut done = bvec_done(&bio.bi_iter) as usize;
         let mut index = bio.bi_iter.bi_idx as usize;
 
         while left > 0 {
@@ -304,7 +305,7 @@ impl Bio {
         // SAFETY: A bio that is submitted has a block device with a queue.
         let max = unsafe { (*(*bio.bi_bdev).bd_queue).limits.max_segment_size };
         let mut left = bvec_iter.bi_size;
-        let mut done = bvec_iter.bi_offset;
+        let mut done = bvec_done(&bvec_iter);
         let mut bvec = bio
             .bi_io_vec
             .cast_const()

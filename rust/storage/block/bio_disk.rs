@@ -15,7 +15,10 @@ use super::{
         Sealed, //
     },
 };
-use crate::bindings;
+use crate::{
+    bindings,
+    compat::EOPNOTSUPP, //
+};
 use kernel::{
     error::from_err_ptr,
     fmt,

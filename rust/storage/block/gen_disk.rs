@@ -20,7 +20,13 @@ use super::{
     },
     zoned::ZoneReport, //
 };
-use crate::bindings;
+use crate::{
+    bindings,
+    compat::{
+        synchronize_rcu,
+        EOPNOTSUPP, //
+    },
+};
 use core::{
     ffi::c_void,
     fmt::Write,
@@ -44,7 +50,6 @@ use kernel::{
             Atomic,
             Relaxed, //
         },
-        rcu,
         Arc, //
     },
     types::{
@@ -547,7 +552,7 @@ unsafe extern "C" fn getgeo_callback<T: Operations>(
 /// May only be called by the block layer, on a disk of `T`.
 unsafe extern "C" fn free_disk_callback<T: Operations>(disk: *mut bindings::gendisk) {
     // For `bio_disk::poll_bio_callback()`, which may have come by a bio that has left the disk.
-    rcu::synchronize_rcu();
+    synchronize_rcu();
 
     // SAFETY: The disk is of `T`, was added, and its last user is gone.
     drop(unsafe { KBox::from_raw((*disk).private_data.cast::<Private<T>>()) });

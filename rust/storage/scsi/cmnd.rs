@@ -15,6 +15,11 @@ use super::{
 };
 use crate::{
     bindings,
+    compat::{
+        synchronize_rcu,
+        FROM_DEVICE,
+        TO_DEVICE, //
+    },
     scatterlist::SgTable, //
 };
 use core::{
@@ -245,10 +250,7 @@ impl<T: Operations> Command<T> {
     /// Which way the data moves; `None` also for both ways at once, which the mid-layer gave up.
     #[inline]
     pub fn direction(&self) -> Direction {
-        const TO_DEVICE: i32 = bindings::dma_data_direction::DMA_TO_DEVICE.0;
-        const FROM_DEVICE: i32 = bindings::dma_data_direction::DMA_FROM_DEVICE.0;
-
-        match self.raw().sc_data_direction.0 {
+        match self.raw().sc_data_direction {
             TO_DEVICE => Direction::ToDevice,
             FROM_DEVICE => Direction::FromDevice,
             _ => Direction::None,
@@ -764,7 +766,7 @@ pub(super) unsafe fn is_of_error_handling(cmd: *mut bindings::scsi_cmnd) -> bool
 /// May only be called for error handling, before it queues a command to `shost`.
 #[cold]
 pub(super) unsafe fn settle(shost: *mut bindings::Scsi_Host) {
-    rcu::synchronize_rcu();
+    synchronize_rcu();
     // SAFETY: Error handling, which runs this, has set where it waits, or null. What completes it
     // is over; what `reinit_completion()` does.
     unsafe {

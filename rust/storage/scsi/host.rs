@@ -11,7 +11,13 @@ use super::{
         Operations, //
     },
 };
-use crate::bindings;
+use crate::{
+    bindings,
+    compat::{
+        raw_init,
+        with_spin_lock_irq, //
+    },
+};
 use core::{
     ffi::c_void,
     marker::PhantomData,
@@ -199,14 +205,7 @@ pub(super) unsafe fn with_lock<R>(
     f: impl FnOnce(*mut bindings::Scsi_Host) -> R,
 ) -> R {
     // SAFETY: By this function's safety requirements; a host has a lock.
-    unsafe {
-        let lock = (*shost).host_lock;
-
-        bindings::spin_lock_irq_disable(lock);
-        let ret = f(shost);
-        bindings::spin_unlock_irq_enable(lock);
-        ret
-    }
+    unsafe { with_spin_lock_irq((*shost).host_lock, || f(shost)) }
 }
 
 /// A reference to a host of any driver, to scan it or to look devices up. What it does to a host
@@ -428,7 +427,7 @@ impl<T: Operations> NewHost<T> {
         // the host, that does not move, keeps until it is freed.
         unsafe {
             let place = (&raw mut (*shost.as_ptr()).hostdata).cast::<HostPrivate<T>>();
-            let Ok(()) = HostPrivate::new(data).__init(place);
+            raw_init(place, HostPrivate::new(data));
             Self::set_limits(&mut *shost.as_ptr(), limits);
         }
         Ok(Self(HostRef(shost), PhantomData))

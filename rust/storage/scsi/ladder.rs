@@ -21,12 +21,17 @@ use super::{
     },
     HostByte, //
 };
-use crate::bindings;
+use crate::{
+    bindings,
+    compat::{
+        synchronize_rcu,
+        EOPNOTSUPP, //
+    },
+};
 use core::ffi::c_void;
 use kernel::{
     error::from_result,
     prelude::*,
-    sync::rcu,
     time::msecs_to_jiffies, //
 };
 
@@ -113,13 +118,13 @@ impl<T: Operations> OperationsVTable<T> {
         // What counts is whether the driver still has it: another CPU's interrupt handler may be
         // about to give it back.
         if late.is_lent() {
-            rcu::synchronize_rcu();
+            synchronize_rcu();
             if late.is_lent() {
                 return FAILED;
             }
         }
         // For `scsi_done()`, see `cmnd::finish()`.
-        rcu::synchronize_rcu();
+        synchronize_rcu();
         SUCCESS
     }
 
@@ -233,13 +238,13 @@ impl<T: Operations> OperationsVTable<T> {
         // As in `eh_abort_callback()`.
         let mut kept = is_kept();
         if kept && result.is_ok() {
-            rcu::synchronize_rcu();
+            synchronize_rcu();
             kept = is_kept();
         }
         if result.is_err() || kept {
             return FAILED;
         }
-        rcu::synchronize_rcu();
+        synchronize_rcu();
         SUCCESS
     }
 
@@ -294,7 +299,7 @@ impl<T: Operations> OperationsVTable<T> {
             // There is no next step: the mid-layer takes back what is left, come what may. So a
             // driver that keeps commands, against what it promised, stays here.
             if !kept {
-                rcu::synchronize_rcu();
+                synchronize_rcu();
                 return ret;
             }
             if !core::mem::replace(&mut told, true) {

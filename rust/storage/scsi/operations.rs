@@ -19,6 +19,10 @@ use super::{
 };
 use crate::{
     bindings,
+    compat::{
+        owner,
+        raw_try_init, //
+    },
     cpu_map::CpuMap, //
 };
 use core::{
@@ -30,7 +34,6 @@ use kernel::{
         from_result,
         VTABLE_DEFAULT_ERROR, //
     },
-    module::this_module,
     prelude::*,
     sync::Arc, //
 };
@@ -293,7 +296,7 @@ impl<T: Operations> OperationsVTable<T> {
         from_result(|| {
             // SAFETY: The block layer allocated `cmd_size` bytes after the command, in pages of
             // the linear mapping, and does not move them.
-            unsafe { Private::<T::CommandData>::new().__init(cmnd::private::<T>(cmd)) }?;
+            unsafe { raw_try_init(cmnd::private::<T>(cmd), Private::<T::CommandData>::new()) }?;
             Ok(0)
         })
     }
@@ -359,7 +362,7 @@ impl<T: Operations> OperationsVTable<T> {
         // SAFETY: All bytes zero is valid: absent functions, default values.
         let mut template: bindings::scsi_host_template = unsafe { core::mem::zeroed() };
 
-        template.module = this_module::<T::OwnerModule>().as_ptr();
+        template.module = owner!(T).as_ptr();
         template.name = kernel::str::as_char_ptr_in_const_context(T::NAME);
         template.proc_name = kernel::str::as_char_ptr_in_const_context(T::PROC_NAME);
         template.this_id = -1;

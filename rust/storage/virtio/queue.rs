@@ -28,6 +28,11 @@ use super::{
 };
 use crate::{
     bindings,
+    compat::{
+        new_spinlock_irq,
+        SpinLockIrq,
+        SpinLockIrqGuard, //
+    },
     work::ModuleWorkqueue, //
 };
 use core::{
@@ -42,19 +47,17 @@ use core::{
 };
 use kernel::{
     error::to_result,
-    impl_has_work, new_spinlock_irq, new_work,
+    impl_has_work, new_work,
     prelude::*,
     sync::{
         atomic::{
             Atomic,
             Relaxed, //
         },
-        lock::spinlock::SpinLockIrqGuard,
         rcu,
         Arc,
         ArcBorrow,
-        CondVar,
-        SpinLockIrq, //
+        CondVar, //
     },
     workqueue::{
         Work,

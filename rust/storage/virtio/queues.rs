@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     bindings,
+    compat::synchronize_rcu,
     cpu_map::CpuMap, //
 };
 use core::ffi::c_void;
@@ -24,10 +25,7 @@ use kernel::{
     error::to_result,
     prelude::*,
     str::CString,
-    sync::{
-        rcu,
-        Arc, //
-    },
+    sync::Arc,
     time::{
         delay::fsleep,
         Delta, //
@@ -316,7 +314,7 @@ impl QueueSet {
         }
         self.found = false;
         // For `Queue::kick()`, which notifies outside the lock.
-        rcu::synchronize_rcu();
+        synchronize_rcu();
 
         // SAFETY: The virtqueues were found, and nothing uses them.
         unsafe {

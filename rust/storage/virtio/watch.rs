@@ -14,18 +14,20 @@
 use super::Device;
 use crate::{
     bindings,
+    compat::{
+        new_spinlock_irq,
+        SpinLockIrq, //
+    },
     tally::Tally, //
 };
 use kernel::{
     container_of,
-    new_spinlock_irq,
     prelude::*,
     str::CString,
     sync::{
         aref::ARef,
         Arc,
-        SetOnce,
-        SpinLockIrq, //
+        SetOnce, //
     },
     time::{
         Instant,

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     bindings,
     block::Status,
+    compat::raw_try_init,
     cpu_map::CpuMap, //
 };
 use core::{
@@ -277,7 +278,7 @@ impl<T: Operations> OperationsVTable<T> {
         from_result(|| {
             // SAFETY: blk-mq allocated `cmd_size` bytes after the request, in pages of the linear
             // mapping, and does not move them.
-            unsafe { T::RequestData::init().__init(Request::<T>::data_ptr(rq)) }?;
+            unsafe { raw_try_init(Request::<T>::data_ptr(rq), T::RequestData::init()) }?;
             Ok(0)
         })
     }

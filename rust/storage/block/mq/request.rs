@@ -26,6 +26,10 @@ use crate::{
         DRIVER_FLAG,
         SECTOR_SHIFT, //
     },
+    compat::{
+        bvec_done,
+        ENOBUFS, //
+    },
     scatterlist::{
         Segment,
         SgTable, //
@@ -399,7 +403,7 @@ impl<T: Operations> Request<T> {
                 &*bio.bi_io_vec.add(bio.bi_iter.bi_idx as usize),
             )
         };
-        let (size, offset) = (iter.bi_size, iter.bi_offset);
+        let (size, offset) = (iter.bi_size, bvec_done(&iter));
         if size == 0 || vec.bv_len - offset < size {
             return false;
         }
