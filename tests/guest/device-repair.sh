@@ -15,7 +15,7 @@ resets()
 }
 same "resets at first" "$(resets)" 0
 dmesg -C
-for round in 1 2 3; do
+for _ in 1 2 3; do
 	for fault in id=other id=70000 double; do
 		before=$(resets)
 		fio --name=load --filename="/dev/$d" --rw=randwrite --bsrange=512-16k --direct=1 --ioengine=io_uring --iodepth=16 --size=24m \

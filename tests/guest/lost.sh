@@ -45,7 +45,7 @@ for name in plain reset; do
 	on=$(pci_command "$function")
 	before=$(resets "$d")
 	load_fio "$d"
-	for round in 1 2 3; do
+	for _ in 1 2 3; do
 		# Bus mastering alone, then all.
 		pci_command "$function" $((on & ~4))
 		sleep 0.$((3 + RANDOM % 7))
@@ -71,7 +71,7 @@ done
 d=$(disk plain)
 load_fio "$d"
 before=$(resets "$d")
-for round in 1 2 3; do
+for _ in 1 2 3; do
 	for try in $(seq 20); do
 		host needs-reset plain || fail "needs-reset"
 		! wait_for 3 have_resets "$d" "$before" || break
@@ -83,7 +83,7 @@ done
 load_ends "DEVICE_NEEDS_RESET"
 # The operator resets a device that is well.
 load_fio "$d"
-for round in 1 2 3 4 5; do
+for _ in 1 2 3 4 5; do
 	echo 1 >"/sys/block/$d/reset" || fail "the reset failed"
 	sleep 0.$((RANDOM % 10))
 done
