@@ -51,7 +51,7 @@ SYSROOT_PACKAGES="
 	make gcc-14 libc6-dev libelf-dev libssl-dev bc bison flex pahole kmod cpio xz-utils zstd perl
 	rustc rust-src rustfmt rust-clippy cargo bindgen clang-19 libclang-19-dev lld-19 llvm-19
 	python3 python3-pytest python3-matplotlib pyflakes3 shellcheck ca-certificates
-	mount util-linux udev procps iproute2 e2fsprogs xfsprogs btrfs-progs fio sg3-utils lsscsi blktrace tgt busybox-static
+	mount util-linux udev procps iproute2 e2fsprogs xfsprogs btrfs-progs fio sg3-utils lsscsi blktrace bpftrace tgt busybox-static
 	$QEMU_PACKAGES qemu-utils qemu-block-extra virtme-ng initramfs-tools $BUILD_PACKAGES linux-source-$KERNEL_SERIES"
 
 # A back end of vhost-user-scsi that one of the tests runs on, from crates.io.

@@ -23,6 +23,17 @@
 #include <scsi/scsi_host.h>
 
 #include "../helpers/helpers.h"
+#include "../helpers/trace.h"
+
+/* Of helpers/trace.h; the kernel's own header declares them only where they are made. */
+void rust_do_trace_vq_issue(struct virtqueue *vq, const void *token, unsigned int op);
+void rust_do_trace_vq_complete(struct virtqueue *vq, const void *token, unsigned int op,
+			       unsigned int used);
+void rust_do_trace_vq_notify(struct virtqueue *vq);
+void rust_do_trace_vq_interrupt(struct virtqueue *vq);
+void rust_do_trace_vq_refused(struct virtqueue *vq, unsigned int op);
+void rust_do_trace_vq_line(struct virtqueue *vq, unsigned int op, unsigned int waiting);
+void rust_do_trace_vq_reset(struct virtqueue *vq, unsigned int in_flight);
 
 /* Macros with casts, which bindgen cannot evaluate. */
 const blk_status_t RUST_CONST_HELPER_BLK_STS_NOTSUPP = BLK_STS_NOTSUPP;

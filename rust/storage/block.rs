@@ -113,8 +113,9 @@ impl Op {
         )
     }
 
+    /// Its number, `REQ_OP_*`.
     #[inline]
-    pub(crate) fn as_raw(self) -> u32 {
+    pub fn as_raw(self) -> u32 {
         self.0
     }
 }

@@ -459,7 +459,7 @@ PROFILES = [
     Profile(
         "io",
         ("identity", "fio-direct", "fio-buffered", "mmap", "scattered", "filesystems", "schedulers",
-         "partitions", "diskstats", "counters", "read-only", "discard"),
+         "partitions", "diskstats", "trace", "counters", "read-only", "discard"),
         _io,
     ),
     Profile("flush", ("flush", "cache-type", "errors"), _flush),

@@ -187,7 +187,7 @@ def _scsi_device(machine: Machine) -> None:
 PROFILES = [
     Profile(
         "scsi",
-        ("scsi-identity", "fio-direct", "fio-buffered", "mmap", "filesystems", "scsi-luns",
+        ("scsi-identity", "fio-direct", "fio-buffered", "mmap", "trace", "filesystems", "scsi-luns",
          "scsi-tools", "scsi-counters", "scsi-loop", "scsi-errors", "scsi-poll"),
         _scsi, SCSI, "virtio_scsi",
     ),

@@ -188,11 +188,14 @@ impl BioQueue {
             bio.set_status(Status::AGAIN);
             done.push(bio);
         } else {
+            let op = bio.op();
             let State { line, waits, .. } = inner.state();
 
             line.push(bio);
             waits.waited += 1;
             waits.longest = waits.longest.max(line.len());
+            let waiting = line.len();
+            inner.ring.trace_line(op.as_raw(), waiting as u32);
         }
     }
 

@@ -265,7 +265,7 @@ pub(crate) fn end(mut cmd: Command<ScsiHost>, host: HostByte) {
 }
 
 /// Takes the next command that the device has used; and the questions before it.
-#[inline]
+#[inline(always)]
 fn pop(queue: &Queue<RequestQueue>, ring: &Ring<Token>) -> Option<Command<ScsiHost>> {
     loop {
         match ring.get_buf()?.0 {

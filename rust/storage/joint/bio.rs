@@ -106,6 +106,14 @@ where
     }
 
     #[inline]
+    unsafe fn operation(ptr: NonNull<c_void>) -> u32 {
+        // SAFETY: The pointer is that of a command; the device was given nothing of this field.
+        let bio = unsafe { &(*ptr.as_ptr().cast::<BioCommand<H, F, P, D>>()).bio };
+
+        bio.as_ref().map_or(0, |bio| bio.op().as_raw())
+    }
+
+    #[inline]
     unsafe fn from_raw(ptr: NonNull<c_void>) -> Self {
         // SAFETY: By this function's safety requirements; the content is still pinned.
         unsafe { Pin::new_unchecked(KBox::from_raw(ptr.as_ptr().cast())) }

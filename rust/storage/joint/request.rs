@@ -3,11 +3,15 @@
 //! Requests of blk-mq on virtqueues: the request is the token, its frame is allocated with it.
 
 use crate::{
-    block::mq::{
-        IdleRequest,
-        Operations,
-        Request,
-        RequestData, //
+    bindings,
+    block::{
+        mq::{
+            IdleRequest,
+            Operations,
+            Request,
+            RequestData, //
+        },
+        Op, //
     },
     virtio::{
         chain::Chain,
@@ -60,6 +64,12 @@ where
     fn into_raw(self) -> NonNull<c_void> {
         // SAFETY: A request is never null.
         unsafe { NonNull::new_unchecked(self.release().cast()) }
+    }
+
+    #[inline]
+    unsafe fn operation(ptr: NonNull<c_void>) -> u32 {
+        // SAFETY: The pointer is that of a request which is ours or lent to a device.
+        Op::from_flags(unsafe { (*ptr.as_ptr().cast::<bindings::request>()).cmd_flags }).as_raw()
     }
 
     #[inline]

@@ -3,6 +3,7 @@
 //! SCSI commands on virtqueues: the command is the token, its frame is allocated with it.
 
 use crate::{
+    bindings,
     scsi::{
         cmnd::{
             CommandData,
@@ -94,6 +95,12 @@ where
     fn into_raw(self) -> NonNull<c_void> {
         // SAFETY: A command is never null.
         unsafe { NonNull::new_unchecked(self.release().cast()) }
+    }
+
+    #[inline]
+    unsafe fn operation(ptr: NonNull<c_void>) -> u32 {
+        // SAFETY: The pointer is that of a command which is ours or lent to a device.
+        unsafe { (*ptr.as_ptr().cast::<bindings::scsi_cmnd>()).cmnd[0].into() }
     }
 
     #[inline]

@@ -62,6 +62,19 @@ unsafe impl<A: Token, B: Token> Token for Either<A, B> {
     }
 
     #[inline]
+    unsafe fn operation(ptr: NonNull<c_void>) -> u32 {
+        // SAFETY: As in `from_raw()`.
+        unsafe {
+            match ptr.addr().get() & 1 {
+                0 => A::operation(ptr),
+                _ => B::operation(NonNull::new_unchecked(
+                    ptr.as_ptr().map_addr(|addr| addr & !1),
+                )),
+            }
+        }
+    }
+
+    #[inline]
     unsafe fn from_raw(ptr: NonNull<c_void>) -> Self {
         // SAFETY: By this function's safety requirements; `into_raw()` made the pointer from that of
         // the token of this type, which is not null.

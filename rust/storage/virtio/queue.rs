@@ -33,6 +33,7 @@ use crate::{
         SpinLockIrq,
         SpinLockIrqGuard, //
     },
+    trace,
     work::ModuleWorkqueue, //
 };
 use core::{
@@ -86,6 +87,16 @@ pub unsafe trait Token: Sized + Send {
 
     /// Gives the token up for a pointer.
     fn into_raw(self) -> NonNull<c_void>;
+
+    /// What the token is, for tracepoints: the block layer's operation, or the first byte of a CDB.
+    ///
+    /// # Safety
+    ///
+    /// `ptr` must come from [`Token::into_raw`], and not have been used by [`Token::from_raw`].
+    unsafe fn operation(ptr: NonNull<c_void>) -> u32 {
+        let _ = ptr;
+        0
+    }
 
     /// Takes the token back.
     ///
@@ -310,7 +321,7 @@ impl<H: Handler> Queue<H> {
     ///
     /// The notification, an exit to the host, runs outside the lock. Returns `false` if the
     /// device is gone. C counterparts: `virtqueue_kick_prepare()`, `virtqueue_notify()`.
-    #[inline]
+    #[inline(always)]
     pub fn kick(guard: QueueGuard<'_, H>) -> bool {
         let vq = guard.ring.vq;
 
@@ -330,7 +341,7 @@ impl<H: Handler> Queue<H> {
 
     /// Unlocks the queue and notifies the device, whether it wants to know or not. Returns `false`
     /// if it is gone.
-    #[inline]
+    #[inline(always)]
     pub(super) fn notify(guard: QueueGuard<'_, H>) -> bool {
         let vq = guard.ring.vq;
 
@@ -343,7 +354,10 @@ impl<H: Handler> Queue<H> {
         drop(guard);
 
         // SAFETY: See above.
-        unsafe { bindings::virtqueue_notify(vq) }
+        unsafe {
+            trace::notify(vq);
+            bindings::virtqueue_notify(vq)
+        }
     }
 
     /// Makes the ring work on `vq`. May sleep. Fails with [`EBUSY`] if it works on one already.
@@ -389,6 +403,8 @@ impl<H: Handler> Queue<H> {
         if vq.is_null() {
             return;
         }
+        // SAFETY: `vq` is valid until it is deleted, after this.
+        unsafe { trace::reset(vq, || self.lock().ring.in_flight() as u32) };
         // No more often than that: C has a `BUG_ON()` behind the last one, which a device that wrote
         // into the descriptors can reach.
         while self.lock().ring.lent() > 0 {
@@ -418,6 +434,8 @@ impl<H: Handler> Queue<H> {
         };
 
         queue.interrupts.fetch_add(1, Relaxed);
+        // SAFETY: `vq` is valid while its callback runs.
+        unsafe { trace::interrupt(vq) };
         H::used(queue);
     }
 }
@@ -475,6 +493,16 @@ impl<T: Token> Ring<T> {
         Ok(())
     }
 
+    /// Tells who traces that something waits in the driver's own line, `waiting` of them now; `op` as in
+    /// the tracepoints.
+    #[inline]
+    pub fn trace_line(&self, op: u32, waiting: u32) {
+        if !self.vq.is_null() {
+            // SAFETY: With the lock held, a non-null `vq` is valid.
+            unsafe { trace::line(self.vq, op, waiting) };
+        }
+    }
+
     /// Adds a token to the virtqueue, which there must be.
     #[inline]
     pub(super) fn push(&self, mut token: T) -> Result<(), (T, Error)> {
@@ -509,6 +537,8 @@ impl<T: Token> Ring<T> {
                 self.in_flight.set(self.in_flight.get() + 1);
                 self.added.set(true);
                 count(&self.counts.added);
+                // SAFETY: `vq` is valid. The token cannot come back while the lock is held.
+                unsafe { trace::issue(self.vq, move || (ptr.as_ptr(), T::operation(ptr))) };
                 if !self.progress.is_watched() {
                     self.begin_watch();
                 }
@@ -518,8 +548,11 @@ impl<T: Token> Ring<T> {
                 if e == ENOSPC {
                     count(&self.counts.full);
                 }
-                // SAFETY: The ring did not take the pointer.
-                Err((unsafe { T::from_raw(ptr) }, e))
+                // SAFETY: `vq` is valid, and the ring did not take the pointer.
+                unsafe {
+                    trace::refused(self.vq, move || T::operation(ptr));
+                    Err((T::from_raw(ptr), e))
+                }
             }
         }
     }
@@ -543,6 +576,8 @@ impl<T: Token> Ring<T> {
             self.break_off();
         }
         self.completed.set(self.completed.get().wrapping_add(1));
+        // SAFETY: `vq` is valid, and the token was not yet taken back.
+        unsafe { trace::complete(self.vq, move || (ptr.as_ptr(), T::operation(ptr), len)) };
         // SAFETY: By the type invariant `ptr` came from `into_raw()`, and the ring forgot it.
         Some((unsafe { T::from_raw(ptr) }, len as usize))
     }
