@@ -10,7 +10,7 @@ export DRIVER KERNEL
 enter := scripts/enter
 
 .DEFAULT_GOAL := modules
-.PHONY: modules install uninstall tree vm demo test test-full bench check mutate fuzz clean distclean help
+.PHONY: modules deb install uninstall tree vm demo test test-full bench check mutate fuzz clean distclean help
 
 ifdef KDIR
 modules:
@@ -30,6 +30,11 @@ install:
 
 uninstall:
 	@scripts/install --uninstall
+
+# The Debian packages.
+deb: modules
+	@$(enter) scripts/deb >/dev/null
+	@echo "The packages:"; ls "$$(scripts/build-dir)"/packages/*.deb
 
 tree:
 	@scripts/kernel-tree
@@ -61,6 +66,7 @@ help:
 #: make               build the modules for the stock kernel (the first time it makes its own toolchain: 7 minutes)
 #: make KDIR=DIR      build them for the kernel build tree DIR, with this machine's tools
 #: make install       install what was built, here or into DESTDIR=ROOT; KVER=, MODULES=, SIGN_KEY=, SIGN_CERT=; make uninstall
+#: make deb           Debian packages of the modules; README says how to install them
 #: make vm            a shell in a guest that has the modules and a scratch disk of each
 #: make demo          boot, verify a file system's files in each mode, show a table
 #: make test          all tests in guests; make test-full: more rounds, and the driver built into a kernel of its own

@@ -30,8 +30,12 @@ pub trait Value: Copy + 'static {
     /// What modinfo calls the type.
     const TYPE: &'static str;
 
-    /// Parses what the user gave; `None` for a parameter without "=". An error refuses the load of
-    /// the module, or the write; the kernel's message names the parameter and the text.
+    /// The values that there are, for the message about another one.
+    const CHOICES: &'static str;
+
+    /// Parses what the user gave; `None` for a parameter without "=". An error refuses the write.
+    /// At the load of the module, where a root disk may wait for it, it is told, and the default
+    /// counts.
     fn parse(text: Option<&CStr>) -> Result<Self>;
 
     /// Prints the value as sysfs shows it, without a newline.
@@ -46,6 +50,7 @@ pub trait Value: Copy + 'static {
 
 impl Value for u32 {
     const TYPE: &'static str = "uint";
+    const CHOICES: &'static str = "a number, 0 to 4294967295";
 
     fn parse(text: Option<&CStr>) -> Result<Self> {
         let mut value = 0;
@@ -73,6 +78,9 @@ impl Value for u32 {
 /// A parameter: a `static` that [`module_params!`](crate::module_params) declares.
 pub struct Param<T: Value> {
     word: Atomic<u32>,
+    default: u32,
+    module: &'static CStr,
+    name: &'static str,
     _p: PhantomData<T>,
 }
 
@@ -80,10 +88,13 @@ pub struct Param<T: Value> {
 unsafe impl<T: Value> Sync for Param<T> {}
 
 impl<T: Value> Param<T> {
-    /// A parameter whose default is `word`, see [`Value::to_word`].
-    pub const fn new(word: u32) -> Self {
+    /// The parameter `name` of `module`. Its default is `word`, see [`Value::to_word`].
+    pub const fn new(word: u32, module: &'static CStr, name: &'static str) -> Self {
         Self {
             word: Atomic::new(word),
+            default: word,
+            module,
+            name,
             _p: PhantomData,
         }
     }
@@ -91,6 +102,47 @@ impl<T: Value> Param<T> {
     /// The value. Any context.
     pub fn get(&self) -> T {
         T::from_word(self.word.load(Relaxed))
+    }
+
+    /// Says that `text` is no value of this parameter, and takes the default.
+    fn take_default(&self, text: Option<&CStr>) {
+        let default = Printed(T::from_word(self.default));
+        let say = |args: fmt::Arguments<'_>| {
+            // SAFETY: The format is one of those, the module's name null-terminated.
+            unsafe {
+                kernel::print::call_printk(
+                    &kernel::print::format_strings::ERR,
+                    self.module.to_bytes_with_nul(),
+                    args,
+                )
+            }
+        };
+
+        match text {
+            Some(text) => say(fmt!(
+                "wrong value \"{}\" of the parameter {}: it takes {}; its default counts, {}\n",
+                text,
+                self.name,
+                T::CHOICES,
+                default
+            )),
+            None => say(fmt!(
+                "the parameter {} has no value: it takes {}; its default counts, {}\n",
+                self.name,
+                T::CHOICES,
+                default
+            )),
+        }
+        self.word.store(self.default, Relaxed);
+    }
+}
+
+/// A value as sysfs shows it.
+struct Printed<T>(T);
+
+impl<T: Value> fmt::Display for Printed<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.print(f)
     }
 }
 
@@ -145,6 +197,24 @@ unsafe fn param_of<T: Value>(param: *const bindings::kernel_param) -> &'static P
     unsafe { &*(*param).__bindgen_anon_1.arg.cast::<Param<T>>() }
 }
 
+/// Whether a value is of who loads `module`, or of the kernel command line if that is null, built
+/// in; and not one that root writes to its file.
+///
+/// # Safety
+///
+/// `module` must be the one whose parameter is set, in its callback, or null.
+unsafe fn is_loading(module: *const bindings::module) -> bool {
+    if module.is_null() {
+        // SAFETY: Any value is fine; it only grows until then.
+        let state = unsafe { (&raw const bindings::system_state).read_volatile() };
+
+        return state < bindings::system_states_SYSTEM_RUNNING;
+    }
+    // SAFETY: The module is valid. The files are made after its arguments were parsed, and hold
+    // off who takes them away while one is written.
+    unsafe { (*module).mkobj.mp.is_null() }
+}
+
 /// # Safety
 ///
 /// May only be called by the kernel, for a parameter of type `T`.
@@ -155,12 +225,15 @@ unsafe extern "C" fn set_callback<T: Value>(
     from_result(|| {
         // SAFETY: The text is null or null-terminated.
         let text = (!text.is_null()).then(|| unsafe { CStr::from_char_ptr(text) });
-        let value = T::parse(text)?;
-
         // SAFETY: These operations are those of a `Param<T>`.
-        unsafe { param_of::<T>(param) }
-            .word
-            .store(value.to_word(), Relaxed);
+        let this = unsafe { param_of::<T>(param) };
+
+        match T::parse(text) {
+            Ok(value) => this.word.store(value.to_word(), Relaxed),
+            // SAFETY: The parameter is valid, and its module, or null, with it.
+            Err(_) if unsafe { is_loading((*param).mod_) } => this.take_default(text),
+            Err(e) => return Err(e),
+        }
         Ok(0)
     })
 }
@@ -232,7 +305,11 @@ macro_rules! module_params {
     )*) => {$(
         $(#[$attr])*
         pub(crate) static $param: $crate::module_param::Param<$ty> =
-            $crate::module_param::Param::new($word);
+            $crate::module_param::Param::new(
+                $word,
+                $crate::module_param::c_str(::core::concat!($module, "\0")),
+                $name,
+            );
 
         const _: () = {
             #[cfg(MODULE)]

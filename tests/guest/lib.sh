@@ -78,6 +78,14 @@ prove_driver()
 	done
 }
 
+# told_wrong MODULE PARAMETER VALUE DEFAULT CHOICES: the log names them, and the default counts.
+told_wrong()
+{
+	local line="$1: wrong value \"$3\" of the parameter $2: it takes $5; its default counts, $4"
+	dmesg | grep -F "$line" || fail "the log does not say '$line' but: $(dmesg | grep "$1:")"
+	same "$2 after the wrong value $3" "$(<"/sys/module/$1/parameters/$2")" "$4"
+}
+
 unload()
 {
 	[[ -z ${VSR_COLDPLUGGED:-} ]] || return 0

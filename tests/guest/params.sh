@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
-# Every spelling of a bool for use_bio; a wrong value refuses the load and the log names the parameter.
+# Every spelling of a bool for use_bio; a wrong value is told, with the choices, and the default counts; a write of it is refused.
 # driver: manual
 # limit: 180
 [[ $MODE != c ]] || skip "the C driver has no use_bio"
@@ -26,10 +26,25 @@ else
 	insmod "$VSR_KO"
 	prove_driver
 	unload
-	for wrong in use_bio=maybe use_bio=2 num_request_queues=some num_request_queues=-1 queue_depth=x; do
+	for wrong in use_bio=maybe use_bio=2 num_request_queues=some num_request_queues=-1 queue_depth=x queue_depth; do
+		name=${wrong%%=*}
+		choices="a number, 0 to 4294967295" default=0
+		[[ $name != use_bio ]] || choices="1, y, on for bios, or 0, n, off for requests" default=N
 		dmesg -C
-		fails insmod "$VSR_KO" $wrong
-		fails test -e /sys/module/virtio_blk
-		dmesg | grep -q "${wrong%%=*}" || fail "after $wrong the log does not name ${wrong%%=*}: $(dmesg)"
+		# The first word is the one of, say, modprobe's configuration.
+		insmod "$VSR_KO" "$name=1" "$wrong" || fail "$wrong refused the load"
+		prove_driver
+		if [[ $wrong == *=* ]]; then
+			told_wrong virtio_blk "$name" "${wrong#*=}" $default "$choices"
+		else
+			dmesg | grep -F "virtio_blk: the parameter $name has no value: it takes $choices; its default counts, $default"
+			same "$name after $wrong" "$(cat "/sys/module/virtio_blk/parameters/$name")" $default
+		fi
+		unload
 	done
+	insmod "$VSR_KO" num_request_queues=1
+	fails sh -c 'echo some >/sys/module/virtio_blk/parameters/num_request_queues'
+	fails sh -c 'echo -1 >/sys/module/virtio_blk/parameters/num_request_queues'
+	same "num_request_queues after a wrong write" "$(cat /sys/module/virtio_blk/parameters/num_request_queues)" 1
+	unload
 fi

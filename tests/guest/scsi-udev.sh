@@ -24,6 +24,7 @@ names()
 wait_for 60 found || fail "not all came: $(lsscsi -g)"
 [[ $MODE == c ]] || same "the module that modprobe prefers" "$(modinfo -F filename virtio_scsi | grep -c updates/)" 1
 prove_driver
+[[ $MODE == c ]] || told_wrong virtio_scsi virtscsi_timeouts some 0 "a number, 0 to 4294967295"
 names | tee /tmp/names
 same "the order of the scan" "$(sed -n 's/^unit //p' /tmp/names | tr '\n' ' ')" \
 	"0:0:0 0:1:3 0:4:0 0:4:16684 0:7:0 0:9:0 "

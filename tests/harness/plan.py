@@ -51,7 +51,7 @@ def everything(driver: Driver, full: bool) -> list[Work]:
             work.append(Work(in_tree.PROFILE, [case], lambda _, c=case: in_tree.run(c)))
         for case in cases_of_disks(suspend.SCENARIO, driver):
             work.append(Work(suspend.SCENARIO, [case], lambda _, c=case: suspend.run(c, driver)))
-        if cases := install.cases(driver):
+        if cases := install.cases(driver, full):
             work.append(Work(install.PROFILE, cases, install.run))
     return work
 

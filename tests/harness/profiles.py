@@ -441,6 +441,9 @@ def _udev(machine: Machine) -> None:
     machine.disk("data", size=64 << 20)
 
 
+UDEV_PARAMS = {"bio": ("use_bio=on", "num_request_queues=some"), "request": ("use_bio=maybe",)}
+
+
 def _installed(mode: str) -> Profile:
     return Profile(
         f"udev-{mode}",
@@ -450,7 +453,8 @@ def _installed(mode: str) -> Profile:
         options={
             "udev": True,
             "installed": True,
-            "cmdline": [f"virtio_blk.use_bio={'on' if mode == 'bio' else 'off'}"],
+            # The last value is wrong, for which the default counts.
+            "cmdline": [f"virtio_blk.{word}" for word in UDEV_PARAMS[mode]],
         },
     )
 

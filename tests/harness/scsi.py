@@ -217,6 +217,9 @@ PROFILES = [
     Profile("scsi-stopped", ("stopped",), _scsi_stopped, SCSI, "virtio_scsi"),
     Profile("scsi-shutdown", ("shutdown",), _scsi_shutdown, SCSI, "virtio_scsi"),
     Profile("scsi-passthrough", ("scsi-passthrough",), _scsi_passthrough, SCSI, "virtio_scsi"),
-    Profile("scsi-udev", ("scsi-udev",), _scsi_udev, SCSI, "virtio_scsi", options={"udev": True, "installed": True}),
+    Profile(
+        "scsi-udev", ("scsi-udev",), _scsi_udev, SCSI, "virtio_scsi",
+        options={"udev": True, "installed": True, "cmdline": ["virtio_scsi.virtscsi_timeouts=some"]},
+    ),
     Profile("scsi-many", ("scsi-many",), _scsi_many, SCSI, "virtio_scsi", memory="3G"),
 ]  # fmt: skip

@@ -22,6 +22,7 @@ pub(crate) enum UseBio {
 impl Value for UseBio {
     // For modinfo; every spelling of a kernel bool is understood.
     const TYPE: &'static str = "bool";
+    const CHOICES: &'static str = "1, y, on for bios, or 0, n, off for requests";
 
     fn parse(text: Option<&CStr>) -> Result<Self> {
         // As for any kernel bool, "use_bio" alone means yes.
