@@ -57,7 +57,7 @@ for name in plain reset; do
 		sleep 1
 	done
 	# Again and again, at any moment of a repair.
-	for round in $(seq 80); do
+	for _ in $(seq 80); do
 		! not_running $load || break
 		pci_command "$function" 0
 		sleep 0.0$((RANDOM % 10))
