@@ -269,6 +269,18 @@ class Machine:
         found = self.logs[name].summary()
         return found if command == "read" else ""
 
+    def unflushed(self, guest: Guest, args: list[str]) -> str:
+        """host unflushed NAME: how often, since the last time, two writes reached one MiB with no flush between."""
+        dirty: set[int] = set()
+        found = 0
+        for entry in self.logs[args[0]].entries():
+            if entry.is_flush:
+                dirty.clear()
+            else:
+                found += entry.sector >> 20 in dirty
+                dirty.add(entry.sector >> 20)
+        return str(found)
+
     def flushes(self, guest: Guest, args: list[str]) -> str:
         """host flushes NAME: how many flush commands the device had from the guest.
 
@@ -466,7 +478,7 @@ PROFILES = [
          "partitions", "diskstats", "trace", "counters", "read-only", "discard"),
         _io,
     ),
-    Profile("flush", ("flush", "cache-type", "errors"), _flush),
+    Profile("flush", ("flush", "fsyncs", "cache-type", "errors"), _flush),
     Profile("hotplug", ("resize", "unplug", "unbind", "reload", "params"), _hotplug),
     Profile("queues", ("mq", "poll", "cpu-offline"), _queues),
     Profile("rings", ("rings", "small-rings"), _rings),

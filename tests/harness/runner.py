@@ -153,6 +153,7 @@ def _run(
         env={"VSR_CASES": " ".join(cases), **profile.env()},
         handlers={
             "flushlog": machine.flushlog,
+            "unflushed": machine.unflushed,
             "flushes": machine.flushes,
             "allocated": machine.allocated,
             "blkdev": machine.blkdev,

@@ -15,6 +15,7 @@ use crate::{
         Plan,
         Step, //
     },
+    gate::Gate,
     recovery::Recovery,
     wire::{
         self,
@@ -78,6 +79,7 @@ pub(crate) struct BioPath {
     /// Which of them each CPU uses, and for bios that are polled for.
     pub(crate) map: Arc<CpuMap>,
     pub(crate) poll_map: Option<CpuMap>,
+    pub(crate) gate: Arc<Gate>,
 }
 
 /// A queue of bios.
@@ -86,6 +88,8 @@ pub(crate) struct BioQueue {
     little_endian: bool,
     strict: bool,
     pub(crate) recovery: Arc<Recovery>,
+    /// The disk's flushes.
+    gate: Arc<Gate>,
     /// Submitters who wait for the line to become shorter.
     #[pin]
     shorter: CondVar,
@@ -105,6 +109,9 @@ pub(crate) struct Progress {
     started: Option<usize>,
     /// When the flush step began.
     flushing: Option<Instant<Monotonic>>,
+    /// The flush step is at the gate, and whom it serves beside the bio.
+    at_gate: bool,
+    served: BioList,
 }
 
 /// What the queue's lock protects beside the ring. The vectors never grow: all commands fit.
@@ -130,11 +137,13 @@ impl BioQueue {
         little_endian: bool,
         strict: bool,
         recovery: Arc<Recovery>,
+        gate: Arc<Gate>,
     ) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             little_endian,
             strict,
             recovery,
+            gate,
             shorter <- new_condvar!("virtio_blk::BioQueue::shorter"),
         }? Error)
     }
@@ -204,7 +213,7 @@ impl BioQueue {
         &self,
         inner: &mut QueueGuard<'_, Self>,
         mut command: BlkCommand,
-        bio: Bio,
+        mut bio: Bio,
         done: &mut BioList,
     ) {
         let plan = Plan {
@@ -213,6 +222,16 @@ impl BioQueue {
             data: !bio.is_empty() || bio.op() != Op::WRITE,
             fua: bio.is_fua(),
         };
+        let is_shared = plan.preflush && !plan.data && !bio.is_polled();
+        if is_shared {
+            bio = match self.gate.wait(bio) {
+                Ok(()) => {
+                    let _ = inner.state().free.push_within_capacity(command);
+                    return;
+                }
+                Err(bio) => bio,
+            };
+        }
         let (slot, progress) = command.as_mut().parts();
 
         // The driver's own commands are not the user's I/O.
@@ -223,6 +242,7 @@ impl BioQueue {
         };
         progress.plan = plan;
         progress.step = plan.next(None);
+        progress.at_gate = is_shared;
         *slot = Some(bio);
 
         if progress.step.is_some() {
@@ -241,6 +261,13 @@ impl BioQueue {
             Some(Step::Data) => Command::of(bio.op(), bio.driver_flag(), bio.sector()),
             _ => {
                 progress.flushing = Some(Instant::now());
+                // Nobody else waits for who polls.
+                if !bio.is_polled() {
+                    if !core::mem::replace(&mut progress.at_gate, true) {
+                        self.gate.enter();
+                    }
+                    self.gate.board(&mut progress.served);
+                }
                 Some(Command::Flush)
             }
         };
@@ -290,12 +317,35 @@ impl BioQueue {
         if let (Some(began), Some(bio)) = (progress.flushing.take(), &*slot) {
             bio.account_flush(began.elapsed().as_nanos() as u64);
         }
+        self.leave_gate(inner, progress, status, done);
         let next = progress.plan.next(progress.step);
         if status == Status::OK && next.is_some() {
             progress.step = next;
             let _ = inner.state().ready.push_within_capacity(command);
         } else {
             self.finish(inner, command, status, done);
+        }
+    }
+
+    /// Ends the bios that a flush step served beside its own, if it was one.
+    #[inline]
+    fn leave_gate(
+        &self,
+        inner: &mut QueueGuard<'_, Self>,
+        progress: &mut Progress,
+        status: Status,
+        done: &mut BioList,
+    ) {
+        if !core::mem::take(&mut progress.at_gate) {
+            return;
+        }
+        while let Some(mut bio) = progress.served.pop() {
+            bio.set_status(status);
+            done.push(bio);
+        }
+        // First in the line, for the others wait for it.
+        if let Some(next) = self.gate.leave() {
+            inner.state().line.push_front(next);
         }
     }
 
@@ -311,6 +361,7 @@ impl BioQueue {
         let (slot, progress) = command.as_mut().parts();
 
         progress.flushing = None;
+        self.leave_gate(inner, progress, status, done);
         if let Some(mut bio) = slot.take() {
             bio.end_accounting(progress.started);
             bio.set_status(status);
@@ -621,7 +672,7 @@ impl BioPath {
             let mut guard = queue.lock();
 
             guard.ring.in_flight() == 0 && !guard.state().waits()
-        })
+        }) && self.gate.is_idle()
     }
 
     /// How much the device has done so far.

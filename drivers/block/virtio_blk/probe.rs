@@ -15,6 +15,7 @@ use crate::{
         BoundDisk,
         Shared, //
     },
+    gate::Gate,
     limits::{
         Config,
         Discard,
@@ -164,8 +165,11 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
         }
         params::UseBio::Yes => {
             let map = Arc::new(CpuMap::new(0, counts.default)?, GFP_KERNEL)?;
+            let gate = Arc::pin_init(Gate::new(), GFP_KERNEL)?;
             let queues = find_vqs(dev, Builder::mapped(map.clone()), counts, || {
-                new_queue(BioQueue::new(little_endian, strict, recovery.clone()))
+                let recovery = recovery.clone();
+
+                new_queue(BioQueue::new(little_endian, strict, recovery, gate.clone()))
             })?;
             let ring_size = ring_size(&queues);
             let limits = limits(dev, &config, ring_size)?;
@@ -184,6 +188,7 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
                 queues,
                 map,
                 poll_map,
+                gate,
             };
             let path = Arc::new(Plugged::new(path, &WORKQUEUE)?, GFP_KERNEL)?;
             let counters = Counters::of_bios(path.clone(), recovery.clone());

@@ -17,6 +17,7 @@ mod cache;
 mod counters;
 mod disk;
 mod flush;
+mod gate;
 mod limits;
 mod names;
 mod params;
