@@ -50,7 +50,7 @@ grep -q "^@microseconds\[$number, $((write))\]" /tmp/bpf || fail "latency.bt: $(
 same "the writes in latency.bt" "$(sed -n "/^@microseconds\[$number, $((write))\]/,/^$/p" /tmp/bpf |
 	sed -n 's/^[[(].*[])]  *\([0-9]*\) |.*/\1/p' | awk '{ sum += $1 } END { print sum }')" 50
 bpf exits
-same "the commands in exits.bt" "$(sed -n "s/^@commands\[$number\]: //p" /tmp/bpf | awk '{ sum += $1 } END { print sum }')" 50
+same "the commands in exits.bt" "$(sed -n "s/^@commands\[$number\]: //p" /tmp/bpf | tail -n 1)" 50
 
 # Four commands at a time: in bio mode the rest stands in line; in request mode blk-mq keeps it.
 if [[ $VSR_MODULE == virtio_blk ]]; then
@@ -62,7 +62,7 @@ fi
 bpf waits
 if [[ $MODE == bio ]]; then
 	waited=$(sed -n "s/^@line\[${device#virtio}, 0, .*\]: //p" /tmp/bpf | awk '{ sum += $1 } END { print sum + 0 }')
-	((waited >= 28 && waited <= 316)) || fail "waits.bt: $(cat /tmp/bpf)"
+	((waited > 0 && waited <= 316)) || fail "waits.bt: $(cat /tmp/bpf)"
 else
-	same "what waited" "$(grep -cE '^@(line|refused)' /tmp/bpf)" 0
+	same "what waited" "$(grep -c '^@line' /tmp/bpf)" 0
 fi
