@@ -221,7 +221,7 @@ fn step() {
             _ => {}
         },
         14 => poll(),
-        _ => crate::run::files(turn),
+        _ => crate::files::open(),
     }
     turn();
 }

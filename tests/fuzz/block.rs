@@ -113,6 +113,9 @@ pub struct Disk {
     waiting: Vec<*mut b::request>,
     added: bool,
     dead: bool,
+    /// Its attributes, and how many users have one open.
+    pub groups: *const *const b::attribute_group,
+    pub readers: u32,
 }
 
 static mut LAYER: Option<Layer> = None;
@@ -133,6 +136,11 @@ pub fn end() {
     );
     assert!(layer.softirq.is_empty());
     *layer = Layer::default();
+}
+
+/// The disk with this address.
+pub fn by_id(id: usize) -> &'static mut Disk {
+    disk::of_disk(id as *mut b::gendisk)
 }
 
 /// The disk that was added, if it is there.

@@ -13,6 +13,7 @@ extern crate virtio_blk as _;
 
 mod blk_run;
 mod block;
+mod files;
 mod mem;
 mod params;
 mod run;

@@ -154,6 +154,27 @@ extern "C" fn rust_helper_storage_nr_cpu_ids() -> u32 {
 }
 
 #[no_mangle]
+extern "C" fn rust_helper_storage_cpu_to_node(cpu: u32) -> c_int {
+    assert!(cpu < 2);
+    0
+}
+
+/// The task allocates without I/O; how often it said so.
+static mut NO_IO: u32 = 0;
+
+#[no_mangle]
+unsafe extern "C" fn rust_helper_storage_memalloc_noio_save() -> u32 {
+    NO_IO += 1;
+    NO_IO - 1
+}
+
+#[no_mangle]
+unsafe extern "C" fn rust_helper_storage_memalloc_noio_restore(before: u32) {
+    assert!(NO_IO == before + 1);
+    NO_IO = before;
+}
+
+#[no_mangle]
 extern "C" fn rust_helper_kmap_local_page(page: *mut c_void) -> *mut c_void {
     page
 }

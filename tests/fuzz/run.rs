@@ -161,9 +161,6 @@ pub fn sleep_and_wake(turn: fn()) {
     });
 }
 
-/// Somebody reads the driver's files in sysfs.
-pub fn files(_turn: fn()) {}
-
 /// The device is unplugged, or the driver unbound.
 pub fn end_of_removal(turn: fn()) {
     if BOUND.replace(false) {

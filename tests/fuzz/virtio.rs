@@ -183,6 +183,7 @@ static OPS: v::virtio_config_ops = {
     ops.set_status = Some(set_status);
     ops.find_vqs = Some(find_vqs);
     ops.del_vqs = Some(del_vqs);
+    ops.finalize_features = Some(finalize_features);
     ops
 };
 
@@ -232,6 +233,15 @@ unsafe extern "C" fn generation(_: *mut v::virtio_device) -> u32 {
         device.generation = device.generation.wrapping_add(1);
     }
     device.generation
+}
+
+unsafe extern "C" fn finalize_features(_: *mut v::virtio_device) -> c_int {
+    0
+}
+
+#[no_mangle]
+extern "C" fn rust_helper_storage_is_cut_off(_: *mut v::virtio_device) -> bool {
+    false
 }
 
 unsafe extern "C" fn get_status(_: *mut v::virtio_device) -> u8 {

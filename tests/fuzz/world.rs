@@ -269,6 +269,13 @@ pub fn forget(arg: usize, f: fn(usize)) -> bool {
     timers.len() != before
 }
 
+/// Whether there is one.
+pub fn waits(arg: usize, f: fn(usize)) -> bool {
+    w().timers
+        .iter()
+        .any(|t| t.1 == arg && core::ptr::fn_addr_eq(t.2, f))
+}
+
 /// Runs all tasks until all of them wait. By the main task only.
 pub fn run_all() {
     assert!(w().current == 0 && w().atomic == 0 && w().irq == 0);

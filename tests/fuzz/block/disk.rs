@@ -68,6 +68,8 @@ unsafe fn alloc_disk(set: *mut b::blk_mq_tag_set, lim: *mut b::queue_limits) -> 
         waiting: Vec::new(),
         added: false,
         dead: false,
+        groups: core::ptr::null(),
+        readers: 0,
     });
     disk
 }
@@ -113,7 +115,7 @@ pub(super) fn of_set(set: *mut b::blk_mq_tag_set) -> &'static mut Set {
 unsafe extern "C" fn device_add_disk(
     _: *mut c_void,
     disk: *mut b::gendisk,
-    _: *mut c_void,
+    groups: *const *const b::attribute_group,
 ) -> c_int {
     might_sleep();
     if memory().fail_at == 3 {
@@ -122,6 +124,7 @@ unsafe extern "C" fn device_add_disk(
     }
     (*disk).state |= 1 << b::GD_ADDED;
     of_disk(disk).added = true;
+    of_disk(disk).groups = groups;
     0
 }
 
@@ -133,6 +136,11 @@ unsafe extern "C" fn del_gendisk(disk: *mut b::gendisk) {
 
     assert!(this.added && !this.dead, "a disk is removed twice");
     this.dead = true;
+    // Who has an attribute open is waited for.
+    while of_disk(disk).readers > 0 {
+        block(disk as usize, FOREVER);
+    }
+    let this = of_disk(disk);
     // What waits to be dispatched fails, what is in flight is waited for.
     if !this.set.is_null() {
         for rq in core::mem::take(&mut this.waiting) {

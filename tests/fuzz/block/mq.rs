@@ -204,6 +204,11 @@ impl Disk {
         unsafe { (*(*self.disk).part0).bd_nr_sectors }
     }
 
+    pub fn part0(&self) -> *mut b::block_device {
+        // SAFETY: The disk lives.
+        unsafe { (*self.disk).part0 }
+    }
+
     pub fn limits(&self) -> &b::queue_limits {
         // SAFETY: The disk lives.
         unsafe { &(*self.q).limits }
