@@ -159,19 +159,16 @@ extern "C" fn rust_helper_storage_cpu_to_node(cpu: u32) -> c_int {
     0
 }
 
-/// The task allocates without I/O; how often it said so.
-static mut NO_IO: u32 = 0;
-
 #[no_mangle]
-unsafe extern "C" fn rust_helper_storage_memalloc_noio_save() -> u32 {
-    NO_IO += 1;
-    NO_IO - 1
+extern "C" fn rust_helper_storage_memalloc_noio_save() -> u32 {
+    *crate::world::no_io() += 1;
+    *crate::world::no_io() - 1
 }
 
 #[no_mangle]
-unsafe extern "C" fn rust_helper_storage_memalloc_noio_restore(before: u32) {
-    assert!(NO_IO == before + 1);
-    NO_IO = before;
+extern "C" fn rust_helper_storage_memalloc_noio_restore(before: u32) {
+    assert!(*crate::world::no_io() == before + 1);
+    *crate::world::no_io() = before;
 }
 
 #[no_mangle]

@@ -12,8 +12,8 @@ use std::{
     ptr::null_mut, //
 };
 
-/// So many switches of tasks are an endless loop.
-const MAX_SWITCHES: u64 = 200_000;
+/// So many switches of tasks at one moment are an endless loop.
+const MAX_SWITCHES: u64 = 50_000;
 
 const STACK: usize = 256 << 10;
 
@@ -38,6 +38,12 @@ struct Task {
     until: u64,
     run: Option<Box<dyn FnOnce()>>,
     name: &'static str,
+    /// Its number, of all tasks that there ever were.
+    number: u64,
+    /// How often it slept in a row.
+    naps: u64,
+    /// How often it said that it allocates without I/O.
+    no_io: u32,
     /// Of the context, which a task takes with it.
     rcu: u32,
 }
@@ -53,6 +59,7 @@ pub struct World {
     main_sp: usize,
     stacks: Vec<usize>,
     switches: u64,
+    spawned: u64,
     /// Spin locks held, and RCU read sections.
     pub atomic: u32,
     pub rcu: u32,
@@ -116,6 +123,13 @@ pub fn chance(of: u8) -> bool {
     byte() % of == of - 1
 }
 
+/// Tells who wants to see all that happens.
+pub fn say(what: impl FnOnce() -> String) {
+    if w().verbose {
+        eprintln!("{:>9.3} - {}", w().now as f64 / 1e9, what());
+    }
+}
+
 pub fn is_over() -> bool {
     w().pos >= w().input.len()
 }
@@ -145,6 +159,7 @@ extern "C" fn entry() -> ! {
 
     run.expect("a task has something to run")();
     assert!(w().atomic == 0 && w().rcu == 0, "a task ends in a lock");
+    assert!(*no_io() == 0);
     w().tasks[id].as_mut().unwrap().state = State::Done;
     leave();
     unreachable!();
@@ -160,9 +175,10 @@ fn leave() {
     unsafe { fuzz_switch((&raw mut task.sp).cast(), w.main_sp) };
 }
 
-/// Starts a task.
-pub fn spawn(name: &'static str, run: impl FnOnce() + 'static) -> usize {
+/// Starts a task. Returns its number.
+pub fn spawn(name: &'static str, run: impl FnOnce() + 'static) -> u64 {
     let w = w();
+    w.spawned += 1;
     let stack = w.stacks.pop().unwrap_or_else(|| {
         // SAFETY: New memory, readable, writable, private, anonymous.
         unsafe { mmap(null_mut(), STACK, 3, 0x22, -1, 0) as usize }
@@ -184,6 +200,9 @@ pub fn spawn(name: &'static str, run: impl FnOnce() + 'static) -> usize {
         until: FOREVER,
         run: Some(Box::new(run)),
         name,
+        number: w.spawned,
+        naps: 0,
+        no_io: 0,
         rcu: 0,
     });
     // 0 is the main task.
@@ -191,20 +210,15 @@ pub fn spawn(name: &'static str, run: impl FnOnce() + 'static) -> usize {
         w.tasks.push(None);
     }
     match w.tasks.iter().skip(1).position(Option::is_none) {
-        Some(free) => {
-            w.tasks[free + 1] = Some(task);
-            free + 1
-        }
-        None => {
-            w.tasks.push(Some(task));
-            w.tasks.len() - 1
-        }
+        Some(free) => w.tasks[free + 1] = Some(task),
+        None => w.tasks.push(Some(task)),
     }
+    w.spawned
 }
 
-/// Whether the task is at its end; a task that is, is forgotten.
-pub fn is_done(id: usize) -> bool {
-    w().tasks[id].is_none()
+/// Whether the task with this number is at its end.
+pub fn is_done(number: u64) -> bool {
+    w().tasks.iter().flatten().all(|task| task.number != number)
 }
 
 pub fn in_task() -> bool {
@@ -232,6 +246,9 @@ pub fn block(chan: usize, until: u64) -> bool {
 
     task.state = State::Blocked;
     task.chan = chan;
+    if chan != NAP {
+        task.naps = 0;
+    }
     task.until = until;
     leave();
     let task = &mut **crate::world::w().tasks[crate::world::w().current]
@@ -240,10 +257,27 @@ pub fn block(chan: usize, until: u64) -> bool {
     core::mem::take(&mut task.chan) == 0
 }
 
-pub fn sleep(ns: u64) {
-    // Nobody sleeps less than a moment: time goes on.
-    block(usize::MAX, w().now.saturating_add(ns.max(1000)));
+/// How often the current task said that it allocates without I/O, and did not end that.
+pub fn no_io() -> &'static mut u32 {
+    let w = w();
+
+    &mut w.tasks[w.current].as_mut().expect("a task").no_io
 }
+
+/// Sleeps for a while: not less, but more if it is done again and again, as on a loaded machine; so that
+/// who waits for long does not take long.
+pub fn sleep(ns: u64) {
+    let w = w();
+    let task = &mut **w.tasks[w.current].as_mut().unwrap();
+    let factor = (1 + task.naps / 4).min(16);
+
+    task.naps += 1;
+    // Nobody sleeps less than a moment: time goes on.
+    block(NAP, w.now.saturating_add(ns.max(1000) * factor));
+}
+
+/// What those wait for who sleep.
+const NAP: usize = usize::MAX;
 
 /// Lets all go on who wait for `chan`.
 pub fn wake(chan: usize) {
@@ -304,6 +338,10 @@ pub fn run_all() {
         if w.tasks[id].as_ref().unwrap().state == State::Done {
             let task = w.tasks[id].take().unwrap();
             w.stacks.push(task.stack as usize);
+            // There may have been many, and all are looked at.
+            while w.tasks.last().is_some_and(Option::is_none) {
+                w.tasks.pop();
+            }
         }
     }
 }
@@ -329,7 +367,11 @@ pub fn advance(limit: u64) -> bool {
         }
         return false;
     }
-    w.now = w.now.max(next);
+    if next > w.now {
+        w.now = next;
+        // It is no loop without an end, or one that `run::drive()` finds.
+        w.switches = 0;
+    }
     let now = w.now;
     for task in w.tasks.iter_mut().flatten() {
         if task.state == State::Blocked && task.until <= now {

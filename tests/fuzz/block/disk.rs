@@ -202,6 +202,14 @@ unsafe extern "C" fn queue_limits_commit_update_frozen(
     lim: *mut b::queue_limits,
 ) -> c_int {
     check(lim);
+    // Requests are waited for, and no new ones come meanwhile.
+    if !of_queue(q).set.is_null() {
+        of_queue(q).frozen += 1;
+        while !of_set(of_queue(q).set).busy.is_empty() {
+            block(q as usize, FOREVER);
+        }
+        of_queue(q).frozen -= 1;
+    }
     (*q).limits = *lim;
     crate::sync::mutex_unlock((&raw mut (*q).limits_lock).cast());
     0

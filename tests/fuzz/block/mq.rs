@@ -129,6 +129,7 @@ impl Disk {
             self.waiting.push(rq);
             return;
         }
+        is_sent(id_of(rq));
         // SAFETY: The request is ours and idle.
         let status = unsafe {
             let data = b::blk_mq_queue_data { rq, last };
@@ -161,6 +162,7 @@ impl Disk {
                 head: null_mut(),
                 tail: null_mut(),
             };
+            requests.iter().for_each(|rq| is_sent(id_of(*rq)));
             for rq in requests.iter().rev() {
                 (**rq).__bindgen_anon_1.rq_next = list.head;
                 list.head = *rq;
@@ -226,6 +228,12 @@ impl Disk {
         // SAFETY: The bio is the driver's from here on.
         unsafe { (*(*self.disk).fops).submit_bio.unwrap()(bio) };
     }
+}
+
+/// The number of the I/O that a request is of; 0 if it is the driver's own.
+fn id_of(rq: *mut b::request) -> usize {
+    // SAFETY: The request is in use, and its bio lives as long.
+    unsafe { (*(*rq).bio).bi_ioprio.into() }
 }
 
 /// Tries again what the drivers did not take.
