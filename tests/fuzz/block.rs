@@ -106,6 +106,8 @@ pub struct Disk {
     quiesced: bool,
     frozen: u32,
     waiting: Vec<*mut b::request>,
+    /// These are to be tried again.
+    goes_on: bool,
     added: bool,
     dead: bool,
     /// Its attributes, and how many users have one open.

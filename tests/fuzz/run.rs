@@ -14,6 +14,7 @@ use crate::{
         byte,
         is_done,
         is_over,
+        is_quiet,
         w,
         waiting,
         FOREVER, //
@@ -236,9 +237,9 @@ pub fn end_of_removal(turn: fn()) {
 /// Nothing goes on any more.
 pub fn finish() {
     crate::mem::memory().fail_at = 0;
-    while !crate::work::is_idle() || !waiting().is_empty() {
+    while !crate::work::is_idle() || !is_quiet() {
         crate::world::run_all();
-        if crate::work::is_idle() && waiting().is_empty() {
+        if crate::work::is_idle() && is_quiet() {
             break;
         }
         assert!(advance(FOREVER), "these wait for ever: {}", waiting());

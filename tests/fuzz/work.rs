@@ -38,6 +38,11 @@ fn works() -> &'static mut Works {
     unsafe { &mut *(&raw mut WORKS) }
 }
 
+/// Forgets those of the last run.
+pub fn begin() {
+    works().disabled.clear();
+}
+
 /// Whether something waits or runs.
 pub fn is_idle() -> bool {
     works().pending.is_empty() && works().running.is_empty()

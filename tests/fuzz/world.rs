@@ -96,6 +96,7 @@ pub fn begin(input: &[u8]) {
     assert!(w.tasks.iter().all(Option::is_none), "tasks of the last run");
     assert!(w.atomic == 0 && w.rcu == 0 && w.irq == 0);
     w.timers.clear();
+    crate::work::begin();
 }
 
 /// The next byte of the input, 0 behind its end.
@@ -378,13 +379,20 @@ pub fn advance(limit: u64) -> bool {
             task.state = State::Ready;
         }
     }
-    let due: Vec<_> = w.timers.iter().filter(|t| t.0 <= now).copied().collect();
-    w.timers.retain(|t| t.0 > now);
-    for (_, arg, f) in due {
-        f(arg);
+    if timers <= now {
+        let due: Vec<_> = w.timers.iter().filter(|t| t.0 <= now).copied().collect();
+        w.timers.retain(|t| t.0 > now);
+        for (_, arg, f) in due {
+            f(arg);
+        }
     }
     run_all();
     true
+}
+
+/// Whether nobody runs, nor waits.
+pub fn is_quiet() -> bool {
+    w().tasks.iter().all(Option::is_none)
 }
 
 /// Who waits, for a message.

@@ -66,6 +66,7 @@ unsafe fn alloc_disk(set: *mut b::blk_mq_tag_set, lim: *mut b::queue_limits) -> 
         quiesced: false,
         frozen: 0,
         waiting: Vec::new(),
+        goes_on: false,
         added: false,
         dead: false,
         groups: core::ptr::null(),
@@ -164,6 +165,7 @@ unsafe extern "C" fn put_disk(disk: *mut b::gendisk) {
         .position(|d| d.disk == disk)
         .expect("a disk is put once");
     let this = layer().disks.remove(at);
+    crate::world::forget(this.q as usize, super::mq::go_on);
 
     assert!(
         !this.added || this.dead,
@@ -209,6 +211,7 @@ unsafe extern "C" fn queue_limits_commit_update_frozen(
             block(q as usize, FOREVER);
         }
         of_queue(q).frozen -= 1;
+        wake(q as usize);
     }
     (*q).limits = *lim;
     crate::sync::mutex_unlock((&raw mut (*q).limits_lock).cast());

@@ -95,8 +95,11 @@ impl Disk {
         !self.set.is_null()
     }
 
-    /// A request of hardware queue `index`, with `bio`; `None` if all are in use.
+    /// A request of hardware queue `index`, with `bio`; `None` if all are in use, or the queue is frozen.
     pub fn request(&self, index: usize, bio: *mut b::bio) -> Option<*mut b::request> {
+        if self.frozen > 0 {
+            return None;
+        }
         let set = of_set(self.set);
         let index = index % self.hctxs.len();
         let at = set.requests[index]
@@ -125,7 +128,7 @@ impl Disk {
 
     /// Gives a request to the driver.
     pub fn queue(&mut self, rq: *mut b::request, last: bool) {
-        if self.stopped || self.quiesced || self.frozen > 0 {
+        if self.stopped || self.quiesced {
             self.waiting.push(rq);
             return;
         }
@@ -140,11 +143,15 @@ impl Disk {
         };
         match u32::from(status) {
             0 => {}
-            // Tried again later.
+            // Tried again later: after a while, or when a request ends.
             9 | 13 => {
                 // SAFETY: It is ours again.
                 unsafe { (*rq).state = IDLE };
+                world::forget(rq as usize, timed_out);
                 self.waiting.push(rq);
+                if u32::from(status) == 9 && !world::waits(self.q as usize, go_on) {
+                    world::at(w().now + RESOURCE_DELAY, self.q as usize, go_on);
+                }
             }
             _ => end_request(rq, status),
         }
@@ -152,7 +159,7 @@ impl Disk {
 
     /// Gives a plug's requests to the driver.
     pub fn queue_list(&mut self, requests: &[*mut b::request]) {
-        if self.stopped || self.quiesced || self.frozen > 0 {
+        if self.stopped || self.quiesced {
             self.waiting.extend(requests);
             return;
         }
@@ -182,10 +189,11 @@ impl Disk {
         }
     }
 
-    pub(super) fn rerun(&mut self) {
-        if self.stopped || self.quiesced || self.frozen > 0 {
+    fn rerun(&mut self) {
+        if self.stopped || self.quiesced {
             return;
         }
+        self.goes_on = false;
         for rq in core::mem::take(&mut self.waiting) {
             self.queue(rq, true);
         }
@@ -236,10 +244,19 @@ fn id_of(rq: *mut b::request) -> usize {
     unsafe { (*(*rq).bio).bi_ioprio.into() }
 }
 
+/// After so long the block layer tries again.
+const RESOURCE_DELAY: u64 = 3_000_000;
+
+pub(super) fn go_on(q: usize) {
+    of_queue(q as *mut b::request_queue).goes_on = true;
+}
+
 /// Tries again what the drivers did not take.
 pub fn rerun() {
     for disk in &mut layer().disks {
-        disk.rerun();
+        if disk.goes_on {
+            disk.rerun();
+        }
     }
 }
 
@@ -286,6 +303,7 @@ pub(super) fn end_request(rq: *mut b::request, status: u8) {
         let disk = of_queue((*rq).q);
         let q = disk.q;
         let set = of_set(disk.set);
+        disk.goes_on = true;
         assert!(set.busy.contains(&rq), "a request ends twice");
         world::forget(rq as usize, timed_out);
         (*rq).state = 2;
@@ -348,6 +366,7 @@ unsafe extern "C" fn blk_mq_requeue_request(rq: *mut b::request) {
     (*rq).state = IDLE;
     world::forget(rq as usize, timed_out);
     of_queue((*rq).q).waiting.push(rq);
+    of_queue((*rq).q).goes_on = true;
 }
 
 #[no_mangle]
@@ -358,6 +377,7 @@ unsafe extern "C" fn blk_mq_stop_hw_queue(hctx: *mut b::blk_mq_hw_ctx) {
 #[no_mangle]
 extern "C" fn blk_mq_start_stopped_hw_queues(q: *mut b::request_queue) {
     of_queue(q).stopped = false;
+    of_queue(q).goes_on = true;
 }
 
 #[no_mangle]
@@ -373,9 +393,7 @@ extern "C" fn blk_mq_freeze_queue_wait_timeout(
     let until = w().now + jiffies * JIFFY;
 
     // What waits to be dispatched goes on: it was there before.
-    let frozen = core::mem::take(&mut of_queue(q).frozen);
     of_queue(q).rerun();
-    of_queue(q).frozen = frozen;
     loop {
         if of_set(of_queue(q).set).busy.is_empty() {
             return 1;
@@ -390,6 +408,7 @@ extern "C" fn blk_mq_freeze_queue_wait_timeout(
 #[no_mangle]
 extern "C" fn blk_mq_unfreeze_queue_nomemrestore(q: *mut b::request_queue) {
     of_queue(q).frozen -= 1;
+    wake(q as usize);
 }
 
 #[no_mangle]
@@ -400,6 +419,7 @@ extern "C" fn blk_mq_quiesce_queue_nowait(q: *mut b::request_queue) {
 #[no_mangle]
 extern "C" fn blk_mq_unquiesce_queue(q: *mut b::request_queue) {
     of_queue(q).quiesced = false;
+    of_queue(q).goes_on = true;
 }
 
 #[no_mangle]
