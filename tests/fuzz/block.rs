@@ -156,7 +156,7 @@ pub fn make_bio(disk: &Disk, op: u32, flags: u32, sector: u64, segments: &[usize
     let has_data = matches!(op, 0 | 1 | 7);
     let len: usize = segments.iter().sum();
     let bio = new::<b::bio>();
-    let data = zeroed(segments.len() * 4096 + 1) as usize;
+    let data = zeroed(segments.len() * 4096 + 8) as usize;
     let vecs = zeroed((segments.len() + 1) * size_of::<b::bio_vec>()).cast::<b::bio_vec>();
 
     let size = if has_data || matches!(op, 3 | 5 | 9) {
