@@ -74,7 +74,15 @@ impl Memory {
         }
     }
 
+    /// The last one that begins there or before.
     fn find(&self, at: usize) -> Option<usize> {
+        // What is young is asked for most.
+        let young = self.blocks.len().saturating_sub(8);
+        for i in (young..self.blocks.len()).rev() {
+            if self.blocks[i].start <= at {
+                return Some(i);
+            }
+        }
         self.blocks
             .partition_point(|block| block.start <= at)
             .checked_sub(1)

@@ -270,12 +270,16 @@ pub fn no_io() -> &'static mut u32 {
 pub fn sleep(ns: u64) {
     let w = w();
     let task = &mut **w.tasks[w.current].as_mut().unwrap();
-    let factor = (1 + task.naps / 4).min(16);
+    // Nobody sleeps less than a moment: time goes on.
+    let ns = ns.max(1000);
+    let longer = ns.saturating_mul(1 << (task.naps / 4).min(20));
 
     task.naps += 1;
-    // Nobody sleeps less than a moment: time goes on.
-    block(NAP, w.now.saturating_add(ns.max(1000) * factor));
+    block(NAP, w.now.saturating_add(ns.max(longer.min(LONG_NAP))));
 }
+
+/// So long a nap becomes at most, unless it is meant to be longer.
+pub const LONG_NAP: u64 = 100_000_000;
 
 /// What those wait for who sleep.
 const NAP: usize = usize::MAX;

@@ -244,8 +244,8 @@ fn id_of(rq: *mut b::request) -> usize {
     unsafe { (*(*rq).bio).bi_ioprio.into() }
 }
 
-/// After so long the block layer tries again.
-const RESOURCE_DELAY: u64 = 3_000_000;
+/// After so long the block layer tries again: sooner in a kernel that is not busy.
+const RESOURCE_DELAY: u64 = world::LONG_NAP;
 
 pub(super) fn go_on(q: usize) {
     of_queue(q as *mut b::request_queue).goes_on = true;
@@ -390,7 +390,7 @@ extern "C" fn blk_mq_freeze_queue_wait_timeout(
     q: *mut b::request_queue,
     jiffies: c_ulong,
 ) -> c_int {
-    let until = w().now + jiffies * JIFFY;
+    let until = w().now + (jiffies * JIFFY).max(world::LONG_NAP);
 
     // What waits to be dispatched goes on: it was there before.
     of_queue(q).rerun();
