@@ -193,8 +193,10 @@ pub fn peace(turn: fn(), is_over: fn() -> bool) {
     let end = w().now + PATIENCE;
 
     crate::mem::memory().fail_at = 0;
+    crate::world::say(|| format!("peace: status {:x}, {:?}", device().status, device().place));
     repent();
     tell_change();
+    crate::world::say(|| format!("status {:x}", device().status));
     loop {
         turn();
         repent();
@@ -202,11 +204,12 @@ pub fn peace(turn: fn(), is_over: fn() -> bool) {
         if is_over() {
             return;
         }
-        assert!(
-            w().now < end,
-            "I/O that never ends; these wait: {}",
-            waiting()
-        );
+        if w().now >= end {
+            if w().verbose {
+                virtio::dump();
+            }
+            panic!("I/O that never ends; these wait: {}", waiting());
+        }
         advance(w().now + 1_000_000_000);
     }
 }

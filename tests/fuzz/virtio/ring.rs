@@ -50,6 +50,8 @@ pub struct Ring {
     used_idx: u16,
     last_used: u16,
     broken: bool,
+    /// The device wrote to the descriptors.
+    astray: bool,
     /// What the device was not told of.
     untold: Vec<usize>,
     /// What the device has and did not answer, in its order.
@@ -106,6 +108,7 @@ unsafe extern "C" fn virtqueue_add_sgs(
     if (*ring).broken {
         return EIO;
     }
+    assert!(!(*ring).astray, "descriptors in use are used");
     assert!(n <= (*ring).size, "a chain longer than the ring");
     if device().racing && chance(32) {
         return ENOMEM;
@@ -156,6 +159,11 @@ unsafe extern "C" fn virtqueue_get_buf(vq: *mut v::virtqueue, len: *mut c_uint) 
     *len = used;
     ring.last_used = ring.last_used.wrapping_add(1);
     ring.vq.num_free += buffer.descriptors;
+    // The device chained all descriptors to those of the buffer: they are taken for free ones.
+    if device().racing && !device().indirect && !ring.is_empty() && chance(64) {
+        ring.vq.num_free = ring.size as u32;
+        ring.astray = true;
+    }
     ring.waiting.retain(|head| *head != id as usize);
     ring.untold.retain(|head| *head != id as usize);
     let token = buffer.token;
@@ -180,6 +188,7 @@ unsafe extern "C" fn virtqueue_detach_unused_buf(vq: *mut v::virtqueue) -> *mut 
         "buffers are taken from a device that was not reset"
     );
     let Some(buffer) = ring.state.iter_mut().find_map(Option::take) else {
+        assert!(!ring.astray, "C's BUG_ON()");
         return null_mut();
     };
     say(|| format!("ring {} loses I/O {}", ring.vq.index, buffer.io));
@@ -191,6 +200,11 @@ unsafe extern "C" fn virtqueue_detach_unused_buf(vq: *mut v::virtqueue) -> *mut 
 #[no_mangle]
 unsafe extern "C" fn virtqueue_get_vring_size(vq: *mut v::virtqueue) -> c_uint {
     (*vq.cast::<Ring>()).size as u32
+}
+
+#[no_mangle]
+unsafe extern "C" fn __virtqueue_break(vq: *mut v::virtqueue) {
+    (*vq.cast::<Ring>()).broken = true;
 }
 
 #[no_mangle]
@@ -239,6 +253,7 @@ impl Ring {
             used_idx: 0,
             last_used: 0,
             broken: false,
+            astray: false,
             untold: Vec::new(),
             waiting: VecDeque::new(),
         }
