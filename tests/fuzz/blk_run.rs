@@ -10,17 +10,18 @@ use crate::{
     },
     mem::memory,
     run::{
-        drive,
         end_of_removal,
         finish,
-        probe, //
+        probe,
+        tell_change, //
     },
     virtio::{
         self,
         device,
         interrupt,
         scribble,
-        Kind, //
+        Kind,
+        Place, //
     },
     world::{
         advance,
@@ -43,6 +44,8 @@ static BLK: Kind = Kind {
     lie: block::lie,
     popped: block::popped,
     wrote: block::wrote,
+    detached: block::detached,
+    found: block::found,
 };
 
 /// What a plain disk says of itself.
@@ -77,7 +80,6 @@ fn honest() -> [u8; 256] {
 }
 
 pub fn run(bio_mode: bool) {
-    let base = memory().count();
     let flags = word();
     let mut features = 1 << v::VIRTIO_RING_F_INDIRECT_DESC | 1 << v::VIRTIO_F_VERSION_1;
 
@@ -142,15 +144,31 @@ pub fn run(bio_mode: bool) {
         ["0", "1", "4", "1000"][flags as usize >> 36 & 3],
     );
 
+    device.stubborn = flags >> 38 & 7 == 7;
+    device.deaf = flags >> 41 & 3 == 3;
+    crate::params::set(
+        "virtio_blk.timeouts",
+        ["0", "0", "0", "1"][flags as usize >> 43 & 3],
+    );
+    crate::params::set(
+        "virtio_blk.repairs",
+        ["10", "0", "1", "10"][flags as usize >> 45 & 3],
+    );
+
     if probe(turn) {
         while !is_over() && disk().is_some() {
             step();
+        }
+        match flags >> 47 & 3 {
+            0 => {}
+            1 => crate::run::shut_down(turn),
+            _ => crate::run::peace(turn, block::all_ended),
         }
     }
     end_of_removal(turn);
     finish();
     block::end();
-    assert!(memory().count() == base, "memory is lost");
+    memory().end();
 }
 
 /// What goes on by itself meanwhile.
@@ -159,6 +177,13 @@ fn turn() {
     block::softirq();
     block::rerun();
     run_all();
+    for ring in &device().rings {
+        // SAFETY: The ring lives.
+        assert!(
+            unsafe { !(**ring).is_untold() },
+            "the device is not told of something"
+        );
+    }
 }
 
 /// One thing that users do, or the device.
@@ -200,16 +225,13 @@ fn step() {
         10 => {
             let at = below(96);
             device().config[at] = byte();
-            drive("config_changed", turn, |driver, vdev| {
-                // SAFETY: The device is bound.
-                unsafe { (*driver).config_changed.unwrap()(vdev) }
-            });
+            tell_change();
         }
         11 => {
             advance(w().now + u64::from(byte()) * 1_000_000_000);
         }
         12 => crate::run::sleep_and_wake(turn),
-        13 => match byte() % 4 {
+        13 => match byte() % 14 {
             0 => device().status |= v::VIRTIO_CONFIG_S_NEEDS_RESET as u8,
             1 => {
                 if let Some(ring) = ring() {
@@ -218,10 +240,26 @@ fn step() {
                 }
             }
             2 => memory().fail_at = 1 + u32::from(byte()),
+            3 => {
+                device().status |= v::VIRTIO_CONFIG_S_NEEDS_RESET as u8;
+                tell_change();
+            }
+            4 => device().go(Place::Away),
+            5 => device().go(Place::CutOff),
+            6 => device().go(Place::Here),
+            7 => {
+                device().forget();
+                tell_change();
+            }
+            8 => device().no_queues ^= true,
+            9 => device().stubborn ^= true,
+            10 => device().deaf = true,
+            11 => device().hear(),
+            12 => device().be_honest(),
             _ => {}
         },
         14 => poll(),
-        _ => crate::run::files(turn),
+        _ => crate::files::open(),
     }
     turn();
 }

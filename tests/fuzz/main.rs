@@ -13,6 +13,7 @@ extern crate virtio_blk as _;
 
 mod blk_run;
 mod block;
+mod files;
 mod mem;
 mod params;
 mod run;
@@ -36,6 +37,7 @@ fn life(input: &[u8]) {
         world::w().verbose = std::env::var_os("VERBOSE").is_some();
         // SAFETY: Once, and before all else, as the kernel does with what is built in.
         assert!(unsafe { __virtio_blk_init() } == 0);
+        mem::memory().keep();
     });
     match world::byte() % 2 {
         0 => blk_run::run(false),

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Memory: what is allocated is known, so that a device is given nothing else, and nothing is lost.
+//!
+//! Each run takes it from one large piece, and nothing of that is used twice: what was freed has a
+//! pattern until the end of the run, and so have the gaps between allocations. Who writes there is
+//! found, and who reads there goes astray.
 
 use crate::world::w;
 use std::{
-    collections::BTreeMap,
     ffi::{
         c_int,
         c_ulong,
@@ -14,13 +17,37 @@ use std::{
 };
 
 extern "C" {
-    fn memalign(align: usize, size: usize) -> *mut c_void;
-    fn free(ptr: *mut c_void);
+    fn mmap(addr: *mut c_void, len: usize, prot: i32, flags: i32, fd: i32, at: i64) -> *mut c_void;
 }
 
-#[derive(Default)]
+/// The piece, which is taken as it is used.
+const SIZE: usize = 1 << 30;
+
+/// The gap behind an allocation.
+const GAP: usize = 32;
+
+/// What is in a gap, and in memory that was freed: no pointer, nor a length that fits.
+const GAP_BYTE: u8 = 0xbd;
+const FREED_BYTE: u8 = 0x9b;
+
+/// So much of what was freed is filled, and looked at.
+const FILLED: usize = 512;
+
+struct Block {
+    start: usize,
+    size: usize,
+    live: bool,
+}
+
 pub struct Memory {
-    live: BTreeMap<usize, usize>,
+    /// The end of the piece.
+    end: usize,
+    /// By address.
+    blocks: Vec<Block>,
+    top: usize,
+    /// The modules' own, which outlive a run.
+    kept: usize,
+    kept_top: usize,
     /// The allocation that fails, counted down; 0 for none.
     pub fail_at: u32,
 }
@@ -29,25 +56,93 @@ static mut MEMORY: Option<Memory> = None;
 
 pub fn memory() -> &'static mut Memory {
     // SAFETY: One thread; borrowed for a moment only.
-    unsafe { (*(&raw mut MEMORY)).get_or_insert_with(Memory::default) }
+    unsafe { (*(&raw mut MEMORY)).get_or_insert_with(Memory::new) }
 }
 
 impl Memory {
-    /// Whether all of it lies in one allocation.
-    pub fn holds(&self, at: usize, len: usize) -> bool {
-        self.live
-            .range(..=at)
-            .next_back()
-            .is_some_and(|(start, size)| at - start <= *size && *size - (at - start) >= len)
+    fn new() -> Self {
+        // SAFETY: New memory, readable, writable, private, anonymous, not reserved.
+        let piece = unsafe { mmap(null_mut(), SIZE, 3, 0x4022, -1, 0) as usize };
+
+        Self {
+            end: piece + SIZE,
+            blocks: Vec::new(),
+            top: piece,
+            kept: 0,
+            kept_top: piece,
+            fail_at: 0,
+        }
     }
 
-    pub fn count(&self) -> usize {
-        self.live.len()
+    /// The last one that begins there or before.
+    fn find(&self, at: usize) -> Option<usize> {
+        // What is young is asked for most.
+        let young = self.blocks.len().saturating_sub(8);
+        for i in (young..self.blocks.len()).rev() {
+            if self.blocks[i].start <= at {
+                return Some(i);
+            }
+        }
+        self.blocks
+            .partition_point(|block| block.start <= at)
+            .checked_sub(1)
+    }
+
+    /// Whether all of it lies in one allocation.
+    pub fn holds(&self, at: usize, len: usize) -> bool {
+        self.find(at).is_some_and(|i| {
+            let block = &self.blocks[i];
+            let offset = at - block.start;
+
+            block.live && offset <= block.size && block.size - offset >= len
+        })
+    }
+
+    /// What there is now stays for all runs.
+    pub fn keep(&mut self) {
+        self.kept = self.blocks.len();
+        self.kept_top = self.top;
+    }
+
+    /// The run is over, and all its memory is free.
+    pub fn end(&mut self) {
+        for block in &self.blocks[self.kept..] {
+            assert!(!block.live, "memory is lost");
+            block.check_gap();
+            assert!(
+                block.filled().iter().all(|byte| *byte == FREED_BYTE),
+                "memory is written that was freed"
+            );
+        }
+        for block in &self.blocks[..self.kept] {
+            block.check_gap();
+        }
+        self.blocks.truncate(self.kept);
+        self.top = self.kept_top;
     }
 
     fn fails(&mut self) -> bool {
         self.fail_at = self.fail_at.saturating_sub(1);
         self.fail_at == 1
+    }
+}
+
+impl Block {
+    fn filled(&self) -> &'static mut [u8] {
+        // SAFETY: It lies in the piece, and nobody else uses it now.
+        unsafe { core::slice::from_raw_parts_mut(self.start as *mut u8, self.size.min(FILLED)) }
+    }
+
+    fn gap(&self) -> &'static mut [u8] {
+        // SAFETY: As above.
+        unsafe { core::slice::from_raw_parts_mut((self.start + self.size) as *mut u8, GAP) }
+    }
+
+    fn check_gap(&self) {
+        assert!(
+            self.gap().iter().all(|byte| *byte == GAP_BYTE),
+            "somebody writes behind an allocation"
+        );
     }
 }
 
@@ -66,24 +161,33 @@ pub fn new<T>() -> *mut T {
 }
 
 fn alloc(size: usize, align: usize) -> *mut c_void {
-    // SAFETY: Always safe to call.
-    let ptr = unsafe { memalign(align.max(16), size.max(1)) };
-
-    assert!(!ptr.is_null());
-    memory().live.insert(ptr as usize, size);
-    ptr
+    let memory = memory();
+    let start = memory.top.next_multiple_of(align.max(16));
+    let block = Block {
+        start,
+        size,
+        live: true,
+    };
+    memory.top = start + size + GAP;
+    assert!(memory.top <= memory.end, "too much memory");
+    block.gap().fill(GAP_BYTE);
+    memory.blocks.push(block);
+    start as *mut c_void
 }
 
 #[no_mangle]
 pub extern "C" fn kfree(ptr: *mut c_void) {
-    if !ptr.is_null() {
-        assert!(
-            memory().live.remove(&(ptr as usize)).is_some(),
-            "memory is freed twice"
-        );
-        // SAFETY: It was allocated, and is freed once.
-        unsafe { free(ptr) };
+    if ptr.is_null() {
+        return;
     }
+    let memory = memory();
+    let block = memory.find(ptr as usize).map(|i| &mut memory.blocks[i]);
+    let block = block.filter(|block| block.start == ptr as usize && block.live);
+    let block = block.expect("memory is freed twice");
+
+    block.check_gap();
+    block.filled().fill(FREED_BYTE);
+    block.live = false;
 }
 
 unsafe fn resize(ptr: *mut c_void, size: usize, align: usize, flags: u32) -> *mut c_void {
@@ -108,7 +212,9 @@ unsafe fn resize(ptr: *mut c_void, size: usize, align: usize, flags: u32) -> *mu
         core::ptr::write_bytes(new.cast::<u8>(), 0xa5, size);
     }
     if !ptr.is_null() {
-        let old = memory().live[&(ptr as usize)];
+        let memory = memory();
+        let old = memory.find(ptr as usize).expect("memory to be resized");
+        let old = memory.blocks[old].size;
         core::ptr::copy_nonoverlapping(ptr.cast::<u8>(), new.cast(), old.min(size));
         kfree(ptr);
     }
@@ -151,6 +257,24 @@ extern "C" fn rust_helper_storage_smp_processor_id() -> u32 {
 #[no_mangle]
 extern "C" fn rust_helper_storage_nr_cpu_ids() -> u32 {
     2
+}
+
+#[no_mangle]
+extern "C" fn rust_helper_storage_cpu_to_node(cpu: u32) -> c_int {
+    assert!(cpu < 2);
+    0
+}
+
+#[no_mangle]
+extern "C" fn rust_helper_storage_memalloc_noio_save() -> u32 {
+    *crate::world::no_io() += 1;
+    *crate::world::no_io() - 1
+}
+
+#[no_mangle]
+extern "C" fn rust_helper_storage_memalloc_noio_restore(before: u32) {
+    assert!(*crate::world::no_io() == before + 1);
+    *crate::world::no_io() = before;
 }
 
 #[no_mangle]

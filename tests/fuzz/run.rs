@@ -6,13 +6,15 @@ use crate::{
     virtio::{
         self,
         call,
-        device, //
+        device,
+        Place, //
     },
     world::{
         advance,
         byte,
         is_done,
         is_over,
+        is_quiet,
         w,
         waiting,
         FOREVER, //
@@ -21,13 +23,13 @@ use crate::{
 use storage::bindings as v;
 
 /// The longest that a driver may need to let go of a device that does not answer, in nanoseconds.
-const PATIENCE: u64 = 1_000_000_000_000;
+const PATIENCE: u64 = 10_000_000_000_000;
 
 /// Waits for a task, while the device answers or not.
 ///
 /// A device that swallows a command is given up by a driver that lets go of it. A probe waits for it for
 /// ever, as that of the C driver does: so in time it answers here.
-fn wait(id: usize, turn: fn(), limit: u64) {
+fn wait(id: u64, turn: fn(), limit: u64) {
     let begin = w().now;
     let end = begin + limit;
     let mut stuck = 0;
@@ -37,22 +39,14 @@ fn wait(id: usize, turn: fn(), limit: u64) {
         match byte() % 4 {
             3 => {}
             1 if !is_over() => {
-                for ring in device().rings.clone() {
-                    // SAFETY: The ring lives: nobody ran since.
-                    unsafe { (*ring).lie() };
-                    virtio::interrupt(ring);
-                }
+                each_ring(|ring| ring.lie());
             }
             _ => {
-                for ring in device().rings.clone() {
-                    // SAFETY: As above.
-                    while unsafe { (*ring).answer() } {}
-                    virtio::interrupt(ring);
-                }
+                each_ring(|ring| while ring.answer() {});
             }
         }
         turn();
-        while PROBING.get() && w().now > begin + limit / 8 && !is_done(id) && stuck < 10_000 {
+        while PROBING.get() && w().now > begin + limit / 80 && !is_done(id) && stuck < 10_000 {
             stuck += 1;
             repent();
             turn();
@@ -76,6 +70,17 @@ fn wait(id: usize, turn: fn(), limit: u64) {
             }
             panic!("no end after {} s: {}", limit / 1_000_000_000, waiting());
         }
+    }
+}
+
+/// The device does something to each of its rings, and interrupts.
+fn each_ring(mut f: impl FnMut(&mut virtio::Ring)) {
+    for i in 0..device().rings.len() {
+        let ring = device().rings[i];
+
+        // SAFETY: The ring lives: none is deleted by the main task.
+        f(unsafe { &mut *ring });
+        virtio::interrupt(ring);
     }
 }
 
@@ -110,11 +115,8 @@ pub fn probe(turn: fn()) -> bool {
 }
 
 fn repent() {
-    for ring in device().rings.clone() {
-        // SAFETY: The ring lives: nobody ran since.
-        unsafe { (*ring).repent() };
-        virtio::interrupt(ring);
-    }
+    device().be_honest();
+    each_ring(|ring| ring.repent());
 }
 
 thread_local! {
@@ -133,36 +135,92 @@ pub fn drive(
     wait(id, turn, PATIENCE);
 }
 
-/// The system sleeps.
+/// The system sleeps, or the bus resets the device.
 pub fn sleep_and_wake(turn: fn()) {
-    let ops = |driver: *mut v::virtio_driver| {
-        // SAFETY: Drivers are static.
-        unsafe { ((*driver).freeze, (*driver).restore) }
-    };
+    let how = byte();
+    let sleeps = how & 8 == 0;
 
     drive("freeze", turn, move |driver, vdev| {
-        let (freeze, restore) = ops(driver);
-        // SAFETY: The device is bound. What `virtio_device_freeze()` and `..._restore()` do.
+        // SAFETY: The device is bound. What the driver core and `virtio_device_freeze()` and
+        // `..._restore()` do, or `virtio_device_reset_prepare()` and `..._done()`.
         unsafe {
-            if freeze.unwrap()(vdev) != 0 {
-                return;
+            let pm = (*driver).driver.pm;
+            let dev = &raw mut (*vdev).dev;
+            let (freeze, restore) = if sleeps {
+                ((*driver).freeze, (*driver).restore)
+            } else {
+                ((*driver).reset_prepare, (*driver).reset_done)
+            };
+            if sleeps {
+                (*pm).prepare.unwrap()(dev);
             }
-            crate::world::sleep(1_000_000_000);
-            // The device comes back reset, with the features negotiated.
-            device().status = (v::VIRTIO_CONFIG_S_ACKNOWLEDGE
-                | v::VIRTIO_CONFIG_S_DRIVER
-                | v::VIRTIO_CONFIG_S_FEATURES_OK) as u8;
-            if byte() % 8 == 7 {
-                device().no_queues = true;
+            if freeze.unwrap()(vdev) == 0 {
+                crate::world::sleep(1_000_000_000);
+                // It comes back reset, with the features negotiated; or, from sleep, it does not.
+                if how & 16 == 0 || !sleeps {
+                    device().go(Place::Here);
+                    device().status = (v::VIRTIO_CONFIG_S_ACKNOWLEDGE
+                        | v::VIRTIO_CONFIG_S_DRIVER
+                        | v::VIRTIO_CONFIG_S_FEATURES_OK)
+                        as u8;
+                    device().no_queues = how % 8 == 7;
+                    let _ = restore.unwrap()(vdev);
+                    device().no_queues = false;
+                }
             }
-            let _ = restore.unwrap()(vdev);
-            device().no_queues = false;
+            if sleeps {
+                (*pm).complete.unwrap()(dev);
+            }
         }
     });
 }
 
-/// Somebody reads the driver's files in sysfs.
-pub fn files(_turn: fn()) {}
+/// The device tells that its configuration changed, or its status.
+pub fn tell_change() {
+    // SAFETY: The device is bound; as `virtio_config_changed()` does.
+    unsafe {
+        let vdev = device().vdev;
+
+        w().irq += 1;
+        (*virtio::driver((*vdev).id.device)).config_changed.unwrap()(vdev);
+        w().irq -= 1;
+    }
+}
+
+/// From here on the device is honest, and what it swallowed it answers. All I/O ends then, one way or
+/// another, whatever came before: `is_over` tells when.
+pub fn peace(turn: fn(), is_over: fn() -> bool) {
+    let end = w().now + PATIENCE;
+
+    crate::mem::memory().fail_at = 0;
+    crate::world::say(|| format!("peace: status {:x}, {:?}", device().status, device().place));
+    repent();
+    tell_change();
+    crate::world::say(|| format!("status {:x}", device().status));
+    loop {
+        turn();
+        repent();
+        turn();
+        if is_over() {
+            return;
+        }
+        if w().now >= end {
+            if w().verbose {
+                virtio::dump();
+            }
+            panic!("I/O that never ends; these wait: {}", waiting());
+        }
+        advance(w().now + 1_000_000_000);
+    }
+}
+
+/// The system goes down.
+pub fn shut_down(turn: fn()) {
+    drive("shutdown", turn, |driver, vdev| {
+        // SAFETY: The device is bound.
+        unsafe { (*driver).shutdown.unwrap()(vdev) };
+    });
+}
 
 /// The device is unplugged, or the driver unbound.
 pub fn end_of_removal(turn: fn()) {
@@ -171,7 +229,10 @@ pub fn end_of_removal(turn: fn()) {
             // SAFETY: The device is bound.
             unsafe { (*driver).remove.unwrap()(vdev) };
         });
-        assert!(device().status == 0, "a device runs on without a driver");
+        assert!(
+            device().status == 0 || device().place == Place::Away,
+            "a device runs on without a driver"
+        );
     }
     turn();
 }
@@ -179,9 +240,9 @@ pub fn end_of_removal(turn: fn()) {
 /// Nothing goes on any more.
 pub fn finish() {
     crate::mem::memory().fail_at = 0;
-    while !crate::work::is_idle() || !waiting().is_empty() {
+    while !crate::work::is_idle() || !is_quiet() {
         crate::world::run_all();
-        if crate::work::is_idle() && waiting().is_empty() {
+        if crate::work::is_idle() && is_quiet() {
             break;
         }
         assert!(advance(FOREVER), "these wait for ever: {}", waiting());

@@ -102,6 +102,11 @@ extern "C" fn synchronize_rcu() {
 }
 
 #[no_mangle]
+extern "C" fn rust_helper_storage_synchronize_rcu_tasks() {
+    synchronize_rcu();
+}
+
+#[no_mangle]
 unsafe extern "C" fn rust_helper_init_completion(c: *mut b::completion) {
     (*c).done = 0;
 }
@@ -275,7 +280,8 @@ atomics! {
         rust_helper_atomic64_xchg_release;
         rust_helper_atomic64_fetch_add rust_helper_atomic64_fetch_add_relaxed rust_helper_atomic64_fetch_add_acquire
         rust_helper_atomic64_fetch_add_release;
-        rust_helper_atomic64_try_cmpxchg rust_helper_atomic64_try_cmpxchg_relaxed;
+        rust_helper_atomic64_try_cmpxchg rust_helper_atomic64_try_cmpxchg_relaxed
+        rust_helper_atomic64_try_cmpxchg_release;
 }
 
 #[no_mangle]

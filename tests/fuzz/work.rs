@@ -14,6 +14,7 @@ use crate::world::{
 use kernel::bindings as b;
 use std::ffi::{
     c_int,
+    c_uint,
     c_ulong,
     c_void, //
 };
@@ -22,16 +23,24 @@ use std::ffi::{
 struct Works {
     pending: Vec<usize>,
     running: Vec<usize>,
+    /// Such as may not be queued any more.
+    disabled: Vec<usize>,
 }
 
 static mut WORKS: Works = Works {
     pending: Vec::new(),
     running: Vec::new(),
+    disabled: Vec::new(),
 };
 
 fn works() -> &'static mut Works {
     // SAFETY: One thread; borrowed for a moment only.
     unsafe { &mut *(&raw mut WORKS) }
+}
+
+/// Forgets those of the last run.
+pub fn begin() {
+    works().disabled.clear();
 }
 
 /// Whether something waits or runs.
@@ -66,7 +75,7 @@ pub fn start() {
 }
 
 fn enqueue(work: usize) -> bool {
-    if works().pending.contains(&work) {
+    if works().pending.contains(&work) || works().disabled.contains(&work) {
         return false;
     }
     works().pending.push(work);
@@ -90,6 +99,7 @@ unsafe extern "C" fn rust_helper_init_work_with_key(
     _key: *mut c_void,
 ) {
     (*work).func = func;
+    works().disabled.retain(|other| *other != work as usize);
 }
 
 #[no_mangle]
@@ -133,6 +143,43 @@ extern "C" fn cancel_delayed_work_sync(dwork: *mut b::delayed_work) -> bool {
         block(dwork, FOREVER);
     }
     waited
+}
+
+/// As the above, and it is never queued again. Its memory may be another work item's later.
+#[no_mangle]
+extern "C" fn disable_delayed_work_sync(dwork: *mut b::delayed_work) -> bool {
+    works().disabled.push(dwork as usize);
+    cancel_delayed_work_sync(dwork)
+}
+
+#[no_mangle]
+unsafe extern "C" fn rust_helper_storage_watch_setup(
+    dwork: *mut b::delayed_work,
+    look: b::work_func_t,
+) {
+    (*dwork).work.func = look;
+    works().disabled.retain(|other| *other != dwork as usize);
+}
+
+#[no_mangle]
+extern "C" fn rust_helper_storage_watch_start(
+    dwork: *mut b::delayed_work,
+    delay_ms: c_uint,
+    again: bool,
+) {
+    let dwork = dwork as usize;
+    let waits = works().pending.contains(&dwork) || world::waits(dwork, delayed_is_due);
+
+    if works().disabled.contains(&dwork) || waits && !again {
+        return;
+    }
+    works().pending.retain(|work| *work != dwork);
+    world::forget(dwork, delayed_is_due);
+    world::at(
+        w().now + u64::from(delay_ms) * 1_000_000,
+        dwork,
+        delayed_is_due,
+    );
 }
 
 #[no_mangle]

@@ -12,8 +12,8 @@ use std::{
     ptr::null_mut, //
 };
 
-/// So many switches of tasks are an endless loop.
-const MAX_SWITCHES: u64 = 200_000;
+/// So many switches of tasks at one moment are an endless loop.
+const MAX_SWITCHES: u64 = 50_000;
 
 const STACK: usize = 256 << 10;
 
@@ -38,6 +38,12 @@ struct Task {
     until: u64,
     run: Option<Box<dyn FnOnce()>>,
     name: &'static str,
+    /// Its number, of all tasks that there ever were.
+    number: u64,
+    /// How often it slept in a row.
+    naps: u64,
+    /// How often it said that it allocates without I/O.
+    no_io: u32,
     /// Of the context, which a task takes with it.
     rcu: u32,
 }
@@ -53,6 +59,7 @@ pub struct World {
     main_sp: usize,
     stacks: Vec<usize>,
     switches: u64,
+    spawned: u64,
     /// Spin locks held, and RCU read sections.
     pub atomic: u32,
     pub rcu: u32,
@@ -89,6 +96,7 @@ pub fn begin(input: &[u8]) {
     assert!(w.tasks.iter().all(Option::is_none), "tasks of the last run");
     assert!(w.atomic == 0 && w.rcu == 0 && w.irq == 0);
     w.timers.clear();
+    crate::work::begin();
 }
 
 /// The next byte of the input, 0 behind its end.
@@ -114,6 +122,13 @@ pub fn below(n: usize) -> usize {
 
 pub fn chance(of: u8) -> bool {
     byte() % of == of - 1
+}
+
+/// Tells who wants to see all that happens.
+pub fn say(what: impl FnOnce() -> String) {
+    if w().verbose {
+        eprintln!("{:>9.3} - {}", w().now as f64 / 1e9, what());
+    }
 }
 
 pub fn is_over() -> bool {
@@ -145,6 +160,7 @@ extern "C" fn entry() -> ! {
 
     run.expect("a task has something to run")();
     assert!(w().atomic == 0 && w().rcu == 0, "a task ends in a lock");
+    assert!(*no_io() == 0);
     w().tasks[id].as_mut().unwrap().state = State::Done;
     leave();
     unreachable!();
@@ -160,9 +176,10 @@ fn leave() {
     unsafe { fuzz_switch((&raw mut task.sp).cast(), w.main_sp) };
 }
 
-/// Starts a task.
-pub fn spawn(name: &'static str, run: impl FnOnce() + 'static) -> usize {
+/// Starts a task. Returns its number.
+pub fn spawn(name: &'static str, run: impl FnOnce() + 'static) -> u64 {
     let w = w();
+    w.spawned += 1;
     let stack = w.stacks.pop().unwrap_or_else(|| {
         // SAFETY: New memory, readable, writable, private, anonymous.
         unsafe { mmap(null_mut(), STACK, 3, 0x22, -1, 0) as usize }
@@ -184,6 +201,9 @@ pub fn spawn(name: &'static str, run: impl FnOnce() + 'static) -> usize {
         until: FOREVER,
         run: Some(Box::new(run)),
         name,
+        number: w.spawned,
+        naps: 0,
+        no_io: 0,
         rcu: 0,
     });
     // 0 is the main task.
@@ -191,20 +211,15 @@ pub fn spawn(name: &'static str, run: impl FnOnce() + 'static) -> usize {
         w.tasks.push(None);
     }
     match w.tasks.iter().skip(1).position(Option::is_none) {
-        Some(free) => {
-            w.tasks[free + 1] = Some(task);
-            free + 1
-        }
-        None => {
-            w.tasks.push(Some(task));
-            w.tasks.len() - 1
-        }
+        Some(free) => w.tasks[free + 1] = Some(task),
+        None => w.tasks.push(Some(task)),
     }
+    w.spawned
 }
 
-/// Whether the task is at its end; a task that is, is forgotten.
-pub fn is_done(id: usize) -> bool {
-    w().tasks[id].is_none()
+/// Whether the task with this number is at its end.
+pub fn is_done(number: u64) -> bool {
+    w().tasks.iter().flatten().all(|task| task.number != number)
 }
 
 pub fn in_task() -> bool {
@@ -232,6 +247,9 @@ pub fn block(chan: usize, until: u64) -> bool {
 
     task.state = State::Blocked;
     task.chan = chan;
+    if chan != NAP {
+        task.naps = 0;
+    }
     task.until = until;
     leave();
     let task = &mut **crate::world::w().tasks[crate::world::w().current]
@@ -240,10 +258,31 @@ pub fn block(chan: usize, until: u64) -> bool {
     core::mem::take(&mut task.chan) == 0
 }
 
-pub fn sleep(ns: u64) {
-    // Nobody sleeps less than a moment: time goes on.
-    block(usize::MAX, w().now.saturating_add(ns.max(1000)));
+/// How often the current task said that it allocates without I/O, and did not end that.
+pub fn no_io() -> &'static mut u32 {
+    let w = w();
+
+    &mut w.tasks[w.current].as_mut().expect("a task").no_io
 }
+
+/// Sleeps for a while: not less, but more if it is done again and again, as on a loaded machine; so that
+/// who waits for long does not take long.
+pub fn sleep(ns: u64) {
+    let w = w();
+    let task = &mut **w.tasks[w.current].as_mut().unwrap();
+    // Nobody sleeps less than a moment: time goes on.
+    let ns = ns.max(1000);
+    let longer = ns.saturating_mul(1 << (task.naps / 4).min(20));
+
+    task.naps += 1;
+    block(NAP, w.now.saturating_add(ns.max(longer.min(LONG_NAP))));
+}
+
+/// So long a nap becomes at most, unless it is meant to be longer.
+pub const LONG_NAP: u64 = 100_000_000;
+
+/// What those wait for who sleep.
+const NAP: usize = usize::MAX;
 
 /// Lets all go on who wait for `chan`.
 pub fn wake(chan: usize) {
@@ -267,6 +306,13 @@ pub fn forget(arg: usize, f: fn(usize)) -> bool {
 
     timers.retain(|t| t.1 != arg || !core::ptr::fn_addr_eq(t.2, f));
     timers.len() != before
+}
+
+/// Whether there is one.
+pub fn waits(arg: usize, f: fn(usize)) -> bool {
+    w().timers
+        .iter()
+        .any(|t| t.1 == arg && core::ptr::fn_addr_eq(t.2, f))
 }
 
 /// Runs all tasks until all of them wait. By the main task only.
@@ -297,6 +343,10 @@ pub fn run_all() {
         if w.tasks[id].as_ref().unwrap().state == State::Done {
             let task = w.tasks[id].take().unwrap();
             w.stacks.push(task.stack as usize);
+            // There may have been many, and all are looked at.
+            while w.tasks.last().is_some_and(Option::is_none) {
+                w.tasks.pop();
+            }
         }
     }
 }
@@ -322,20 +372,31 @@ pub fn advance(limit: u64) -> bool {
         }
         return false;
     }
-    w.now = w.now.max(next);
+    if next > w.now {
+        w.now = next;
+        // It is no loop without an end, or one that `run::drive()` finds.
+        w.switches = 0;
+    }
     let now = w.now;
     for task in w.tasks.iter_mut().flatten() {
         if task.state == State::Blocked && task.until <= now {
             task.state = State::Ready;
         }
     }
-    let due: Vec<_> = w.timers.iter().filter(|t| t.0 <= now).copied().collect();
-    w.timers.retain(|t| t.0 > now);
-    for (_, arg, f) in due {
-        f(arg);
+    if timers <= now {
+        let due: Vec<_> = w.timers.iter().filter(|t| t.0 <= now).copied().collect();
+        w.timers.retain(|t| t.0 > now);
+        for (_, arg, f) in due {
+            f(arg);
+        }
     }
     run_all();
     true
+}
+
+/// Whether nobody runs, nor waits.
+pub fn is_quiet() -> bool {
+    w().tasks.iter().all(Option::is_none)
 }
 
 /// Who waits, for a message.

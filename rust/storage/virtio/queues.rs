@@ -401,14 +401,12 @@ impl Queues {
             })
     }
 
-    /// Whether a ring can work no more.
+    /// Whether a ring can work no more, or is gone: those of a device that was not there when it was
+    /// to be reset, say, which may come back and claim to be ready.
     pub(super) fn is_broken(&self) -> bool {
-        let queues = self.set.as_ref().map(|set| &*set.wanted.queues);
-
-        queues
-            .unwrap_or_default()
-            .iter()
-            .any(|queue| queue.is_broken())
+        self.set.as_ref().is_some_and(|set| {
+            !set.found || set.wanted.queues.iter().any(|queue| queue.is_broken())
+        })
     }
 
     /// Whether nobody may start the device but who wakes it.

@@ -66,8 +66,11 @@ unsafe fn alloc_disk(set: *mut b::blk_mq_tag_set, lim: *mut b::queue_limits) -> 
         quiesced: false,
         frozen: 0,
         waiting: Vec::new(),
+        goes_on: false,
         added: false,
         dead: false,
+        groups: core::ptr::null(),
+        readers: 0,
     });
     disk
 }
@@ -113,7 +116,7 @@ pub(super) fn of_set(set: *mut b::blk_mq_tag_set) -> &'static mut Set {
 unsafe extern "C" fn device_add_disk(
     _: *mut c_void,
     disk: *mut b::gendisk,
-    _: *mut c_void,
+    groups: *const *const b::attribute_group,
 ) -> c_int {
     might_sleep();
     if memory().fail_at == 3 {
@@ -122,6 +125,7 @@ unsafe extern "C" fn device_add_disk(
     }
     (*disk).state |= 1 << b::GD_ADDED;
     of_disk(disk).added = true;
+    of_disk(disk).groups = groups;
     0
 }
 
@@ -133,6 +137,11 @@ unsafe extern "C" fn del_gendisk(disk: *mut b::gendisk) {
 
     assert!(this.added && !this.dead, "a disk is removed twice");
     this.dead = true;
+    // Who has an attribute open is waited for.
+    while of_disk(disk).readers > 0 {
+        block(disk as usize, FOREVER);
+    }
+    let this = of_disk(disk);
     // What waits to be dispatched fails, what is in flight is waited for.
     if !this.set.is_null() {
         for rq in core::mem::take(&mut this.waiting) {
@@ -156,6 +165,7 @@ unsafe extern "C" fn put_disk(disk: *mut b::gendisk) {
         .position(|d| d.disk == disk)
         .expect("a disk is put once");
     let this = layer().disks.remove(at);
+    crate::world::forget(this.q as usize, super::mq::go_on);
 
     assert!(
         !this.added || this.dead,
@@ -194,6 +204,15 @@ unsafe extern "C" fn queue_limits_commit_update_frozen(
     lim: *mut b::queue_limits,
 ) -> c_int {
     check(lim);
+    // Requests are waited for, and no new ones come meanwhile.
+    if !of_queue(q).set.is_null() {
+        of_queue(q).frozen += 1;
+        while !of_set(of_queue(q).set).busy.is_empty() {
+            block(q as usize, FOREVER);
+        }
+        of_queue(q).frozen -= 1;
+        wake(q as usize);
+    }
     (*q).limits = *lim;
     crate::sync::mutex_unlock((&raw mut (*q).limits_lock).cast());
     0
@@ -205,7 +224,8 @@ unsafe extern "C" fn blk_revalidate_disk_zones(disk: *mut b::gendisk) -> c_int {
     let zone = u64::from((*of_disk(disk).q).limits.chunk_sectors);
     let capacity = (*(*disk).part0).bd_nr_sectors;
 
-    if zone == 0 || capacity == 0 || capacity / zone > 100_000 {
+    // Not so many that they take long, but more than a report holds.
+    if zone == 0 || capacity == 0 || capacity / zone > 5000 {
         return ENODEV;
     }
     let mut next = 0u64;

@@ -95,8 +95,11 @@ impl Disk {
         !self.set.is_null()
     }
 
-    /// A request of hardware queue `index`, with `bio`; `None` if all are in use.
+    /// A request of hardware queue `index`, with `bio`; `None` if all are in use, or the queue is frozen.
     pub fn request(&self, index: usize, bio: *mut b::bio) -> Option<*mut b::request> {
+        if self.frozen > 0 {
+            return None;
+        }
         let set = of_set(self.set);
         let index = index % self.hctxs.len();
         let at = set.requests[index]
@@ -125,10 +128,11 @@ impl Disk {
 
     /// Gives a request to the driver.
     pub fn queue(&mut self, rq: *mut b::request, last: bool) {
-        if self.stopped || self.quiesced || self.frozen > 0 {
+        if self.stopped || self.quiesced {
             self.waiting.push(rq);
             return;
         }
+        is_sent(id_of(rq));
         // SAFETY: The request is ours and idle.
         let status = unsafe {
             let data = b::blk_mq_queue_data { rq, last };
@@ -139,11 +143,15 @@ impl Disk {
         };
         match u32::from(status) {
             0 => {}
-            // Tried again later.
+            // Tried again later: after a while, or when a request ends.
             9 | 13 => {
                 // SAFETY: It is ours again.
                 unsafe { (*rq).state = IDLE };
+                world::forget(rq as usize, timed_out);
                 self.waiting.push(rq);
+                if u32::from(status) == 9 && !world::waits(self.q as usize, go_on) {
+                    world::at(w().now + RESOURCE_DELAY, self.q as usize, go_on);
+                }
             }
             _ => end_request(rq, status),
         }
@@ -151,7 +159,7 @@ impl Disk {
 
     /// Gives a plug's requests to the driver.
     pub fn queue_list(&mut self, requests: &[*mut b::request]) {
-        if self.stopped || self.quiesced || self.frozen > 0 {
+        if self.stopped || self.quiesced {
             self.waiting.extend(requests);
             return;
         }
@@ -161,6 +169,7 @@ impl Disk {
                 head: null_mut(),
                 tail: null_mut(),
             };
+            requests.iter().for_each(|rq| is_sent(id_of(*rq)));
             for rq in requests.iter().rev() {
                 (**rq).__bindgen_anon_1.rq_next = list.head;
                 list.head = *rq;
@@ -180,10 +189,11 @@ impl Disk {
         }
     }
 
-    pub(super) fn rerun(&mut self) {
-        if self.stopped || self.quiesced || self.frozen > 0 {
+    fn rerun(&mut self) {
+        if self.stopped || self.quiesced {
             return;
         }
+        self.goes_on = false;
         for rq in core::mem::take(&mut self.waiting) {
             self.queue(rq, true);
         }
@@ -202,6 +212,11 @@ impl Disk {
     pub fn capacity(&self) -> u64 {
         // SAFETY: The disk lives.
         unsafe { (*(*self.disk).part0).bd_nr_sectors }
+    }
+
+    pub fn part0(&self) -> *mut b::block_device {
+        // SAFETY: The disk lives.
+        unsafe { (*self.disk).part0 }
     }
 
     pub fn limits(&self) -> &b::queue_limits {
@@ -223,10 +238,25 @@ impl Disk {
     }
 }
 
+/// The number of the I/O that a request is of; 0 if it is the driver's own.
+fn id_of(rq: *mut b::request) -> usize {
+    // SAFETY: The request is in use, and its bio lives as long.
+    unsafe { (*(*rq).bio).bi_ioprio.into() }
+}
+
+/// After so long the block layer tries again: sooner in a kernel that is not busy.
+const RESOURCE_DELAY: u64 = world::LONG_NAP;
+
+pub(super) fn go_on(q: usize) {
+    of_queue(q as *mut b::request_queue).goes_on = true;
+}
+
 /// Tries again what the drivers did not take.
 pub fn rerun() {
     for disk in &mut layer().disks {
-        disk.rerun();
+        if disk.goes_on {
+            disk.rerun();
+        }
     }
 }
 
@@ -273,6 +303,7 @@ pub(super) fn end_request(rq: *mut b::request, status: u8) {
         let disk = of_queue((*rq).q);
         let q = disk.q;
         let set = of_set(disk.set);
+        disk.goes_on = true;
         assert!(set.busy.contains(&rq), "a request ends twice");
         world::forget(rq as usize, timed_out);
         (*rq).state = 2;
@@ -335,6 +366,7 @@ unsafe extern "C" fn blk_mq_requeue_request(rq: *mut b::request) {
     (*rq).state = IDLE;
     world::forget(rq as usize, timed_out);
     of_queue((*rq).q).waiting.push(rq);
+    of_queue((*rq).q).goes_on = true;
 }
 
 #[no_mangle]
@@ -345,6 +377,7 @@ unsafe extern "C" fn blk_mq_stop_hw_queue(hctx: *mut b::blk_mq_hw_ctx) {
 #[no_mangle]
 extern "C" fn blk_mq_start_stopped_hw_queues(q: *mut b::request_queue) {
     of_queue(q).stopped = false;
+    of_queue(q).goes_on = true;
 }
 
 #[no_mangle]
@@ -357,12 +390,10 @@ extern "C" fn blk_mq_freeze_queue_wait_timeout(
     q: *mut b::request_queue,
     jiffies: c_ulong,
 ) -> c_int {
-    let until = w().now + jiffies * JIFFY;
+    let until = w().now + (jiffies * JIFFY).max(world::LONG_NAP);
 
     // What waits to be dispatched goes on: it was there before.
-    let frozen = core::mem::take(&mut of_queue(q).frozen);
     of_queue(q).rerun();
-    of_queue(q).frozen = frozen;
     loop {
         if of_set(of_queue(q).set).busy.is_empty() {
             return 1;
@@ -377,6 +408,7 @@ extern "C" fn blk_mq_freeze_queue_wait_timeout(
 #[no_mangle]
 extern "C" fn blk_mq_unfreeze_queue_nomemrestore(q: *mut b::request_queue) {
     of_queue(q).frozen -= 1;
+    wake(q as usize);
 }
 
 #[no_mangle]
@@ -387,6 +419,7 @@ extern "C" fn blk_mq_quiesce_queue_nowait(q: *mut b::request_queue) {
 #[no_mangle]
 extern "C" fn blk_mq_unquiesce_queue(q: *mut b::request_queue) {
     of_queue(q).quiesced = false;
+    of_queue(q).goes_on = true;
 }
 
 #[no_mangle]

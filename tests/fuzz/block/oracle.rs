@@ -1,0 +1,384 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the device is asked, what it answers, and how that compares with what the users get.
+
+use super::*;
+use crate::virtio::exists;
+
+/// A command to the device on behalf of an I/O.
+struct Step {
+    asked: u32,
+    expected: u32,
+    status: usize,
+    /// The device did it.
+    done: bool,
+    /// The length that the device said, once it came back.
+    used: Option<u32>,
+    /// The status was a success then, or was made one since.
+    ok: bool,
+}
+
+/// An I/O of the users.
+pub(super) struct Io {
+    op: u32,
+    sector: u64,
+    len: usize,
+    data: usize,
+    preflush: bool,
+    fua: bool,
+    pub(super) ended: bool,
+    /// The device wrote to its answer what it had no right to.
+    lied: bool,
+    /// When it was submitted, or its current step was sent, among all; 0 if it was not yet.
+    order: u64,
+    steps: Vec<Step>,
+}
+
+/// The order in which things are sent.
+#[derive(Default)]
+pub(super) struct Order {
+    now: u64,
+    /// The last that was sent to each virtqueue since it was found.
+    last: Vec<u64>,
+    /// What virtqueues had when they went: I/O that is to be sent again before all else.
+    lost: Vec<(usize, usize)>,
+}
+
+impl Io {
+    /// An I/O that users submit now; `data` is memory that is its own.
+    pub(super) fn new(op: u32, flags: u32, sector: u64, len: usize, data: usize) -> Self {
+        Self {
+            op,
+            sector,
+            len,
+            data,
+            preflush: flags & 1 << b::req_flag_bits___REQ_PREFLUSH != 0,
+            fua: flags & 1 << b::req_flag_bits___REQ_FUA != 0,
+            ended: false,
+            lied: false,
+            order: 0,
+            steps: Vec::new(),
+        }
+    }
+}
+
+/// Whether all I/O has ended.
+pub fn all_ended() -> bool {
+    layer().ios.iter().all(|io| io.ended)
+}
+
+/// A request is given to the driver.
+pub(super) fn is_sent(id: usize) {
+    if id > 0 {
+        let layer = layer();
+
+        layer.order.now += 1;
+        layer.ios[id - 1].order = layer.order.now;
+    }
+}
+
+/// The virtqueues are new.
+pub fn found() {
+    layer().order.last.clear();
+}
+
+/// The ring gives a buffer back that the device did not answer.
+pub fn detached(ring: usize, buffer: &Buffer) {
+    if buffer.io > 0 {
+        layer().order.lost.push((ring, buffer.io));
+    }
+}
+
+/// Whatever is sent is later than what was sent before. What was lost comes first, so that nothing
+/// overtakes it.
+fn check_order(ring: usize, id: usize) {
+    let layer = layer();
+    let order = &mut layer.order;
+    let is_mq = layer.disks.first().is_some_and(|disk| disk.is_mq());
+
+    match order.lost.iter().position(|lost| *lost == (ring, id)) {
+        Some(at) => {
+            order.lost.swap_remove(at);
+        }
+        None => {
+            assert!(
+                order.lost.iter().all(|lost| lost.0 != ring),
+                "an I/O overtakes what is to be sent again"
+            );
+            // A step of a bio is submitted when it is sent.
+            if !is_mq {
+                order.now += 1;
+                layer.ios[id - 1].order = order.now;
+            }
+        }
+    }
+    let this = layer.ios[id - 1].order;
+    if order.last.len() <= ring {
+        order.last.resize(ring + 1, 0);
+    }
+    assert!(order.last[ring] < this, "I/O is sent in another order");
+    order.last[ring] = this;
+}
+
+const T_OUT: u32 = 1;
+const T_FLUSH: u32 = 4;
+const T_APPEND: u32 = 15;
+
+/// The command for an operation of the block layer.
+fn command(op: u32) -> u32 {
+    match op {
+        0 | 1 => op,
+        2 => T_FLUSH,
+        3 => 11,
+        5 => 14,
+        7 => T_APPEND,
+        9 => 13,
+        11 => 18,
+        13 => 20,
+        15 => 22,
+        17 => 24,
+        19 => 26,
+        _ => u32::MAX,
+    }
+}
+
+pub fn added(ring: usize, buffer: &mut Buffer) {
+    let header = buffer.readable[0];
+    assert!(header.len == 16, "the header has {} bytes", header.len);
+    // SAFETY: It is memory of that length.
+    let (asked, io, sector) = unsafe {
+        let at = header.at as *const u32;
+        (
+            at.read_unaligned(),
+            at.add(1).read_unaligned() as usize,
+            at.add(2).cast::<u64>().read_unaligned(),
+        )
+    };
+    let out: usize = buffer.readable[1..].iter().map(|s| s.len).sum();
+    let footer = *buffer.writable.last().expect("there is a status");
+    let into: usize = buffer.writable.iter().map(|s| s.len).sum::<usize>() - footer.len;
+    let status = footer.at + footer.len - 1;
+
+    assert!(footer.len == if asked == T_APPEND { 9 } else { 1 });
+    // A lying device may write to what it had before, when it is about to be sent again.
+    let lied = io > 0 && layer().ios[io - 1].lied;
+    // SAFETY: The status is the last byte.
+    let first = unsafe { *(status as *const u8) };
+    assert!(
+        first == 0xff || lied,
+        "the status is a success before the device wrote it"
+    );
+    buffer.io = io;
+    buffer.asked = asked;
+    if io == 0 {
+        return;
+    }
+    check_order(ring, io);
+    let io = &mut layer().ios[io - 1];
+    assert!(!io.ended, "an I/O that ended goes to the device");
+    match asked {
+        0 => assert!(out == 0 && into == io.len && buffer.writable[0].at == io.data),
+        T_OUT | T_APPEND => assert!(into == 0 && out == io.len && buffer.readable[1].at == io.data),
+        11 | 13 | 14 => assert!(into == 0 && out % 16 == 0 && out > 0),
+        _ => assert!(into == 0 && out == 0),
+    }
+    if asked != T_FLUSH {
+        assert!(asked == command(io.op), "asks {asked} for {}", io.op);
+        assert!(
+            matches!(asked, 11 | 13 | 14 | 26) || sector == io.sector,
+            "the wrong sector"
+        );
+    }
+    io.steps.push(Step {
+        asked,
+        expected: (into + footer.len) as u32,
+        status,
+        done: false,
+        used: None,
+        ok: false,
+    });
+}
+
+pub fn answer(buffer: &Buffer) -> u32 {
+    let footer = *buffer.writable.last().unwrap();
+
+    // SAFETY: The segments are the device's.
+    unsafe {
+        ((footer.at + footer.len - 1) as *mut u8).write_volatile(0);
+        if footer.len == 9 {
+            let at = (buffer.readable[0].at + 8) as *const u64;
+            (footer.at as *mut u64).write_unaligned(at.read_unaligned());
+        }
+    }
+    if buffer.asked == 16 {
+        report(buffer);
+    }
+    does(buffer);
+    // Of a read, data and status.
+    buffer.writable.iter().map(|s| s.len).sum::<usize>() as u32
+}
+
+/// The device does what it is asked, if it is the I/O of users.
+fn does(buffer: &Buffer) {
+    if buffer.io == 0 {
+        return;
+    }
+    let io = &mut layer().ios[buffer.io - 1];
+
+    assert!(!io.ended, "the device has what ended");
+    if matches!(buffer.asked, T_OUT | T_APPEND) {
+        // SAFETY: The device may read it.
+        let (sector, mark) = unsafe {
+            (
+                ((buffer.readable[0].at + 8) as *const u64).read_unaligned(),
+                (buffer.readable[1].at as *const u64).read_unaligned(),
+            )
+        };
+        assert!(
+            sector == io.sector && mark == buffer.io as u64,
+            "another's data is written"
+        );
+    }
+    io.steps.last_mut().expect("it was added").done = true;
+}
+
+/// A report of zones of 128 KiB that are all empty.
+fn report(buffer: &Buffer) {
+    let mut bytes = vec![0u8; buffer.writable.iter().map(|s| s.len).sum::<usize>() - 1];
+    let zone = u64::from(u32::from_le_bytes(
+        device().config[72..76].try_into().unwrap(),
+    ));
+    let capacity = u64::from_le_bytes(device().config[..8].try_into().unwrap());
+    // SAFETY: The header has 16 bytes.
+    let mut start = unsafe { ((buffer.readable[0].at + 8) as *const u64).read_unaligned() };
+    let mut n = 0;
+
+    while 64 + (n + 1) * 64 <= bytes.len() && start < capacity && zone > 0 {
+        let at = 64 + n * 64;
+        bytes[at..at + 8].copy_from_slice(&zone.min(capacity - start).to_le_bytes());
+        bytes[at + 8..at + 16].copy_from_slice(&start.to_le_bytes());
+        bytes[at + 16..at + 24].copy_from_slice(&start.to_le_bytes());
+        bytes[at + 24] = 2;
+        bytes[at + 25] = 1;
+        start = start.saturating_add(zone);
+        n += 1;
+    }
+    bytes[..8].copy_from_slice(&(n as u64).to_le_bytes());
+    let mut at = 0;
+    for segment in &buffer.writable {
+        let len = segment.len.min(bytes.len() - at);
+        // SAFETY: The segment is the device's.
+        unsafe { core::ptr::copy_nonoverlapping(bytes[at..].as_ptr(), segment.at as *mut u8, len) };
+        at += len;
+    }
+}
+
+pub fn lie(buffer: &Buffer, byte: u8) {
+    let footer = buffer.writable.last().unwrap();
+    let status = footer.at + footer.len - 1;
+
+    // SAFETY: The segments are the device's.
+    unsafe {
+        // Known ones, and all others.
+        let known = [0u8, 1, 2, 3, 4, 5, 6, 0xff];
+        (status as *mut u8).write_volatile(if byte < 0xc0 {
+            known[byte as usize % 8]
+        } else {
+            byte
+        });
+        for _ in 0..world::below(4) {
+            let segment = buffer.writable[world::below(buffer.writable.len())];
+            let at = world::below(segment.len.min(256));
+            ((segment.at + at) as *mut u8).write_volatile(world::byte());
+        }
+    }
+    wrote();
+}
+
+pub fn popped(buffer: &Buffer, used: u32) {
+    if buffer.io == 0 {
+        return;
+    }
+    let io = &mut layer().ios[buffer.io - 1];
+    let step = io.steps.last_mut().expect("it was added");
+
+    assert!(step.used.is_none() && !io.ended, "a token comes back twice");
+    step.used = Some(used);
+    // SAFETY: The token is there until the I/O ends.
+    step.ok = unsafe { (step.status as *const u8).read_volatile() } == 0;
+}
+
+pub fn wrote() {
+    for io in layer().ios.iter_mut().filter(|io| !io.ended) {
+        io.lied = true;
+        if let Some(step) = io.steps.last_mut().filter(|step| step.used.is_some()) {
+            // SAFETY: As above.
+            step.ok |= unsafe { (step.status as *const u8).read_volatile() } == 0;
+        }
+    }
+}
+
+/// An I/O ends.
+pub(super) fn ends(id: usize, status: u8, sector: u64) {
+    device_forgets(id);
+    let strict = layer().strict;
+    layer().order.lost.retain(|lost| lost.1 != id);
+    let io = &mut layer().ios[id - 1];
+
+    assert!(!io.ended, "an I/O ends twice");
+    io.ended = true;
+    kfree(io.data as *mut c_void);
+    if status != 0 {
+        return;
+    }
+    // What the device did, by its own words, must be what was to be done, in the right order.
+    let done: Vec<_> = io.steps.iter().filter(|step| step.used.is_some()).collect();
+    let mut plan = Vec::new();
+    if io.preflush && io.op != 2 {
+        plan.push(T_FLUSH);
+    }
+    if io.op != 1 || io.len > 0 {
+        plan.push(command(io.op));
+        if io.fua {
+            plan.push(T_FLUSH);
+        }
+    }
+    let asked: Vec<_> = done.iter().map(|step| step.asked).collect();
+    assert!(
+        asked == plan,
+        "an I/O ends well after {asked:?}, to be {plan:?}"
+    );
+    for step in done {
+        assert!(step.ok, "an I/O ends well, and the device never said so");
+        assert!(
+            step.done || io.lied,
+            "an I/O ends well that no device has done"
+        );
+        let used = step.used.unwrap();
+        assert!(
+            !strict || used >= step.expected,
+            "an I/O ends well with {used} of {} bytes",
+            step.expected
+        );
+    }
+    if io.op == 7 {
+        let zone = disk_zone();
+        assert!(
+            zone > 0 && sector ^ io.sector < zone,
+            "an append went to another zone"
+        );
+    }
+}
+
+fn device_forgets(id: usize) {
+    if exists() {
+        device().popped.retain(|buffer| buffer.io != id);
+    }
+}
+
+fn disk_zone() -> u64 {
+    // SAFETY: The disk lives.
+    layer().disks.first().map_or(0, |disk| unsafe {
+        u64::from((*disk.q).limits.chunk_sectors)
+    })
+}
