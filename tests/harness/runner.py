@@ -154,6 +154,7 @@ def _run(
         handlers={
             "flushlog": machine.flushlog,
             "flushes": machine.flushes,
+            "writes": machine.writes,
             "allocated": machine.allocated,
             "blkdev": machine.blkdev,
             "needs-reset": machine.needs_reset,
