@@ -492,6 +492,18 @@ impl<Ctx: device::DeviceContext> Device<Ctx> {
 }
 
 impl Device<device::Bound> {
+    /// The name that the device's bus gives its place: "0000:00:04.0" of a PCI device, say.
+    pub fn address(&self) -> &CStr {
+        // SAFETY: The device is valid and bound, and so registered: its parent, if it has one, stays,
+        // and neither is renamed.
+        unsafe {
+            let dev = &raw mut (*self.as_raw()).dev;
+            let parent = (*dev).parent;
+            let named = if parent.is_null() { dev } else { parent };
+            device::Device::<device::Normal>::from_raw(named).name()
+        }
+    }
+
     /// The largest buffer in bytes that the device's DMA path maps at once.
     ///
     /// C counterpart: `virtio_max_dma_size()`.

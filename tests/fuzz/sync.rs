@@ -73,6 +73,15 @@ unsafe extern "C" fn mutex_lock(lock: *mut usize) {
 }
 
 #[no_mangle]
+unsafe extern "C" fn mutex_trylock(lock: *mut usize) -> c_int {
+    if *lock != 0 {
+        return 0;
+    }
+    *lock = current() + 1;
+    1
+}
+
+#[no_mangle]
 pub unsafe extern "C" fn mutex_unlock(lock: *mut usize) {
     assert!(*lock == current() + 1, "somebody else's mutex is released");
     *lock = 0;

@@ -91,6 +91,9 @@ extern "C" fn alloc_workqueue_noprof() -> *mut c_void {
 extern "C" fn destroy_workqueue(_wq: *mut c_void) {}
 
 #[no_mangle]
+extern "C" fn __flush_workqueue(_wq: *mut c_void) {}
+
+#[no_mangle]
 unsafe extern "C" fn rust_helper_init_work_with_key(
     work: *mut b::work_struct,
     func: b::work_func_t,

@@ -164,6 +164,11 @@ class Machine:
         )
         self.device(name, name, options)
 
+    def null(self, name: str, size: int, options: str = "") -> None:
+        """A disk that answers at once, always zeroes."""
+        self.blockdev(f"driver=null-co,size={size},read-zeroes=on,node-name={name}")
+        self.device(name, name, options)
+
     def allocated(self, guest: Guest, args: list[str]) -> str:
         """host allocated NAME: how many KiB the disk's file takes on the host."""
         # What QEMU has not written yet is not counted yet.
@@ -286,10 +291,17 @@ class Machine:
 
         The write log cannot tell: QEMU sends no flush on when nothing was written since the last.
         """
+        return self._statistic(guest, args[0], "flush_operations")
+
+    def writes(self, guest: Guest, args: list[str]) -> str:
+        """host writes NAME: how many write commands the device had from the guest."""
+        return self._statistic(guest, args[0], "wr_operations")
+
+    def _statistic(self, guest: Guest, name: str, statistic: str) -> str:
         for device in guest.qmp.run("query-blockstats"):
-            if device["qdev"].split("/")[3] == args[0]:
-                return str(device["stats"]["flush_operations"])
-        raise KeyError(args[0])
+            if device["qdev"].split("/")[3] == name:
+                return str(device["stats"][statistic])
+        raise KeyError(name)
 
 
 @dataclasses.dataclass
@@ -445,6 +457,16 @@ def _many(machine: Machine) -> None:
         machine.disk(f"many{number}", "num-queues=1", size=1 << 20)
 
 
+def _choice(machine: Machine) -> None:
+    for number in (1, 2):
+        machine.null(f"fast{number}", 64 << 20, f"num-queues={number}")
+    machine.null("big-blocks", 64 << 20, "logical_block_size=32768,physical_block_size=32768")
+    machine.null("none", 0)
+    machine.slow("slow", 10, "num-queues=1")
+    machine.faulty("unreadable", "read", 5, None)
+    machine.disk("data", "num-queues=2", size=64 << 20)
+
+
 def _swap(machine: Machine) -> None:
     machine.disk("swap", "num-queues=2", size=1 << 30)
 
@@ -495,7 +517,8 @@ PROFILES = [
     Profile(
         "lies", ("lies",), lambda machine: machine.vhost_user("liar"), deadline=14400, options={"shared_memory": True},
     ),
-    Profile("many", ("many",), _many),
+    Profile("many", ("many", "choice-many"), _many),
+    Profile("choice", ("choice",), _choice, ("request",), blkdev=True),
     Profile("stopped", ("stopped",), stopped),
     Profile("swap", ("swap",), _swap, memory="256M"),
     Profile(

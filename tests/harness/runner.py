@@ -155,6 +155,7 @@ def _run(
             "flushlog": machine.flushlog,
             "unflushed": machine.unflushed,
             "flushes": machine.flushes,
+            "writes": machine.writes,
             "allocated": machine.allocated,
             "blkdev": machine.blkdev,
             "needs-reset": machine.needs_reset,

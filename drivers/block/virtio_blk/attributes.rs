@@ -34,6 +34,7 @@ impl<T: BlkDisk> Files<T> {
         Attribute::of::<Serial>(),
         Attribute::of::<CacheType>(),
         Attribute::of::<IoPath>(),
+        Attribute::of::<IoPathReason>(),
         Attribute::of::<PreEolInfo>(),
         Attribute::of::<LifeTime>(),
         Attribute::of::<Reset>(),
@@ -104,6 +105,20 @@ impl<T: BlkDisk> DiskAttribute<T> for IoPath {
     fn show(disk: &Disk<T>, to: &mut dyn fmt::Write) -> Result {
         let _ = disk;
         writeln!(to, "{}", T::PATH)?;
+        Ok(())
+    }
+}
+
+/// `io_path_reason`: why it is that one, with what was measured.
+struct IoPathReason;
+
+impl<T: BlkDisk> DiskAttribute<T> for IoPathReason {
+    const NAME: &'static CStr = c"io_path_reason";
+
+    fn show(disk: &Disk<T>, to: &mut dyn fmt::Write) -> Result {
+        let choice = *disk.data().seat.choice.lock();
+
+        to.write_fmt(fmt!("{}\n", choice))?;
         Ok(())
     }
 }

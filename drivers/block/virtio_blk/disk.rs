@@ -5,9 +5,15 @@
 use crate::{
     attributes::Files,
     bio_path::BioPath,
+    choice::{
+        Choice,
+        Path,
+        Why, //
+    },
     counters::Counters,
     limits,
     names::DiskIndex,
+    probe::Made,
     recovery::Recovery,
     request_path::{
         self,
@@ -76,8 +82,7 @@ use storage::{
 
 /// What lives as long as somebody has the disk open.
 pub(crate) struct Shared<P> {
-    /// Free again with the last user.
-    pub(crate) _index: DiskIndex,
+    pub(crate) seat: Arc<BoundDisk>,
     pub(crate) recovery: Arc<Recovery>,
     /// The path of the I/O.
     pub(crate) path: Arc<P>,
@@ -253,7 +258,7 @@ pub(crate) enum AnyDisk {
 }
 
 impl AnyDisk {
-    fn name(&self) -> &CStr {
+    pub(crate) fn name(&self) -> &CStr {
         match self {
             Self::Request(disk) => disk.name(),
             Self::Bio(disk) => disk.name(),
@@ -261,28 +266,50 @@ impl AnyDisk {
     }
 }
 
-/// The disk as the bound device has it, with the work that follows its capacity.
+/// The disk that the system sees, and what goes with it.
+pub(crate) struct Shown {
+    pub(crate) disk: Arc<AnyDisk>,
+    /// The disk is good without them.
+    pub(crate) _counters: Option<Pin<KBox<File<Counters>>>>,
+}
+
+/// The seat of a disk: a bound device, with its number, what is known of it, and the disk, once it is
+/// there.
 #[pin_data]
 pub(crate) struct BoundDisk {
-    disk: AnyDisk,
-    _counters: Option<Pin<KBox<File<Counters>>>>,
-    recovery: Arc<Recovery>,
-    /// The disk was not removed yet.
+    /// Free again with the last user of the disk.
+    pub(crate) index: DiskIndex,
+    pub(crate) recovery: Arc<Recovery>,
+    /// Which path its I/O takes, and why.
     #[pin]
-    live: Mutex<bool>,
+    pub(crate) choice: Mutex<Choice>,
+    /// Emptied when the disk is removed: it refers to the seat, too.
+    #[pin]
+    pub(crate) slot: Mutex<Option<Shown>>,
+    /// A disk in request mode whose path is not known yet; the same holds.
+    #[pin]
+    pub(crate) unborn: Mutex<Option<Made>>,
+    /// The device is neither leaving nor away. Held by who makes a disk.
+    #[pin]
+    pub(crate) live: Mutex<bool>,
+    /// Somebody waits for `live` to end that.
+    pub(crate) ending: Atomic<bool>,
     /// A removal waits for bios.
     waiting: Atomic<bool>,
     /// The device is in another cache mode than the disk.
-    cache_lost: Atomic<bool>,
+    pub(crate) cache_lost: Atomic<bool>,
+    #[pin]
+    birth: Work<BoundDisk, BIRTH>,
     #[pin]
     resize: Work<BoundDisk, RESIZE>,
     #[pin]
     watch: Work<BoundDisk, WATCH>,
 }
 
-/// Names of the two kinds of work.
+/// Names of the kinds of work.
 pub(crate) const RESIZE: u64 = 0;
 const WATCH: u64 = 1;
+pub(crate) const BIRTH: u64 = 2;
 
 /// How long who removes a disk waits for a device that makes no progress: the timeout of a request.
 const PATIENCE: Delta = Delta::from_secs(30);
@@ -291,49 +318,80 @@ const PATIENCE: Delta = Delta::from_secs(30);
 const TICK: Delta = Delta::from_millis(5);
 
 impl_has_work! {
+    impl HasWork<Self, { BIRTH }> for BoundDisk { self.birth }
     impl HasWork<Self, { RESIZE }> for BoundDisk { self.resize }
     impl HasWork<Self, { WATCH }> for BoundDisk { self.watch }
 }
 
 impl BoundDisk {
-    /// Makes the disk known, by `add`: from here on it is used.
-    pub(crate) fn new(
-        recovery: Arc<Recovery>,
-        counters: Counters,
-        add: impl FnOnce() -> Result<AnyDisk>,
-    ) -> Result<Arc<Self>> {
-        // Adding comes after all else that may fail.
+    /// An empty seat for the disk of `dev`.
+    pub(crate) fn new(dev: &Device<Bound>, index: DiskIndex) -> Result<Arc<Self>> {
+        let recovery = Recovery::new(dev)?;
+
         Arc::pin_init(
             try_pin_init!(Self {
+                index,
+                choice <- new_mutex!(Choice {
+                    path: Path::Request,
+                    why: Why::Parameter,
+                }),
+                slot <- new_mutex!(None),
+                unborn <- new_mutex!(None),
                 live <- new_mutex!(true),
+                ending: Atomic::new(false),
                 waiting: Atomic::new(false),
                 cache_lost: Atomic::new(false),
+                birth <- new_work!("virtio_blk::birth"),
                 resize <- new_work!("virtio_blk::resize"),
                 watch <- new_work!("virtio_blk::watch"),
-                disk: add()?,
-                // The disk is good without them.
-                _counters: counters.show(disk.name()).ok(),
                 recovery,
             }? Error),
             GFP_KERNEL,
         )
     }
 
+    /// The disk, if there is one.
+    fn disk(&self) -> Option<Arc<AnyDisk>> {
+        let slot = self.slot.lock();
+
+        slot.as_ref().map(|shown| shown.disk.clone())
+    }
+
+    /// The device leaves, or goes away for a while: when this returns, nobody makes a disk, nor will.
+    /// Who does may wait for the device, but not for ever: its I/O fails then.
+    fn end_life(&self) {
+        let since = Instant::<Monotonic>::now();
+        let mut given_up = false;
+
+        self.ending.store(true, Relaxed);
+        loop {
+            if let Some(mut live) = self.live.try_lock() {
+                *live = false;
+                return;
+            }
+            if !given_up && since.elapsed() > PATIENCE {
+                self.recovery.give_up();
+                given_up = true;
+            }
+            fsleep(TICK);
+        }
+    }
+
     /// Removes the disk, and waits until nothing is in flight. A device that is gone, or does not
     /// answer, does not hold that up for ever: what is in flight then fails.
     pub(crate) fn remove(self: &Arc<Self>, dev: &Device<Bound>) {
-        *self.live.lock() = false;
+        self.end_life();
 
         if dev.condition() != Condition::Ready {
             dev.cancel_queues();
         }
-        match &self.disk {
+        match self.disk().as_deref() {
             // blk-mq watches requests by itself, see `timed_out()`, and waits for them.
-            AnyDisk::Request(disk) => {
+            Some(AnyDisk::Request(disk)) => {
                 self.recovery.set_impatient(true);
                 disk.remove();
             }
-            AnyDisk::Bio(disk) => {
+            Some(AnyDisk::Bio(disk)) => {
                 let path = &disk.data().path;
 
                 self.watched(|| {
@@ -341,7 +399,15 @@ impl BoundDisk {
                     wait_until(path, BioPath::is_idle);
                 });
             }
+            None => (),
         }
+        let shown = self.slot.lock().take();
+        let unborn = self.unborn.lock().take();
+        if unborn.is_some() {
+            // Its reads may not have ended.
+            dev.cancel_queues();
+        }
+        drop((shown, unborn));
     }
 
     /// Waits for what is in flight: the device goes away for a while. If it makes no progress, what
@@ -358,20 +424,21 @@ impl BoundDisk {
             }
             since.elapsed() < PATIENCE
         };
-        *self.live.lock() = false;
+        self.end_life();
 
-        match &self.disk {
-            AnyDisk::Request(disk) => disk.drain(|| {
+        match self.disk().as_deref() {
+            Some(AnyDisk::Request(disk)) => disk.drain(|| {
                 disk.data().path.poll_all();
                 is_patient()
             }),
-            AnyDisk::Bio(disk) => {
+            Some(AnyDisk::Bio(disk)) => {
                 let path = &disk.data().path;
 
                 path.hold();
                 wait_until(path, |path| path.is_drained() || !is_patient());
                 path.release();
             }
+            None => (),
         }
     }
 
@@ -390,10 +457,12 @@ impl BoundDisk {
 
     /// Goes on.
     pub(crate) fn resume(self: &Arc<Self>) {
+        self.ending.store(false, Relaxed);
         *self.live.lock() = true;
         self.recovery.came_back();
         // The device may be another one, as far as we know: its capacity, say.
         SLOW_WORKQUEUE.enqueue::<_, RESIZE>(self.clone());
+        SLOW_WORKQUEUE.enqueue::<_, BIRTH>(self.clone());
     }
 
     /// Does `wait`, which waits for bios, under the eyes of a watch.
@@ -436,7 +505,8 @@ impl WorkItem<WATCH> for BoundDisk {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
-        let AnyDisk::Bio(disk) = &this.disk else {
+        let disk = this.disk();
+        let Some(AnyDisk::Bio(disk)) = disk.as_deref() else {
             return;
         };
         let path = &disk.data().path;
@@ -468,9 +538,13 @@ impl WorkItem<RESIZE> for BoundDisk {
         if !*live {
             return;
         }
+        let disk = this.disk();
+        let Some(disk) = disk.as_deref() else {
+            return;
+        };
         // Fails if the device was unbound; there is nothing to do then.
         let binding = &this.recovery.binding;
-        let _ = match &this.disk {
+        let _ = match disk {
             AnyDisk::Request(disk) => follow_capacity(disk, binding),
             AnyDisk::Bio(disk) => follow_capacity(disk, binding),
         };
@@ -478,7 +552,7 @@ impl WorkItem<RESIZE> for BoundDisk {
         drop(live);
         if this.cache_lost.xchg(false, Relaxed) {
             let (cache, binding) = (&this.recovery.cache, &this.recovery.binding);
-            let _ = match &this.disk {
+            let _ = match disk {
                 AnyDisk::Request(disk) => cache.follow(disk, binding),
                 AnyDisk::Bio(disk) => cache.follow(disk, binding),
             };

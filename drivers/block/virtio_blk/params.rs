@@ -17,14 +17,19 @@ pub(crate) enum UseBio {
     No,
     /// Bio mode: bios go straight to the virtqueues.
     Yes,
+    /// As the driver finds best for the device.
+    Auto,
 }
 
 impl Value for UseBio {
     // For modinfo; every spelling of a kernel bool is understood.
-    const TYPE: &'static str = "bool";
-    const CHOICES: &'static str = "1, y, on for bios, or 0, n, off for requests";
+    const TYPE: &'static str = "bool or auto";
+    const CHOICES: &'static str = "1, y, on for bios, 0, n, off for requests, or auto";
 
     fn parse(text: Option<&CStr>) -> Result<Self> {
+        if text.is_some_and(|text| text.to_bytes() == b"auto") {
+            return Ok(Self::Auto);
+        }
         // As for any kernel bool, "use_bio" alone means yes.
         match text.map_or(Ok(true), kstrtobool)? {
             true => Ok(Self::Yes),
@@ -36,17 +41,19 @@ impl Value for UseBio {
         to.write_str(match self {
             Self::No => "N",
             Self::Yes => "Y",
+            Self::Auto => "auto",
         })
     }
 
     fn to_word(self) -> u32 {
-        u32::from(self == Self::Yes)
+        self as u32
     }
 
     fn from_word(word: u32) -> Self {
         match word {
             0 => Self::No,
-            _ => Self::Yes,
+            1 => Self::Yes,
+            _ => Self::Auto,
         }
     }
 }
@@ -56,7 +63,19 @@ storage::module_params! {
 
     /// The path of new disks.
     static USE_BIO: UseBio = 0, "use_bio", 0o444,
-        "Bypass the request layer and the I/O scheduler (default: no)";
+        "Bypass the request layer and the I/O scheduler (default: no); auto: where the device is fast";
+
+    /// How long a read may take on a device that `auto` puts in bio mode, in microseconds.
+    static AUTO_LATENCY: u32 = 3000, "auto_latency", 0o644,
+        "use_bio=auto: a device whose reads take longer, in microseconds, is in request mode";
+
+    /// How many reads tell how fast a device is.
+    static AUTO_READS: u32 = 32, "auto_reads", 0o644,
+        "use_bio=auto: how many reads tell how fast a device is, 1 to 1000";
+
+    /// How long all of them may take, in milliseconds.
+    static AUTO_TIME: u32 = 200, "auto_time", 0o644,
+        "use_bio=auto: after so many milliseconds a device that has not answered is in request mode";
 
     /// A limit for the queues of new disks, 0 for none.
     static NUM_REQUEST_QUEUES: u32 = 0, "num_request_queues", 0o644,

@@ -7,13 +7,17 @@ use crate::{
         BioPath,
         BioQueue, //
     },
+    choice::Path,
     counters::Counters,
     disk::{
         self,
         AnyDisk,
+        BioDisk,
         BlkDisk,
         BoundDisk,
-        Shared, //
+        RequestDisk,
+        Shared,
+        Shown, //
     },
     gate::Gate,
     limits::{
@@ -88,7 +92,7 @@ use storage::{
 /// Bytes of a report of zones at most: enough for 4,095 zones at a time.
 const MAX_REPORT: usize = 256 << 10;
 
-/// Makes the disk of a device and shows it to the system.
+/// Takes a seat for the disk of a device, and begins to make it.
 pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
     if !dev.has_config() {
         dev_err!(dev, "the transport gives no access to the configuration\n");
@@ -96,23 +100,84 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
     }
 
     let index = DiskIndex::take().ok_or(ENOSPC)?;
-    let number = index.get();
-    dev.set_label(CString::try_from_fmt(fmt!("{}", DiskName(number)))?);
-    let recovery = Recovery::new(dev)?;
+    dev.set_label(CString::try_from_fmt(fmt!("{}", DiskName(index.get())))?);
+    let seat = BoundDisk::new(dev, index)?;
+    seat.begin(dev)?;
+    Ok(seat)
+}
+
+/// A disk of either kind that nobody sees yet.
+pub(crate) enum NewAny {
+    /// In request mode.
+    Request(NewDisk<RequestDisk>),
+    /// In bio mode.
+    Bio(NewDisk<BioDisk>),
+}
+
+/// What [`make`] made. The device is ready.
+pub(crate) struct Made {
+    pub(crate) disk: NewAny,
+    counters: Counters,
+    counts: QueueCounts,
+}
+
+impl Made {
+    /// The name of the disk.
+    pub(crate) fn name(&self) -> &CStr {
+        match &self.disk {
+            NewAny::Request(disk) => disk.name(),
+            NewAny::Bio(disk) => disk.name(),
+        }
+    }
+
+    /// Shows the disk to the system.
+    pub(crate) fn add(self, dev: &Device<Bound>) -> Result<Shown> {
+        dev_info!(
+            dev,
+            "{}/0/{} default/read/poll queues\n",
+            self.counts.default,
+            self.counts.poll
+        );
+        let disk = match self.disk {
+            NewAny::Request(disk) => {
+                disk::announce(&disk, dev, disk.capacity(), "");
+                AnyDisk::Request(disk.add_disk(Some(dev.as_ref()))?)
+            }
+            NewAny::Bio(disk) => {
+                disk::announce(&disk, dev, disk.capacity(), "");
+                AnyDisk::Bio(disk.add_disk(Some(dev.as_ref()))?)
+            }
+        };
+        Ok(Shown {
+            _counters: self.counters.show(disk.name()).ok(),
+            disk: Arc::new(disk, GFP_KERNEL)?,
+        })
+    }
+}
+
+/// Makes the disk of a device that has no queues yet, and makes the device ready. `again`, if it had a
+/// disk already, which it has forgotten.
+pub(crate) fn make(
+    dev: &Device<Bound>,
+    seat: &Arc<BoundDisk>,
+    config: &Config,
+    path: Path,
+    again: bool,
+) -> Result<Made> {
+    let number = seat.index.get();
+    let recovery = seat.recovery.clone();
     let counts = queue_counts(dev)?;
-    let config = read_config(dev)?;
     let zones = Arc::new(config.zone_map(), GFP_KERNEL)?;
     let little_endian = dev.is_little_endian();
     let strict = dev.has_feature(bindings::VIRTIO_F_VERSION_1);
-
     let geometry = geometry(dev)?;
     let has_lifetime = dev.has_feature(wire::VIRTIO_BLK_F_LIFETIME);
     // In segments of a page, whatever else the device takes.
     let report_size =
         |limits: &Limits| (usize::from(limits.max_segments) * PAGE_SIZE).min(MAX_REPORT);
 
-    match path(dev, &zones) {
-        params::UseBio::No => {
+    match path {
+        Path::Request => {
             let queues = find_vqs(dev, Builder::new(), counts, || {
                 let handler = RequestQueue {
                     little_endian,
@@ -123,7 +188,7 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
                 new_queue(Ok(handler))
             })?;
             let ring_size = ring_size(&queues);
-            let limits = limits(dev, &config, ring_size)?;
+            let limits = limits(dev, config, ring_size)?;
             let depth = queue_depth(dev, ring_size);
             let set = Arc::new(
                 request_path::Queues {
@@ -137,7 +202,7 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
             let tag_set = Arc::pin_init(tag_set, GFP_KERNEL)?;
             let shared = Arc::new(
                 Shared {
-                    _index: index,
+                    seat: seat.clone(),
                     recovery: recovery.clone(),
                     path: set.clone(),
                     zones: zones.clone(),
@@ -148,22 +213,19 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
                 GFP_KERNEL,
             )?;
             // blk-mq knows by itself whether there are queues to be polled.
-            let disk = disk_builder(dev, &recovery, &config, &limits, number, false)?.build_mq(
+            let disk = disk_builder(dev, &recovery, config, &limits, number, false)?.build_mq(
                 fmt!("{}", DiskName(number)),
                 this_module::<crate::Module>(),
                 tag_set,
                 shared,
             );
-
-            let disk = prepare(dev, disk, &zones)?;
-
-            let counters = Counters::of_requests(set, recovery.clone());
-
-            BoundDisk::new(recovery, counters, || {
-                Ok(AnyDisk::Request(disk.add_disk(Some(dev.as_ref()))?))
+            Ok(Made {
+                disk: NewAny::Request(prepare(dev, seat, disk, &zones, again)?),
+                counters: Counters::of_requests(set, recovery),
+                counts,
             })
         }
-        params::UseBio::Yes => {
+        Path::Bio => {
             let map = Arc::new(CpuMap::new(0, counts.default)?, GFP_KERNEL)?;
             let gate = Arc::pin_init(Gate::new(), GFP_KERNEL)?;
             let queues = find_vqs(dev, Builder::mapped(map.clone()), counts, || {
@@ -172,7 +234,7 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
                 new_queue(BioQueue::new(little_endian, strict, recovery, gate.clone()))
             })?;
             let ring_size = ring_size(&queues);
-            let limits = limits(dev, &config, ring_size)?;
+            let limits = limits(dev, config, ring_size)?;
             let depth = queue_depth(dev, ring_size);
             let poll_map = match counts.poll {
                 0 => None,
@@ -194,7 +256,7 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
             let counters = Counters::of_bios(path.clone(), recovery.clone());
             let shared = Arc::new(
                 Shared {
-                    _index: index,
+                    seat: seat.clone(),
                     recovery: recovery.clone(),
                     path,
                     zones: zones.clone(),
@@ -204,47 +266,40 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
                 },
                 GFP_KERNEL,
             )?;
-            let builder = disk_builder(dev, &recovery, &config, &limits, number, counts.poll > 0)?;
+            let builder = disk_builder(dev, &recovery, config, &limits, number, counts.poll > 0)?;
             let disk = builder.build_bio(
                 fmt!("{}", DiskName(number)),
                 this_module::<crate::Module>(),
                 shared,
             );
-
-            let disk = prepare(dev, disk, &zones)?;
-
-            BoundDisk::new(recovery, counters, || {
-                Ok(AnyDisk::Bio(disk.add_disk(Some(dev.as_ref()))?))
+            Ok(Made {
+                disk: NewAny::Bio(prepare(dev, seat, disk, &zones, again)?),
+                counters,
+                counts,
             })
         }
     }
 }
 
-/// The path of the disk's I/O: as the parameter says, but writes to zones must stay in order, for which
-/// the block layer has its zone write plugs, for requests only (`disk_need_zone_resources()`).
-fn path(dev: &Device<Bound>, zones: &ZoneMap) -> params::UseBio {
-    match params::USE_BIO.get() {
-        params::UseBio::Yes if zones.zone_sectors > 0 => {
-            dev_notice!(
-                dev,
-                "a disk of zones is in request mode, which keeps writes in order\n"
-            );
-            params::UseBio::No
-        }
-        path => path,
-    }
-}
-
-/// Says how large a new disk is, or that the block layer refuses it; and makes the device ready.
+/// Makes the device of a new disk ready; or says that the block layer refuses the disk.
 fn prepare<T: BlkDisk>(
     dev: &Device<Bound>,
+    seat: &BoundDisk,
     disk: Result<NewDisk<T>>,
     zones: &ZoneMap,
+    again: bool,
 ) -> Result<NewDisk<T>> {
     let disk =
         disk.inspect_err(|e| dev_err!(dev, "the block layer refuses the disk: {:?}\n", e))?;
 
-    disk::announce(&disk, dev, disk.capacity(), "");
+    if again {
+        seat.configure(dev)?;
+        // After a probe, and when a device is back, virtio core declares one ready that is not: it may
+        // have looked since our reset, when there was no queue.
+        if u32::from(dev.status()) & bindings::VIRTIO_CONFIG_S_DRIVER_OK != 0 {
+            return Err(EBUSY);
+        }
+    }
     dev.ready();
     if zones.zone_sectors > 0 {
         disk.revalidate_zones()?;
@@ -271,18 +326,10 @@ fn queue_counts(dev: &Device<Bound>) -> Result<QueueCounts> {
     };
     let all = num_possible_queues(wanted);
     let poll = params::POLL_QUEUES.get().min(all - 1);
-    let counts = QueueCounts {
+    Ok(QueueCounts {
         default: all - poll,
         poll,
-    };
-
-    dev_info!(
-        dev,
-        "{}/0/{} default/read/poll queues\n",
-        counts.default,
-        counts.poll
-    );
-    Ok(counts)
+    })
 }
 
 fn new_queue<H>(handler: impl PinInit<H, Error>) -> Result<Arc<Queue<H>>>
@@ -359,7 +406,7 @@ fn limits(dev: &Device<Bound>, config: &Config, ring_size: usize) -> Result<Limi
 }
 
 /// Reads what the device says about itself.
-fn read_config(dev: &Device<Bound>) -> Result<Config> {
+pub(crate) fn read_config(dev: &Device<Bound>) -> Result<Config> {
     let topology = if dev.has_feature(bindings::VIRTIO_BLK_F_TOPOLOGY) {
         Some(Topology {
             physical_block_exp: dev

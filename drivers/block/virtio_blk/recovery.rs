@@ -214,6 +214,14 @@ impl Recovery {
         self.suspect();
     }
 
+    /// Does `f`, by which the device starts over, and repairs nothing meanwhile. May sleep.
+    pub(crate) fn paused<R>(&self, f: impl FnOnce() -> Result<R>) -> Result<R> {
+        let mut repairs = self.repairs.lock();
+
+        *repairs = Repairs::default();
+        f()
+    }
+
     /// Looks at the device, and does what it needs.
     fn attend(&self, dev: &Device<Bound>) -> Next {
         let mut repairs = self.repairs.lock();

@@ -63,6 +63,14 @@ pub(crate) struct Queues {
 }
 
 impl Queues {
+    /// Ends what the device has done, whether it told by an interrupt or not.
+    pub(crate) fn look(&self) {
+        for queue in &self.queues[..self.counts.default as usize] {
+            RequestQueue::used(queue.as_arc_borrow());
+        }
+        self.poll_all();
+    }
+
     /// Ends what the device has done on the polled queues.
     pub(crate) fn poll_all(&self) {
         for queue in self.queues.iter().skip(self.counts.default as usize) {

@@ -4,7 +4,7 @@
 //!
 //! One I/O from top to bottom: `request_path` (or `bio_path`, with `use_bio`) gives it a frame of
 //! `wire`, adds it to the virtqueue of its CPU and, when the device has used it, ends it. `disk`
-//! is what both have in common, `limits` what the device says about itself, `zones` what it says
+//! is what both have in common, `choice` decides between them, `birth` makes the disk, `limits` what the device says about itself, `zones` what it says
 //! about zones, `recovery` what happens if the device works no more.
 //!
 //! C counterpart: drivers/block/virtio_blk.c
@@ -13,7 +13,9 @@
 
 mod attributes;
 mod bio_path;
+mod birth;
 mod cache;
+mod choice;
 mod counters;
 mod disk;
 mod flush;
@@ -68,7 +70,8 @@ static WORKQUEUE: ModuleWorkqueue = ModuleWorkqueue::new();
 /// wait behind it for the one worker that there is without memory.
 static RECOVERY_WORKQUEUE: ModuleWorkqueue = ModuleWorkqueue::new();
 
-/// For what itself waits for memory or I/O: `RESIZE`, and the watch of who waits for a removal.
+/// For what itself waits for memory or I/O: `BIRTH`, `RESIZE`, and the watch of who waits for a
+/// removal.
 static SLOW_WORKQUEUE: ModuleWorkqueue = ModuleWorkqueue::new();
 
 /// The major number of the disks.
@@ -157,6 +160,8 @@ impl kernel::InPlaceModule for Module {
                 major
             },
             _driver <- Registration::new(<Self as kernel::ModuleMetadata>::NAME, module),
+            // All disks are there when the module is.
+            _: { SLOW_WORKQUEUE.flush(_slow_workqueue) },
         })
     }
 }

@@ -21,6 +21,8 @@ const VIRTIO_BLK_T_GET_LIFETIME: u32 = 10;
 pub(crate) const SERIAL: u64 = 0;
 /// ... or the wear.
 pub(crate) const LIFETIME: u64 = 1;
+/// ... or, with this bit set, from which sector it reads data: how long that takes. No disk is so large.
+pub(crate) const MEASURE: u64 = 1 << 63;
 
 /// What a command asks the device to do (`VIRTIO_BLK_T_*`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,6 +66,7 @@ impl Command {
     pub(crate) fn of(op: Op, flagged: bool, sector: u64) -> Option<Self> {
         Some(match op {
             Op::DRV_IN if flagged => Self::ZoneReport,
+            Op::DRV_IN if sector & MEASURE != 0 => Self::Read,
             Op::DRV_IN if sector == LIFETIME => Self::GetLifetime,
             Op::DRV_IN => Self::GetId,
             Op::READ => Self::Read,
@@ -179,7 +182,11 @@ impl Header {
     /// The header of `command` at `sector`.
     #[inline]
     pub(crate) fn new(little_endian: bool, command: Command, ioprio: u16, sector: u64) -> Self {
-        let sector = if command.has_sector() { sector } else { 0 };
+        let sector = if command.has_sector() {
+            sector & !MEASURE
+        } else {
+            0
+        };
         let kind = command.code();
         let ioprio = u32::from(ioprio);
 

@@ -411,6 +411,19 @@ impl<T: Operations> Drop for NewDisk<T> {
         // SAFETY: The disk is valid. `GD_ADDED` is set where adding cannot fail any more, and stays
         // set when the disk is removed.
         let was_added = unsafe { (*disk).state & (1 << bindings::GD_ADDED) != 0 };
+        if !was_added {
+            // Requests of the driver itself may not have ended. The block layer waits for them only
+            // when it removes a disk.
+            // SAFETY: The queue is valid; the freeze ends below, in this task.
+            unsafe {
+                let q = self.queue();
+                if !(*q).mq_ops.is_null() {
+                    bindings::blk_freeze_queue_start(q);
+                    bindings::blk_mq_freeze_queue_wait(q);
+                    bindings::blk_mq_unfreeze_queue_nomemrestore(q);
+                }
+            }
+        }
         // SAFETY: This is the driver's reference.
         unsafe { bindings::put_disk(disk) };
 

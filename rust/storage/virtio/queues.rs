@@ -424,8 +424,8 @@ impl Device<device::Bound> {
     /// Finds the virtqueues and attaches the queues of `wanted` to them. The bus layer tears them
     /// down after the driver's data was dropped.
     ///
-    /// May sleep. Fails with [`EBUSY`] if this was done already, or if one of the queues belongs to
-    /// another device.
+    /// May sleep. Fails with [`EBUSY`] if this was done already (see [`Self::start_over`]), or if one of
+    /// the queues belongs to another device.
     pub fn find_vqs(&self, mut wanted: Builder) -> Result {
         let vdev = self.as_raw();
         let mut queues = self.state().queues.lock();
@@ -448,6 +448,19 @@ impl Device<device::Bound> {
             attached: 0,
         });
         set.find()
+    }
+
+    /// Takes the queues away from the device, so that others can be found: what is in flight is given
+    /// back. To be followed by a reset. Fails with [`EBUSY`] if the device sleeps.
+    pub(super) fn forget_queues(&self) -> Result {
+        let mut queues = self.state().queues.lock();
+
+        if queues.is_asleep() {
+            return Err(EBUSY);
+        }
+        self.state().context.watch.set_queues(KVec::new());
+        drop(queues.set.take());
+        Ok(())
     }
 
     /// Says what the device is called in messages about its queues: the name of its disk, say. Once.

@@ -101,6 +101,18 @@ impl Device<device::Bound> {
         }
     }
 
+    /// Resets the device, and brings it to where its probe began: the same features, and no queues.
+    /// What is in flight is given back ([`super::queue::Handler::cancelled`]).
+    ///
+    /// May sleep. Fails with [`EBUSY`], and does nothing, if the device sleeps or is being reset by
+    /// others. Whoever else may [restart](Self::restart) the device must be kept from it until it is
+    /// [ready](Self::ready) again.
+    pub fn start_over(&self) -> Result {
+        self.forget_queues()?;
+        self.negotiate_again()
+            .inspect_err(|_| self.add_status(bindings::VIRTIO_CONFIG_S_FAILED))
+    }
+
     /// How the device is, once it was declared ready. May sleep.
     pub fn condition(&self) -> Condition {
         const READY: u8 = bindings::VIRTIO_CONFIG_S_DRIVER_OK as u8;

@@ -11,6 +11,7 @@ use super::{
     watch::Watch,
     Device, //
 };
+use core::ops::Deref;
 use kernel::{
     device, new_mutex,
     prelude::*,
@@ -18,7 +19,9 @@ use kernel::{
         aref::ARef,
         atomic::{
             Acquire,
-            Atomic, //
+            Atomic,
+            Relaxed,
+            Release, //
         },
         Arc,
         Mutex, //
@@ -36,6 +39,31 @@ pub struct Binding {
     dev: ARef<Device>,
     #[pin]
     bound: Mutex<bool>,
+    /// How many [`Kept`] there are.
+    kept: Atomic<usize>,
+}
+
+/// A device that is bound as long as this lives: the end of its binding waits for that.
+///
+/// # Invariants
+///
+/// Counted in `kept` since the device was bound.
+pub struct Kept(Arc<Binding>);
+
+impl Deref for Kept {
+    type Target = Device<device::Bound>;
+
+    fn deref(&self) -> &Self::Target {
+        // SAFETY: By the type invariant `revoke()`, which precedes the end of the binding, waits.
+        unsafe { self.0.as_bound() }
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        // Pairs with `revoke()`: what was done with the device is done.
+        self.0.kept.fetch_sub(1, Release);
+    }
 }
 
 impl Binding {
@@ -43,6 +71,7 @@ impl Binding {
         try_pin_init!(Self {
             dev: dev.into(),
             bound <- new_mutex!(true),
+            kept: Atomic::new(0),
         }? Error)
     }
 
@@ -54,10 +83,32 @@ impl Binding {
         if !*bound {
             return Err(ENXIO);
         }
+        // SAFETY: The device is bound, and `revoke()`, which precedes the end of its binding, waits
+        // for the lock.
+        f(unsafe { self.as_bound() })
+    }
+
+    /// Keeps the device bound, unlike [`Self::with`] also beside others who use it; fails with
+    /// [`ENXIO`] if it was unbound. Not for long: unbinding waits. May sleep.
+    pub fn keep(self: &Arc<Self>) -> Result<Kept> {
+        let bound = self.bound.lock();
+
+        if !*bound {
+            return Err(ENXIO);
+        }
+        self.kept.fetch_add(1, Relaxed);
+        // INVARIANT: It was bound under the lock, and counted.
+        Ok(Kept(self.clone()))
+    }
+
+    /// # Safety
+    ///
+    /// The device must be bound, and stay so.
+    unsafe fn as_bound(&self) -> &Device<device::Bound> {
         let dev: *const Device = &*self.dev;
-        // SAFETY: `Device` is the same for all contexts. The device is bound, and `revoke()`, which
-        // precedes the end of its binding, waits for the lock.
-        f(unsafe { &*dev.cast::<Device<device::Bound>>() })
+
+        // SAFETY: `Device` is the same for all contexts; by this function's safety requirements.
+        unsafe { &*dev.cast::<Device<device::Bound>>() }
     }
 
     /// The device, whether it is bound or not: to print messages, say.
@@ -66,7 +117,13 @@ impl Binding {
     }
 
     pub(super) fn revoke(&self) {
+        const TICK_MS: i64 = 5;
+
         *self.bound.lock() = false;
+        // From here on there are no new ones.
+        while self.kept.load(Acquire) != 0 {
+            fsleep(Delta::from_millis(TICK_MS));
+        }
     }
 }
 

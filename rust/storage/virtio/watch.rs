@@ -22,11 +22,13 @@ use crate::{
 };
 use kernel::{
     container_of,
+    new_mutex,
     prelude::*,
     str::CString,
     sync::{
         aref::ARef,
         Arc,
+        Mutex,
         SetOnce, //
     },
     time::{
@@ -105,7 +107,9 @@ pub(super) struct Watch {
     work: Opaque<bindings::delayed_work>,
     #[pin]
     told: SpinLockIrq<Told>,
-    queues: SetOnce<KVec<Arc<dyn Look>>>,
+    /// Held while they are looked at.
+    #[pin]
+    queues: Mutex<KVec<Arc<dyn Look>>>,
     label: SetOnce<CString>,
     taken: Tally,
     notified: Tally,
@@ -125,16 +129,19 @@ impl Watch {
                 bindings::storage_watch_setup(slot, Some(Self::run));
             }),
             told <- new_spinlock_irq!(Told { next: LATE_SECONDS, last: 0 }),
-            queues: SetOnce::new(),
+            queues <- new_mutex!(KVec::new()),
             label: SetOnce::new(),
             taken: Tally::new(),
             notified: Tally::new(),
         }? Error)
     }
 
-    /// Says which queues there are; to be done once, before one is attached.
+    /// Says which queues there are, before one is attached; or that there are none any more. May
+    /// sleep.
     pub(super) fn set_queues(&self, queues: KVec<Arc<dyn Look>>) {
-        self.queues.populate(queues);
+        let old = core::mem::replace(&mut *self.queues.lock(), queues);
+
+        drop(old);
     }
 
     /// Says what the device is called in messages.
@@ -184,7 +191,7 @@ impl Watch {
         let now = Instant::<Monotonic>::now();
         let (mut again, mut soon, mut waiting, mut seconds) = (false, false, 0, 0);
 
-        for queue in self.queues.as_ref().into_iter().flatten() {
+        for queue in self.queues.lock().iter() {
             // SAFETY: It is in an `Arc`.
             let looked = unsafe { queue.look(now) };
 

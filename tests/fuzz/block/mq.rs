@@ -514,3 +514,13 @@ unsafe extern "C" fn blk_mq_free_request(rq: *mut b::request) {
     of_set(of_queue(q).set).busy.retain(|other| *other != rq);
     wake(q as usize);
 }
+
+#[no_mangle]
+extern "C" fn blk_mq_freeze_queue_wait(q: *mut b::request_queue) {
+    while blk_mq_freeze_queue_wait_timeout(q, 1) == 0 {}
+}
+
+#[no_mangle]
+extern "C" fn blk_execute_rq_nowait() {
+    panic!("no disk is measured here");
+}

@@ -36,6 +36,7 @@ use crate::{
     },
 };
 use core::{
+    cell::UnsafeCell,
     marker::PhantomData,
     mem::ManuallyDrop,
     pin::Pin,
@@ -47,6 +48,20 @@ use kernel::{
         to_result, //
     },
     prelude::*,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Relaxed,
+            Release, //
+        },
+        Arc, //
+    },
+    time::{
+        Delta,
+        Instant,
+        Monotonic, //
+    },
     types::ForeignOwnable, //
 };
 
@@ -529,4 +544,106 @@ pub fn execute_in<M: Operations, D: gen_disk::Operations<Kind = Requests<M>>>(
         bindings::blk_mq_free_request(rq);
         ret
     }
+}
+
+/// What [`begin_in`] began.
+///
+/// # Invariants
+///
+/// The request writes to `data` until `done` is set, and nobody else looks at it before.
+pub struct Reading {
+    data: UnsafeCell<KVec<u8>>,
+    began: Instant<Monotonic>,
+    took: Atomic<i64>,
+    status: Atomic<u32>,
+    done: Atomic<bool>,
+}
+
+// SAFETY: The data is changed by the request only, before `done` is set.
+unsafe impl Sync for Reading {}
+
+impl Reading {
+    /// How it ended, and how long it took; `None` if it has not. Any context.
+    pub fn ended(&self) -> Option<Result<Delta>> {
+        if !self.done.load(Acquire) {
+            return None;
+        }
+        let status = Status(self.status.load(Relaxed) as _);
+        let took = Delta::from_nanos(self.took.load(Relaxed));
+        Some(status.to_result().map(|()| took))
+    }
+
+    /// What was read, once it [ended](Self::ended) well.
+    pub fn data(&self) -> Option<&[u8]> {
+        self.ended()?.ok()?;
+        // SAFETY: By the type invariant.
+        Some(unsafe { &*self.data.get() })
+    }
+}
+
+/// Begins to read `len` bytes by a request like that of [`execute_in`], and does not wait until it
+/// ended, which the disk does before it goes. Fails with [`EAGAIN`] if no tag is free.
+///
+/// Process context, sleeps. C counterpart: `blk_execute_rq_nowait()`.
+pub fn begin_in<M: Operations, D: gen_disk::Operations<Kind = Requests<M>>>(
+    disk: &Disk<D>,
+    sector: u64,
+    len: usize,
+) -> Result<Arc<Reading>> {
+    let reading = Arc::new(
+        Reading {
+            data: UnsafeCell::new(KVec::from_elem(0, len, GFP_KERNEL)?),
+            began: Instant::now(),
+            took: Atomic::new(0),
+            status: Atomic::new(0),
+            done: Atomic::new(false),
+        },
+        GFP_KERNEL,
+    )?;
+
+    // SAFETY: The queue lives as long as the disk, and is of requests by the disk's type.
+    let rq = from_err_ptr(unsafe {
+        bindings::blk_mq_alloc_request(
+            disk.queue(),
+            Op::DRV_IN.as_raw(),
+            bindings::BLK_MQ_REQ_NOWAIT,
+        )
+    })?;
+
+    // SAFETY: The request is valid and ours until it is executed; the data, heap memory, lives until
+    // it ended, by the reference that it holds.
+    unsafe {
+        let data = (*reading.data.get()).as_mut_ptr();
+        let mapped =
+            bindings::blk_rq_map_kern(rq, data.cast(), len as c_uint, bindings::GFP_KERNEL);
+        if let Err(e) = to_result(mapped) {
+            bindings::blk_mq_free_request(rq);
+            return Err(e);
+        }
+        (*rq).__sector = sector;
+        (*rq).end_io = Some(reading_ended_callback);
+        (*rq).end_io_data = Arc::into_raw(reading.clone()).cast_mut().cast();
+        bindings::blk_execute_rq_nowait(rq, false);
+    }
+    Ok(reading)
+}
+
+/// # Safety
+///
+/// May only be called by the block layer, as the end of a request of [`begin_in`].
+unsafe extern "C" fn reading_ended_callback(
+    rq: *mut bindings::request,
+    status: bindings::blk_status_t,
+    _batch: *const bindings::io_comp_batch,
+) -> bindings::rq_end_io_ret {
+    // SAFETY: This is the reference that `begin_in()` gave the request.
+    let reading = unsafe { Arc::from_raw((*rq).end_io_data.cast::<Reading>().cast_const()) };
+
+    reading
+        .took
+        .store(reading.began.elapsed().as_nanos(), Relaxed);
+    reading.status.store(status.into(), Relaxed);
+    // The block layer has written all data.
+    reading.done.store(true, Release);
+    bindings::rq_end_io_ret_RQ_END_IO_FREE
 }

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How a disk comes: at once if its path is known when its device is found. Else it is made in request
+//! mode, and a work item looks at the device through it, before anybody sees it. If it is to be in bio
+//! mode the device starts over, and the disk is made anew.
+//!
+//! So only a device that has answered everything is reset: a reset with reads in flight would have to
+//! wait for them, and some hosts stop the whole guest so long.
+
+use crate::{
+    choice::{
+        self,
+        Choice,
+        Path,
+        Why, //
+    },
+    disk::{
+        BoundDisk,
+        BIRTH,
+        RESIZE, //
+    },
+    limits::Config,
+    params,
+    probe::{
+        self,
+        Made,
+        NewAny, //
+    },
+    SLOW_WORKQUEUE, //
+};
+use kernel::{
+    device::Bound,
+    prelude::*,
+    sync::{
+        atomic::Relaxed,
+        Arc, //
+    },
+    workqueue::WorkItem, //
+};
+use storage::virtio::Device;
+
+impl BoundDisk {
+    /// Makes the disk of a new device; it may come later, and then nobody is told of a failure but the
+    /// log.
+    pub(crate) fn begin(self: &Arc<Self>, dev: &Device<Bound>) -> Result {
+        let config = probe::read_config(dev)?;
+
+        if let Some(choice) = settled(dev, &config) {
+            let made = probe::make(dev, self, &config, choice.path, false)?;
+
+            return self.show(dev, made, choice);
+        }
+        *self.unborn.lock() = Some(probe::make(dev, self, &config, Path::Request, false)?);
+        SLOW_WORKQUEUE.enqueue::<_, BIRTH>(self.clone());
+        Ok(())
+    }
+
+    /// Decides on the path of a disk in request mode that nobody sees yet, and shows it. With `live`
+    /// held.
+    fn decide(self: &Arc<Self>, dev: &Device<Bound>, made: Made) -> Result {
+        let NewAny::Request(disk) = &made.disk else {
+            return Err(EINVAL);
+        };
+        let choice = choice::measure(disk);
+
+        if self.ending.load(Relaxed) {
+            // When the device is back, if it comes back.
+            *self.unborn.lock() = Some(made);
+            return Ok(());
+        }
+        if choice.path == Path::Request {
+            return self.show(dev, made, choice);
+        }
+        drop(made);
+        let made = self.remake(dev, choice.path)?;
+        self.show(dev, made, choice)
+    }
+
+    /// Makes the disk anew; the old one is gone. With `live` held.
+    fn remake(self: &Arc<Self>, dev: &Device<Bound>, path: Path) -> Result<Made> {
+        self.recovery.paused(|| {
+            let try_once = || {
+                dev.start_over()?;
+                probe::make(dev, self, &probe::read_config(dev)?, path, true)
+            };
+            match try_once() {
+                // virtio core has declared the device ready, see `probe::prepare()`.
+                Err(e) if e == EBUSY => try_once(),
+                result => result,
+            }
+        })
+    }
+
+    /// Shows a disk to the system.
+    fn show(&self, dev: &Device<Bound>, made: Made, choice: Choice) -> Result {
+        *self.choice.lock() = choice;
+        if !matches!(choice.why, Why::Parameter) {
+            dev_info!(
+                dev,
+                "[{}] {} mode: {}\n",
+                made.name(),
+                choice.path.name(),
+                choice
+            );
+        }
+        let shown = made.add(dev)?;
+        *self.slot.lock() = Some(shown);
+        Ok(())
+    }
+}
+
+/// The choice if the device need not be measured.
+fn settled(dev: &Device<Bound>, config: &Config) -> Option<Choice> {
+    let wanted = params::USE_BIO.get();
+    let choice = choice::settled(wanted, Why::Parameter, config)?;
+
+    if wanted == params::UseBio::Yes && choice.path == Path::Request {
+        dev_notice!(
+            dev,
+            "a disk of zones is in request mode, which keeps writes in order\n"
+        );
+    }
+    Some(choice)
+}
+
+impl WorkItem<BIRTH> for BoundDisk {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        // Fails if the device was unbound. One that sleeps comes here again.
+        let Ok(dev) = this.recovery.binding.keep() else {
+            return;
+        };
+        let live = this.live.lock();
+        if !*live {
+            return;
+        }
+        let made = this.unborn.lock().take();
+        let Some(made) = made else {
+            return;
+        };
+        if let Err(e) = this.decide(&dev, made) {
+            dev_err!(dev, "the disk could not be made: {:?}\n", e);
+        }
+        drop(live);
+        if this.cache_lost.load(Relaxed) {
+            SLOW_WORKQUEUE.enqueue::<_, RESIZE>(this.clone());
+        }
+    }
+}

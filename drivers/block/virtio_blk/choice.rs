@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Which path the I/O of a disk takes, and why.
+//!
+//! What bio mode gives up, merging, a scheduler and the rest of rq-qos, is worth something where the
+//! medium is slow; what it saves, a fifth to a half of the guest's instructions an I/O, where the
+//! medium is fast. The host does not say which it is: virtio-blk has no hint of it. So with
+//! `use_bio=auto`, after the features ([`settled`]), the time of some reads decides ([`measure`]).
+//!
+//! Nothing else that the device says decides. With one queue bio mode saves most, with many it still
+//! saves. A volatile cache costs bio mode the flushes that blk-mq joins, which are dear where reads
+//! are slow, too.
+
+use crate::{
+    disk::RequestDisk,
+    limits::Config,
+    params::{
+        self,
+        UseBio, //
+    },
+    wire, //
+};
+use kernel::{
+    fmt,
+    prelude::*,
+    sync::atomic::Relaxed,
+    time::{
+        delay::fsleep,
+        Delta,
+        Instant,
+        Monotonic, //
+    },
+};
+use storage::block::{
+    gen_disk::Disk,
+    mq::request::{
+        self,
+        Reading, //
+    },
+    SECTOR_SHIFT, //
+};
+
+/// The path of a disk's I/O.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Path {
+    /// Requests of blk-mq.
+    Request,
+    /// Bios go straight to the virtqueues.
+    Bio,
+}
+
+impl Path {
+    /// Its name in sysfs.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Bio => "bio",
+        }
+    }
+}
+
+/// Why a disk has its path.
+#[derive(Clone, Copy)]
+pub(crate) enum Why {
+    /// The parameter `use_bio`.
+    Parameter,
+    /// Writes to zones must stay in order, for which the block layer has its zone write plugs, for
+    /// requests only (`disk_need_zone_resources()`).
+    Zones,
+    /// Most reads were fast: the slowest of the fast three quarters took so many microseconds.
+    Fast { reads: usize, us: i64 },
+    /// So many of the reads took longer than `limit` microseconds, more than a quarter.
+    Slow {
+        late: usize,
+        reads: usize,
+        limit: u32,
+    },
+    /// Only so many of the reads were answered in time.
+    Silent {
+        answered: usize,
+        reads: usize,
+        ms: u32,
+    },
+    /// The device could not be read.
+    Unreadable,
+}
+
+/// A path, and why.
+#[derive(Clone, Copy)]
+pub(crate) struct Choice {
+    pub(crate) path: Path,
+    pub(crate) why: Why,
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.why {
+            Why::Parameter => f.write_str("parameter use_bio"),
+            Why::Zones => {
+                f.write_str("a disk of zones, whose writes only request mode keeps in order")
+            }
+            Why::Fast { reads, us } => {
+                write!(
+                    f,
+                    "measured: of {reads} reads three in four took {us} us at most"
+                )
+            }
+            Why::Slow { late, reads, limit } => {
+                write!(
+                    f,
+                    "measured: {late} of up to {reads} reads took more than {limit} us"
+                )
+            }
+            Why::Silent {
+                answered,
+                reads,
+                ms,
+            } => write!(
+                f,
+                "measured: {answered} of {reads} reads were answered in {ms} ms"
+            ),
+            Why::Unreadable => f.write_str("measured: the device cannot be read"),
+        }
+    }
+}
+
+/// The choice if the device need not be measured: it has zones, or the operator knows.
+pub(crate) fn settled(wanted: UseBio, why: Why, config: &Config) -> Option<Choice> {
+    if config.zone_map().zone_sectors > 0 {
+        return Some(Choice {
+            path: Path::Request,
+            why: Why::Zones,
+        });
+    }
+    let path = match wanted {
+        UseBio::No => Path::Request,
+        UseBio::Yes => Path::Bio,
+        UseBio::Auto => return None,
+    };
+    Some(Choice { path, why })
+}
+
+/// The bytes of a read, or one logical block if that is more.
+const READ_SIZE: u32 = 4096;
+
+/// Up to one in so many reads may be late: the host was busy with something else.
+const LATE_SHARE: usize = 4;
+
+/// How often to look whether a read has ended.
+const TICK: Delta = Delta::from_micros(50);
+
+/// After how many looks in vain to look into the rings: the first interrupts of a device may be lost.
+const LOOKS: usize = 100;
+
+/// Spreads the reads over the disk.
+const STRIDE: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Chooses by the time that some reads take, one after the other, so that the host's queues have no
+/// part in it. Bio mode for a device that answers three in four of them within `auto_latency`; a host
+/// may be slow now and then, and a disk with a cache fast now and then.
+///
+/// Ends in `auto_time`, whatever the device does; then a read may still be under way, and the disk
+/// must stay in request mode. Sleeps.
+pub(crate) fn measure(disk: &Disk<RequestDisk>) -> Choice {
+    let (path, why) = match try_measure(disk) {
+        Ok(why @ Why::Fast { .. }) => (Path::Bio, why),
+        Ok(why) => (Path::Request, why),
+        Err(_) => (Path::Request, Why::Unreadable),
+    };
+
+    Choice { path, why }
+}
+
+fn try_measure(disk: &Disk<RequestDisk>) -> Result<Why> {
+    let limit = params::AUTO_LATENCY.get();
+    let reads = params::AUTO_READS.get().clamp(1, 1000) as usize;
+    let ms = params::AUTO_TIME.get();
+    let size = READ_SIZE.max(disk.logical_block_size());
+    let sectors = u64::from(size >> SECTOR_SHIFT);
+    let places = disk.capacity() / sectors;
+    let mut deadline = Deadline::new(ms);
+    let mut times = KVec::with_capacity(reads, GFP_KERNEL)?;
+    let (mut late, mut place) = (0, 0u64);
+
+    if places == 0 {
+        return Err(EINVAL);
+    }
+    while times.len() < reads {
+        let sector = place % places * sectors;
+        let reading = request::begin_in(disk, wire::MEASURE | sector, size as usize)?;
+        let Some(took) = deadline.wait(disk, &reading)? else {
+            return Ok(Why::Silent {
+                answered: times.len(),
+                reads,
+                ms,
+            });
+        };
+        times.push(took.as_micros_ceil(), GFP_KERNEL)?;
+        // The time makes that other places than at the last start, which the host may remember.
+        place = place.wrapping_add(STRIDE ^ took.as_nanos() as u64);
+        late += usize::from(took.as_micros_ceil() > limit.into());
+        if late > reads / LATE_SHARE {
+            return Ok(Why::Slow { late, reads, limit });
+        }
+    }
+    times.sort_unstable();
+    Ok(Why::Fast {
+        reads,
+        us: times[reads - 1 - reads / LATE_SHARE],
+    })
+}
+
+/// The end of the time that there is.
+struct Deadline {
+    began: Instant<Monotonic>,
+    time: Delta,
+}
+
+impl Deadline {
+    fn new(ms: u32) -> Self {
+        Self {
+            began: Instant::now(),
+            time: Delta::from_millis(ms.into()),
+        }
+    }
+
+    /// Waits until `reading` ended, and returns how long it took; `None` if time is over, or the device
+    /// is about to go.
+    fn wait(&mut self, disk: &Disk<RequestDisk>, reading: &Reading) -> Result<Option<Delta>> {
+        let mut looks = 0;
+
+        loop {
+            if let Some(ended) = reading.ended() {
+                return ended.map(Some);
+            }
+            if self.began.elapsed() > self.time || disk.data().seat.ending.load(Relaxed) {
+                return Ok(None);
+            }
+            looks += 1;
+            if looks % LOOKS == 0 {
+                disk.data().path.look();
+            }
+            fsleep(TICK);
+        }
+    }
+}
