@@ -12,6 +12,7 @@ pub mod counts;
 pub mod either;
 pub mod frame;
 mod generations;
+mod glance;
 mod look;
 mod progress;
 pub mod queue;

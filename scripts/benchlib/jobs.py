@@ -15,6 +15,7 @@ class Job:
     block: int  # KiB
     depth: int
     batch: int = 1  # how many I/Os go into one system call
+    latency: int = 0  # of the disk, in microseconds; of those that work beside the guest
 
     def fio(self, device: str) -> list[str]:
         """The options that all kinds of runs share."""
@@ -52,6 +53,14 @@ _ALL = [
 ]
 JOBS = {job.name: job for job in _ALL}
 
+# How long the disks take whose exits are counted, in microseconds: vda and sda, vdb and sdb, and so on.
+LATENCIES = (200, 50, 1000)
+_EXITS = [
+    *(Job(f"exits-qd32-{us}us", f"QD 32, {us} µs", "randread", 4, 32, latency=us) for us in LATENCIES),
+    Job("exits-qd1-200us", "QD 1, 200 µs", "randread", 4, 1, latency=200),
+]
+EXITS = {job.name: job for job in _EXITS}
+
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
@@ -70,6 +79,11 @@ class Variant:
     @property
     def device(self) -> str:
         return {"null_blk": "nullb0", "virtio_blk": "vda", "virtio_scsi": "sda"}[self.driver]
+
+    def device_of(self, job: Job) -> str:
+        """The disk that is as slow as the job wants it."""
+        number = LATENCIES.index(job.latency) if job.latency else 0
+        return f"{self.device[:-1]}{chr(ord('a') + number)}" if number else self.device
 
     @property
     def io_path(self) -> str | None:

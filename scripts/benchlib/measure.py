@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The guest's side: loads each driver in turn, runs fio on it and prints one JSON line a result.
 
-BENCH_PLAN holds what to do: {"kind": "icount", "profile" or "wall", "jobs": [...], "variants": [...], ...}.
+BENCH_PLAN holds what to do: {"kind": "icount", "profile", "wall" or "exits", "jobs": [...], "variants": [...], ...}.
 """
 
 import json
@@ -16,7 +16,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from jobs import DISK_GIB, JOBS, VARIANTS, Variant  # noqa: E402
+from jobs import DISK_GIB, EXITS, JOBS, VARIANTS, Variant  # noqa: E402
 
 # Our modules: file and build ID.
 MODULES: dict[str, dict[str, str]] = json.loads(os.environ["BENCH_MODULES"])
@@ -141,6 +141,38 @@ def wall(plan: dict[str, Any], variant: Variant) -> None:
         report(variant, job=job.name, iops=iops)
 
 
+TRACING = Path("/sys/kernel/tracing")
+
+
+def kicks() -> int:
+    """Notifications of virtio devices so far. Beside the disk there is hardly one that is used."""
+    if not (TRACING / "kprobe_events").exists():
+        run("mount", "-t", "tracefs", "none", str(TRACING))
+    if not (TRACING / "events/bench").exists():
+        (TRACING / "kprobe_events").write_text("p:bench/kick vp_notify\n")
+        (TRACING / "events/bench/kick/enable").write_text("1")
+    return int((TRACING / "kprobe_profile").read_text().split()[1])
+
+
+def exits(plan: dict[str, Any], variant: Variant) -> None:
+    """Interrupts and kicks an I/O beside a device that takes its time, and what an I/O takes then."""
+    ios = plan["ios"]
+    for job in (EXITS[name] for name in plan["jobs"]):
+        count = max(ios * job.depth // 32, ios // 8)
+        before = interrupts(), kicks()
+        result = fio([*job.fio(f"/dev/{variant.device_of(job)}"), f"--io_size={count * job.block}k"])[0][job.direction]
+        after = interrupts(), kicks()
+        latency, done = result["clat_ns"], result["total_ios"]
+        report(
+            variant,
+            job=job.name,
+            interrupts=(after[0] - before[0]) / done,
+            kicks=(after[1] - before[1]) / done,
+            mean=latency["mean"] / 1000,
+            p99=latency["percentile"]["99.000000"] / 1000,
+        )
+
+
 def report(variant: Variant, **values: Any) -> None:
     values |= {"variant": variant.name, "scheduler": scheduler(variant)}
     print("RESULT " + json.dumps(values), flush=True)
@@ -148,7 +180,7 @@ def report(variant: Variant, **values: Any) -> None:
 
 def main() -> None:
     plan = json.loads(os.environ["BENCH_PLAN"])
-    measure = {"icount": icount, "profile": profile, "wall": wall}[plan["kind"]]
+    measure = {"icount": icount, "profile": profile, "wall": wall, "exits": exits}[plan["kind"]]
     # The first start of fio reads it from the host.
     run("fio", "--version")
     for turn in range(plan.get("turns", 1)):

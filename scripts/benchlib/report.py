@@ -4,7 +4,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from .jobs import JOBS, VARIANTS
+from .jobs import EXITS, JOBS, VARIANTS
 from .run import Result
 from .stats import mean_interval, ratio_interval
 
@@ -65,6 +65,27 @@ class Samples:
                 cells.append(f"{ratio:.2f}" + (f" ({low:.2f} to {high:.2f})" if low < high else ""))
             rows.append([JOBS[job].title, *cells])
         return self._table(head, rows) if pairs else ""
+
+
+def exits_table(results: Sequence[Result]) -> str:
+    """A row for each job and driver: means of all turns, and as a multiple of the C driver's."""
+    values = {"interrupts": ".2f", "kicks": ".2f", "mean": ",.0f", "p99": ",.0f"}
+    lines = [
+        "| job | driver | interrupts | × C | kicks | × C | mean, µs | × C | p99, µs | × C |",
+        "| --- | --- |" + " ---: |" * 8,
+    ]
+    by: dict[tuple[str, str], list[Result]] = {}
+    for result in results:
+        by.setdefault((result["job"], result["variant"]), []).append(result)
+    for (job, variant), mine in sorted(by.items(), key=lambda item: list(EXITS).index(item[0][0])):
+        base = by.get((job, "c-scsi" if VARIANTS[variant].scsi else "c"), mine)
+        cells = []
+        for value, form in values.items():
+            mean = sum(result[value] for result in mine) / len(mine)
+            ratio, low, high = ratio_interval([r[value] for r in mine], [r[value] for r in base])
+            cells += [f"{mean:{form}}", f"{ratio:.2f}" + (f" ({low:.2f} to {high:.2f})" if low < high else "")]
+        lines.append(f"| {EXITS[job].title} | {VARIANTS[variant].title} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def plot(all_samples: Sequence[Samples], path: Path) -> None:

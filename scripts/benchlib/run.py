@@ -13,7 +13,7 @@ from guest import Driver, Guest
 from guest.modules import OUR_MODULES, build_id, our_module
 from guest.paths import CACHE
 
-from .jobs import DISK_GIB
+from .jobs import DISK_GIB, LATENCIES
 
 # The count of executed instructions is the guest's clock; it jumps while the CPU sleeps.
 _ICOUNT = ["-accel", "tcg", "-icount", "shift=0,sleep=off"]
@@ -66,6 +66,19 @@ def _disks(lockstep: bool) -> list[str]:
     ]  # fmt: skip
 
 
+def _slow_disks() -> list[str]:
+    """Disks with two queues that work beside the guest and take their time; the same behind a SCSI host."""
+    disks = ["-object", "iothread,id=io0", "-device", "virtio-scsi-pci,id=hba,num_queues=2,iothread=io0"]
+    for number, us in enumerate(LATENCIES):
+        for name in (f"blk{number}", f"scsi{number}"):
+            disks += ["-blockdev", f"driver=null-co,size={DISK_GIB << 30},read-zeroes=on,latency-ns={us * 1000},node-name={name}"]
+        disks += [
+            "-device", f"virtio-blk-pci,drive=blk{number},num-queues=2,iothread=io0",
+            "-device", f"scsi-hd,bus=hba.0,scsi-id={number},drive=scsi{number}",
+        ]  # fmt: skip
+    return disks
+
+
 def measure(
     plan: dict[str, Any],
     *,
@@ -75,7 +88,8 @@ def measure(
     on_mark: Callable[[Path], None] | None = None,
 ) -> Path:
     """Carry out a plan (see measure.py) in a guest of its own; returns the folder of its logs."""
-    counts = plan["kind"] != "wall"
+    counts = plan["kind"] not in ("wall", "exits")
+    beside = plan["kind"] == "exits"
 
     def on_line(line: str) -> None:
         if line.startswith("RESULT "):
@@ -90,7 +104,7 @@ def measure(
     guest = BenchGuest(
         f"bench-{plan['kind']}",
         'exec python3 "$VSR_SRC/scripts/benchlib/measure.py"',
-        cpus=1,
+        cpus=2 if beside else 1,
         memory="1G",
         cmdline=_QUIET,
         env={"BENCH_PLAN": json.dumps(plan)} | _keep_modules(),
@@ -98,7 +112,7 @@ def measure(
         deadline=deadline,
         handlers={"mark": mark},
         on_line=on_line,
-        qemu=_disks(lockstep=counts),
+        qemu=_slow_disks() if beside else _disks(lockstep=counts),
     )
     guest.count = counts
     guest.plugin = plugin

@@ -442,11 +442,16 @@ impl BioQueue {
     /// Ends what the device has done on a queue that does not interrupt, and moves on what waits.
     /// Returns how many steps of bios it found. Process context.
     pub(crate) fn poll(queue: &Arc<Queue<Self>>) -> usize {
+        // What waits moves on when something comes back, or by itself.
+        if !queue.may_have_used() {
+            return 0;
+        }
         let this = queue.handler();
         let mut done = BioList::new();
         let mut guard = queue.lock();
         let found = this.take_used(&mut guard, &mut done);
         let broken = guard.ring.is_broken();
+        queue.took_all(&guard);
 
         if guard.state().waits() {
             this.refill(&mut guard, &mut done);

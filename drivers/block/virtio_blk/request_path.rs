@@ -166,9 +166,13 @@ impl Operations for RequestPath {
     }
 
     fn poll(hw: ArcBorrow<'_, Queue<RequestQueue>>, batch: &mut IoCompletionBatch<Self>) -> usize {
+        if !hw.may_have_used() {
+            return 0;
+        }
         let mut guard = hw.lock();
         let found = hw.handler().take_used(&mut guard, batch);
         let broken = guard.ring.is_broken();
+        hw.took_all(&guard);
         drop(guard);
 
         if broken {

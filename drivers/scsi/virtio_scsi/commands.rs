@@ -284,11 +284,22 @@ pub(crate) fn drain(queue: &Queue<RequestQueue>) -> usize {
         list.push(cmd);
     }
     let broken = guard.ring.is_broken();
+    queue.took_all(&guard);
     drop(guard);
     if broken {
         queue.handler().recovery.suspect();
     }
     list.done(|cmd| queue.handler().judge(cmd))
+}
+
+/// The same on a polled queue, where mostly there is nothing.
+#[inline]
+pub(crate) fn poll(queue: &Queue<RequestQueue>) -> usize {
+    if queue.may_have_used() {
+        drain(queue)
+    } else {
+        0
+    }
 }
 
 /// The same for all of them.

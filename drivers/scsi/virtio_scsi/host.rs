@@ -81,7 +81,7 @@ impl Operations for ScsiHost {
     fn poll(hba: &Hba, queue: usize) -> usize {
         hba.requests
             .get(queue)
-            .map_or(0, |queue| commands::drain(queue))
+            .map_or(0, |queue| commands::poll(queue))
     }
 
     fn timed_out(hba: &Hba, late: &Late<'_, Self>) -> Timeout {

@@ -23,6 +23,7 @@ use super::{
         Locked, //
     },
     generations::Generations,
+    glance::Glance,
     progress::Progress,
     replay::Kept, //
 };
@@ -182,6 +183,7 @@ pub struct Queue<H: Handler> {
     work: Work<Self>,
     interrupts: Atomic<usize>,
     deferred: Atomic<usize>,
+    pub(super) glance: Glance,
     #[pin]
     handler: H,
 }
@@ -221,6 +223,12 @@ impl<H: Handler> QueueGuard<'_, H> {
     #[inline]
     pub fn state(&mut self) -> &mut H::State {
         &mut self.0.state
+    }
+
+    /// Whether it is `queue` that is locked.
+    #[inline]
+    pub(super) fn is_of(&self, queue: &Queue<H>) -> bool {
+        core::ptr::eq(self.0.lock_ref(), &queue.inner)
     }
 
     /// Unlocks the queue, waits for a notification of `condvar`, and locks it again. May sleep.
@@ -266,6 +274,7 @@ impl<H: Handler> Queue<H> {
             work <- new_work!("storage::virtio::Queue"),
             interrupts: Atomic::new(0),
             deferred: Atomic::new(0),
+            glance: Glance::new(),
             handler <- handler,
         }? Error)
     }
@@ -398,6 +407,7 @@ impl<H: Handler> Queue<H> {
         let ring = &mut guard.shown.ring;
         let vq = core::mem::replace(&mut ring.vq, core::ptr::null_mut());
         ring.closed.set(true);
+        self.glance.forget();
         drop(guard);
 
         if vq.is_null() {
@@ -655,6 +665,11 @@ impl<T: Token> Ring<T> {
         }
         // SAFETY: `vq` is valid by the type invariant.
         unsafe { (*self.vq).num_free as usize }
+    }
+
+    #[inline]
+    pub(super) fn as_raw(&self) -> *mut bindings::virtqueue {
+        self.vq
     }
 
     /// The size of the ring, 0 if it is detached.

@@ -243,6 +243,23 @@ unsafe extern "C" fn virtqueue_enable_cb(vq: *mut v::virtqueue) -> bool {
     ring.broken || ring.last_used == ring.used_idx
 }
 
+#[no_mangle]
+unsafe extern "C" fn virtqueue_enable_cb_prepare(vq: *mut v::virtqueue) -> c_uint {
+    assert!(w().atomic > 0, "a ring is used without its lock");
+    (*vq.cast::<Ring>()).last_used.into()
+}
+
+#[no_mangle]
+unsafe extern "C" fn virtqueue_poll(vq: *mut v::virtqueue, last_used: c_uint) -> bool {
+    let ring = &*vq.cast::<Ring>();
+
+    assert!(
+        w().rcu > 0 || w().atomic > 0,
+        "a virtqueue is used that may be gone"
+    );
+    !ring.broken && last_used != ring.used_idx.into()
+}
+
 impl Ring {
     pub fn new(vq: v::virtqueue, size: usize) -> Self {
         Self {
