@@ -2,7 +2,9 @@
 """What a guest sees when QEMU finds nonsense in a ring: DEVICE_NEEDS_RESET, and nothing is answered any more.
 
 QEMU's own devices say so only then. So the ring of a stopped guest is made nonsense: what QEMU looks at first when it
-goes on, before the guest writes there again.
+goes on, before the guest writes there again. It is one request more, whose descriptor no ring has. An index that is far
+ahead would not do: QEMU then serves again what lies in the ring from the last time round, in memory that others use by
+now, and writes data of one request where another one belongs.
 """
 
 import struct
@@ -32,12 +34,13 @@ def needs_reset(folder: Path, guest: Guest, args: list[str]) -> None:
 
     guest.qmp.run("stop")
     ring = guest.qmp.run("x-query-virtio-queue-status", path=path, queue=int(args[1]) if args[1:] else 0)
-    at = ring["vring-avail"] + 2
-    found = guest.qmp.run("human-monitor-command", **{"command-line": f"gpa2hva {at:#x}"})
+    found = guest.qmp.run("human-monitor-command", **{"command-line": f"gpa2hva {ring['vring-avail']:#x}"})
     host = int(found.split()[-1], 16)
     with open(f"/proc/{_qemu(folder)}/mem", "r+b", buffering=0) as memory:
-        memory.seek(host)
+        memory.seek(host + 2)
         (index,) = struct.unpack("<H", memory.read(2))
-        memory.seek(host)
-        memory.write(struct.pack("<H", (index + 0x4000) & 0xFFFF))
+        memory.seek(host + 4 + 2 * (index % ring["vring-num"]))
+        memory.write(struct.pack("<H", 0xFFFF))
+        memory.seek(host + 2)
+        memory.write(struct.pack("<H", (index + 1) & 0xFFFF))
     guest.qmp.run("cont")
