@@ -220,8 +220,9 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
     }
 }
 
-/// The path of the disk's I/O: as the parameter says, but writes to zones must stay in order, for which
-/// the block layer has its zone write plugs, for requests only (`disk_need_zone_resources()`).
+/// The path of the disk's I/O: as the parameter says, but writes to zones must stay in order, for
+/// which the block layer has its zone write plugs, for requests only
+/// (`disk_need_zone_resources()`).
 fn path(dev: &Device<Bound>, zones: &ZoneMap) -> params::UseBio {
     match params::USE_BIO.get() {
         params::UseBio::Yes if zones.zone_sectors > 0 => {
