@@ -10,7 +10,7 @@ export DRIVER KERNEL
 enter := scripts/enter
 
 .DEFAULT_GOAL := modules
-.PHONY: modules deb install uninstall tree vm demo test test-full bench check mutate fuzz clean distclean help
+.PHONY: modules deb install uninstall tree vm demo test test-full upstream-series bench check mutate fuzz clean distclean help
 
 ifdef KDIR
 modules:
@@ -45,11 +45,16 @@ vm demo bench: modules
 test: modules
 	$(enter) tests/run $(ARGS)
 
+# All of it has the patch series compiled, too; a failure there keeps no guest from its test.
 test-full: modules
-	$(enter) tests/run --full $(ARGS)
+	@series=0; $(if $(strip $(ARGS)),,scripts/upstream-series || series=1;) \
+		$(enter) tests/run --full $(ARGS) && exit $$series
+
+upstream-series:
+	scripts/upstream-series $(ARGS)
 
 check: modules
-	$(enter) scripts/check $(ARGS)
+	scripts/check $(ARGS)
 
 mutate: modules
 	$(enter) scripts/mutate $(ARGS)
@@ -72,6 +77,7 @@ help:
 #: make test          all tests in guests; make test-full: more rounds, and the driver built into a kernel of its own
 #: make bench         compare C, request mode, bio mode and SCSI
 #: make check         formatting, lints, documentation, unit tests, scripts
+#: make upstream-series   the patches for the kernel, each applied, compiled and checked; ARGS=FOLDER
 #: make mutate        plant bugs, one at a time, and see whether the tests notice
 #: make fuzz          a minute of devices that lie, in user space; ARGS='--minutes 60', ARGS=--coverage
 #: make clean         remove what was built; distclean: the whole cache too

@@ -35,7 +35,8 @@ storage::module_params! {
     /// How many targets there are.
     static TARGETS: u32 = 2, "targets", 0o444, "Number of targets, 1 to 256 (default: 2)";
     /// The size of each.
-    static SIZE_MIB: u32 = 16, "size_mib", 0o444, "Size of each disk in MiB, 1 to 65536 (default: 16)";
+    static SIZE_MIB: u32 = 16, "size_mib", 0o444,
+        "Size of each disk in MiB, 1 to 65536 (default: 16)";
 }
 
 const MAX_TARGETS: u32 = 256;

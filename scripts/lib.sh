@@ -74,6 +74,20 @@ stop_group() {
 	kill -KILL -- "-$1" 2>/dev/null || true
 }
 
+# say_why LOG: a sentence about what users can mend themselves.
+say_why() {
+	if grep -qaE "No space left on device|enough free space" "$1"; then
+		say "A disk is full: free some space on that of $cache, or set VSR_CACHE to a folder on a larger one (and TMPDIR, for what is temporary). Then run it again."
+	elif grep -qaE 'Temporary failure resolving|Could not (resolve|connect)|Unable to connect|Network is unreachable|Connection (timed out|refused)' "$1"; then
+		say "The package archive was not reached: see to the network (or to http_proxy, if there is a proxy), or name another archive by VSR_MIRROR. Then run it again."
+	fi
+}
+
+# scrap FOLDER...: what an earlier run left half-made.
+scrap() {
+	as_root rm -rf --one-file-system "$@"
+}
+
 # step TITLE SECONDS LOG COMMAND...: run a long command quietly, say that it runs and how long it usually takes;
 # show the end of its log if it fails. The command gets a process group of its own, so that all of it can be stopped;
 # it must be a program, not a shell function.
@@ -85,7 +99,7 @@ step() {
 	setsid "$@" >"$log" 2>&1 </dev/null &
 	pid=$!
 	# shellcheck disable=SC2064 # this process, not a later one
-	trap "stop_group $pid; exit 130" INT TERM HUP
+	trap "stop_group $pid; say 'stopped; what was half-made is not used. Run it again to begin this step anew.'; exit 130" INT TERM HUP
 	while kill -0 "$pid" 2>/dev/null; do
 		sleep 0.5
 		if [ -t 2 ]; then
@@ -101,6 +115,7 @@ step() {
 	if [ $status != 0 ]; then
 		tail -n 25 "$log" >&2
 		say "$title: failed (status $status), the whole log is $log"
+		say_why "$log"
 		return $status
 	fi
 	say "  done in $((SECONDS - begin)) s"

@@ -76,11 +76,11 @@ static void storage_reset_again(struct work_struct *work)
 }
 
 /*
- * Virtio PCI tells the device once to reset itself, and waits until it has, however long that takes.
- * If the device is switched off for the moment, it never hears of it, comes back as it was, and is
- * waited for without an end. So it is told again if it takes long. Both then see that it was done,
- * as its status stays 0 until both have. (What else the bus does at a reset, to a queue of its own for
- * administration, may not be done twice at once.)
+ * Virtio PCI tells the device once to reset itself, and waits until it has, however long that
+ * takes. If the device is switched off for the moment, it never hears of it, comes back as it was,
+ * and is waited for without an end. So it is told again if it takes long. Both then see that it was
+ * done, as its status stays 0 until both have. (What else the bus does at a reset, to a queue of
+ * its own for administration, may not be done twice at once.)
  */
 void rust_helper_storage_reset_device(struct virtio_device *vdev)
 {

@@ -2,8 +2,8 @@
 
 //! What older kernels lack, or call by another name: the only place that knows of versions.
 //!
-//! The crate is written for the newest kernel, so most of this is the kernel's own under its own name,
-//! and upstream nothing of it would be left. Kbuild sets `kernel_7_2`.
+//! The crate is written for the newest kernel, so most of this is the kernel's own under its own
+//! name, and upstream nothing of it would be left. Kbuild sets `kernel_7_2`.
 
 #[cfg(not(kernel_7_2))]
 mod latest {
@@ -99,7 +99,8 @@ mod v7_2 {
     const fn error(errno: u32) -> Error {
         let errno = NonZeroI32::new(-(errno as i32)).expect("an error is not 0");
 
-        // SAFETY: This kernel's `Error` has one field, of this type; the number is that of an error.
+        // SAFETY: This kernel's `Error` has one field, of this type; the number is that of an
+        // error.
         unsafe { transmute::<NonZeroI32, Error>(errno) }
     }
 
@@ -202,8 +203,9 @@ mod v7_2 {
     pub(crate) type SpinLockIrq<T> = Lock<T, SpinLockIrqBackend>;
     pub(crate) type SpinLockIrqGuard<'a, T> = Guard<'a, T, SpinLockIrqBackend>;
 
-    /// A spinlock that switches interrupts off. Unlike with the newer kernel's, which counts, the last
-    /// one locked has to be the first one unlocked. No code here holds two whose guards outlive a call.
+    /// A spinlock that switches interrupts off. Unlike with the newer kernel's, which counts, the
+    /// last one locked has to be the first one unlocked. No code here holds two whose guards
+    /// outlive a call.
     pub struct SpinLockIrqBackend;
 
     // SAFETY: The kernel's spinlock ensures mutual exclusion, and interrupts are off meanwhile.

@@ -49,8 +49,8 @@ impl CpuMap {
         let dev: *const device::Device = dev;
 
         Self::make(0, queues, |raw| {
-            // SAFETY: `mq_map` has an entry for each CPU; `device::Device` is a transparent wrapper;
-            // the rest by this function's safety requirements.
+            // SAFETY: `mq_map` has an entry for each CPU; `device::Device` is a transparent
+            // wrapper; the rest by this function's safety requirements.
             unsafe { bindings::blk_mq_map_hw_queues(raw, dev.cast_mut().cast(), offset) }
         })
     }
@@ -72,8 +72,8 @@ impl CpuMap {
         Ok(Self { queues: map, first })
     }
 
-    /// Copies the map to one of blk-mq's, for those queues that this has; the CPUs of others get its
-    /// first one.
+    /// Copies the map to one of blk-mq's, for those queues that this has; the CPUs of others get
+    /// its first one.
     ///
     /// # Safety
     ///

@@ -6,8 +6,8 @@
 //! neighbours there: [`virtio`] follows `pci` and `auxiliary`, [`block::mq`] extends the module of
 //! the same name.
 //!
-//! [`virtio`], [`block`] and [`scsi`] do not know each other; [`joint`] is where an I/O of the latter
-//! two becomes the token of a virtqueue.
+//! [`virtio`], [`block`] and [`scsi`] do not know each other; [`joint`] is where an I/O of the
+//! latter two becomes the token of a virtqueue.
 //!
 //! All `unsafe` code of the project is in this crate; the drivers forbid it. The rule that makes
 //! this possible: *a token goes into a queue and comes out of it exactly once*, see

@@ -72,7 +72,8 @@ impl HostByte {
     /// The transport failed: tried again.
     pub const TRANSPORT_DISRUPTED: Self =
         Self(bindings::scsi_host_status_DID_TRANSPORT_DISRUPTED as u8);
-    /// The transport failed: not tried again by the mid-layer, for whoever sent the command to decide.
+    /// The transport failed: not tried again by the mid-layer, for whoever sent the command to
+    /// decide.
     pub const TRANSPORT_MARGINAL: Self =
         Self(bindings::scsi_host_status_DID_TRANSPORT_MARGINAL as u8);
     /// The transport failed, and there may be another path: no retry on this one.

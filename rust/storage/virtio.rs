@@ -193,9 +193,9 @@ impl<T: Driver> Adapter<T> {
     /// The driver's data, if its probe is done.
     fn data<'a>(dev: &'a Device<device::CoreInternal<'_>>) -> Option<Pin<&'a T::Data<'a>>> {
         // SAFETY: The device is valid. What is stored is the `Pin<KBox<T::Data<'_>>>` of
-        // `set_drvdata()`. Callers hold the device's lock, which excludes its removal, or the device
-        // is away, which its removal waits for; or they tell of a change of the configuration, which
-        // the core does not during a removal.
+        // `set_drvdata()`. Callers hold the device's lock, which excludes its removal, or the
+        // device is away, which its removal waits for; or they tell of a change of the
+        // configuration, which the core does not during a removal.
         unsafe {
             let base = &raw mut (*dev.as_raw()).dev;
             (!bindings::dev_get_drvdata(base).is_null())
@@ -219,8 +219,8 @@ impl<T: Driver> Adapter<T> {
         0
     }
 
-    /// All devices are awake. One that is not did not come to [`Self::restore_callback`]: its bus or
-    /// its features did not come back. That is the driver's matter now.
+    /// All devices are awake. One that is not did not come to [`Self::restore_callback`]: its bus
+    /// or its features did not come back. That is the driver's matter now.
     extern "C" fn complete_callback(dev: *mut bindings::device) {
         // SAFETY: As in `prepare_callback()`.
         let dev = unsafe {
@@ -257,8 +257,8 @@ impl<T: Driver> Adapter<T> {
             return EBUSY.to_errno();
         }
 
-        // Whoever resets the device, or has it sleep, holds the lock of its parent only: it might be
-        // unbound meanwhile. Not held until it is back, which may be another thread's doing.
+        // Whoever resets the device, or has it sleep, holds the lock of its parent only: it might
+        // be unbound meanwhile. Not held until it is back, which may be another thread's doing.
         // SAFETY: The lock is initialized, and comes after that of the parent.
         unsafe { bindings::mutex_lock(lock) };
         let ret = from_result(|| {
@@ -326,8 +326,9 @@ impl<T: Driver> Adapter<T> {
         let dev = unsafe { &*vdev.cast::<Device<device::CoreInternal<'_>>>() };
 
         // The virtio core calls this only between the end of a successful probe and
-        // `virtio_config_core_disable()`, which precedes `remove`, and never across these. But a reset
-        // by others that was refused, since the driver had gone, enables it again: without data then.
+        // `virtio_config_core_disable()`, which precedes `remove`, and never across these. But a
+        // reset by others that was refused, since the driver had gone, enables it again: without
+        // data then.
         if let Some(data) = Self::data(dev) {
             T::config_changed(dev, data);
         }
@@ -421,8 +422,8 @@ pub trait Driver: Sized {
         build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
     }
 
-    /// Tells a device that is back what its reset forgot, before it is ready. No command of a queue,
-    /// nor [`state::Binding::with`].
+    /// Tells a device that is back what its reset forgot, before it is ready. No command of a
+    /// queue, nor [`state::Binding::with`].
     fn configure<'bound>(
         dev: &'bound Device<device::Bound>,
         this: Pin<&Self::Data<'bound>>,

@@ -65,9 +65,10 @@ impl ModuleWorkqueue {
         self.create_with(name, WQ_MEM_RECLAIM | WQ_HIGHPRI | WQ_PERCPU)
     }
 
-    /// As [`Self::create`], for work that resets devices. VDUSE's reset waits for work of a workqueue that
-    /// has no rescuer, and for a process: what such a device promises when memory is short is its own
-    /// affair, and no reason for the kernel to warn (`check_flush_dependency()`), which this flag is for.
+    /// As [`Self::create`], for work that resets devices. VDUSE's reset waits for work of a
+    /// workqueue that has no rescuer, and for a process: what such a device promises when memory is
+    /// short is its own affair, and no reason for the kernel to warn (`check_flush_dependency()`),
+    /// which this flag is for.
     pub fn create_for_resets(&'static self, name: &'static CStr) -> Result<ModuleWorkqueueGuard> {
         const WQ_MEM_RECLAIM: u32 = bindings::wq_flags_WQ_MEM_RECLAIM;
         const WQ_PERCPU: u32 = bindings::wq_flags_WQ_PERCPU;
@@ -76,8 +77,8 @@ impl ModuleWorkqueue {
         self.create_with(name, WQ_MEM_RECLAIM | WQ_PERCPU | LEGACY)
     }
 
-    /// The same for work that waits for memory or I/O, so that what those wait for may not depend on
-    /// it; it runs also while the system is being suspended.
+    /// The same for work that waits for memory or I/O, so that what those wait for may not depend
+    /// on it; it runs also while the system is being suspended.
     pub fn create_for_waiting(&'static self, name: &'static CStr) -> Result<ModuleWorkqueueGuard> {
         self.create_with(name, bindings::wq_flags_WQ_UNBOUND)
     }
@@ -110,8 +111,8 @@ impl ModuleWorkqueue {
         Ok(ModuleWorkqueueGuard(self))
     }
 
-    /// Keeps the module's code until the [`Hold`] is dropped. Fails with [`ENODEV`] if the module is
-    /// being unloaded, or the workqueue does not exist. Any context.
+    /// Keeps the module's code until the [`Hold`] is dropped. Fails with [`ENODEV`] if the module
+    /// is being unloaded, or the workqueue does not exist. Any context.
     pub(crate) fn hold(&'static self) -> Result<Hold> {
         let _rcu = rcu::read_lock();
 
@@ -189,8 +190,8 @@ impl Drop for ModuleWorkqueueGuard {
             // SAFETY: May sleep, as dropping a guard may.
             unsafe { bindings::storage_synchronize_rcu_tasks() };
         }
-        // SAFETY: By the invariants it was a workqueue's pointer, and that one is ours alone; nobody
-        // can enqueue on it any more.
+        // SAFETY: By the invariants it was a workqueue's pointer, and that one is ours alone;
+        // nobody can enqueue on it any more.
         unsafe { bindings::destroy_workqueue(wq) };
     }
 }

@@ -655,8 +655,8 @@ impl BioPath {
         }
     }
 
-    /// Lets them go on. Not here: a ring that is broken has to be repaired first, for which the device
-    /// may have to be reset by who called this.
+    /// Lets them go on. Not here: a ring that is broken has to be repaired first, for which the
+    /// device may have to be reset by who called this.
     pub(crate) fn release(&self) {
         for queue in &self.queues {
             queue.lock().state().held = false;

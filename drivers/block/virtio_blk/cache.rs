@@ -49,8 +49,8 @@ pub(crate) struct CacheMode {
     pub(crate) configurable: bool,
     /// What the device was told last, or said itself. Changed while the device is bound only.
     writeback: Atomic<bool>,
-    /// Held while device and block layer are brought to the same mode. Waits for I/O, so nobody that
-    /// I/O waits for may take it.
+    /// Held while device and block layer are brought to the same mode. Waits for I/O, so nobody
+    /// that I/O waits for may take it.
     #[pin]
     changing: Mutex<()>,
 }
@@ -99,8 +99,8 @@ impl CacheMode {
     }
 
     /// Writes the mode to a device that was reset, before I/O goes on. `false` if it does not take
-    /// it: [`Self::follow`] is to be called then. The device must stay bound so long, and not be told
-    /// otherwise meanwhile: see [`Binding::with`].
+    /// it: [`Self::follow`] is to be called then. The device must stay bound so long, and not be
+    /// told otherwise meanwhile: see [`Binding::with`].
     pub(crate) fn restore(&self, dev: &Device<Bound>) -> Result<bool> {
         let wanted = self.is_writeback();
 

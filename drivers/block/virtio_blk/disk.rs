@@ -103,8 +103,8 @@ pub(crate) trait BlkDisk: gen_disk::Operations<Data = Arc<Shared<Self::Path>>> {
     /// Its name.
     const PATH: &'static str;
 
-    /// Reads the serial number, or the wear ([`wire::LIFETIME`](crate::wire::LIFETIME)), by a command
-    /// of the driver itself. May sleep.
+    /// Reads the serial number, or the wear ([`wire::LIFETIME`](crate::wire::LIFETIME)), by a
+    /// command of the driver itself. May sleep.
     fn read(disk: &Disk<Self>, what: u64, to: &mut KVec<u8>) -> Result;
 }
 
@@ -560,8 +560,8 @@ impl WorkItem<RESIZE> for BoundDisk {
     }
 }
 
-/// Gives the disk the capacity that the device has now. Waits for memory, which may wait for I/O: so
-/// nothing is held that a repair of the device needs.
+/// Gives the disk the capacity that the device has now. Waits for memory, which may wait for I/O:
+/// so nothing is held that a repair of the device needs.
 fn follow_capacity<T: BlkDisk>(disk: &Disk<T>, binding: &Binding) -> Result {
     let capacity =
         binding.with(|dev| dev.read_config(config_field!(virtio_blk_config, capacity)))?;

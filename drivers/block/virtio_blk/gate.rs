@@ -43,8 +43,8 @@ impl Gate {
         }? Error)
     }
 
-    /// Has a flush without data wait for the next one to be sent. Gives it back if none is under way:
-    /// then it has [entered](Self::enter), to be sent itself.
+    /// Has a flush without data wait for the next one to be sent. Gives it back if none is under
+    /// way: then it has [entered](Self::enter), to be sent itself.
     pub(crate) fn wait(&self, flush: Bio) -> Result<(), Bio> {
         let mut inner = self.inner.lock();
 

@@ -3,8 +3,8 @@
 //! What to do with a device that works no more: look, wait, and only when loss is proven, or the
 //! operator wants it, reset it and send again what it has not answered.
 //!
-//! Proof is a broken ring, or what the device's status says ([`Condition`]). A device that is away is
-//! waited for. One that needs repair after repair and answers nothing between them is given up:
+//! Proof is a broken ring, or what the device's status says ([`Condition`]). A device that is away
+//! is waited for. One that needs repair after repair and answers nothing between them is given up:
 //! all I/O to it fails.
 
 use crate::{
@@ -137,16 +137,16 @@ impl Recovery {
         self.impatient.store(on, Relaxed);
     }
 
-    /// I/O is in flight for longer than its timeout. Like the C driver, a device in use gets all the
-    /// time that it takes. Any context.
+    /// I/O is in flight for longer than its timeout. Like the C driver, a device in use gets all
+    /// the time that it takes. Any context.
     pub(crate) fn timed_out(self: &Arc<Self>) {
         if self.impatient.load(Relaxed) {
             self.give_up();
         }
     }
 
-    /// The oldest I/O of a queue is in flight for so many seconds. Perhaps it is lost, though others
-    /// are answered; or it is too late, if the operator says so. Any context.
+    /// The oldest I/O of a queue is in flight for so many seconds. Perhaps it is lost, though
+    /// others are answered; or it is too late, if the operator says so. Any context.
     pub(crate) fn late(self: &Arc<Self>, seconds: u64) {
         let limit = params::TIMEOUTS.get();
 
@@ -182,11 +182,11 @@ impl Recovery {
     }
 
     /// Resets the device because the operator wants it, also one that was given up or did not come
-    /// back from sleep; sends again what it has not answered. May sleep. Fails with [`ENXIO`] if the
-    /// device was unbound, or is away.
+    /// back from sleep; sends again what it has not answered. May sleep. Fails with [`ENXIO`] if
+    /// the device was unbound, or is away.
     pub(crate) fn demand(self: &Arc<Self>) -> Result {
-        // Who resets it, or has it sleep, starts it again; not with us in between. Two minutes are longer
-        // than any bus takes.
+        // Who resets it, or has it sleep, starts it again; not with us in between. Two minutes are
+        // longer than any bus takes.
         let mut left = 120_000 / LOOK_MS;
 
         while left > 0 && self.binding.with(|dev| Ok(dev.is_lent()))? {
@@ -275,8 +275,8 @@ impl Recovery {
         }
     }
 
-    /// Tells a device that was reset what it forgot, before I/O goes on. `false` if it does not take
-    /// it.
+    /// Tells a device that was reset what it forgot, before I/O goes on. `false` if it does not
+    /// take it.
     pub(crate) fn configure(&self, dev: &Device<Bound>) -> Result<bool> {
         let restored = self.cache.restore(dev)?;
 

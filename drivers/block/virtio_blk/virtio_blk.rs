@@ -66,8 +66,8 @@ use storage::{
 /// For what I/O waits for, so that memory can be reclaimed by it: refills of rings.
 static WORKQUEUE: ModuleWorkqueue = ModuleWorkqueue::new();
 
-/// The same for recovery, which may wait long, for a device that is away: the refills of others must not
-/// wait behind it for the one worker that there is without memory.
+/// The same for recovery, which may wait long, for a device that is away: the refills of others
+/// must not wait behind it for the one worker that there is without memory.
 static RECOVERY_WORKQUEUE: ModuleWorkqueue = ModuleWorkqueue::new();
 
 /// For what itself waits for memory or I/O: `BIRTH`, `RESIZE`, and the watch of who waits for a

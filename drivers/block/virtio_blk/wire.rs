@@ -61,7 +61,8 @@ pub(crate) enum Command {
 
 impl Command {
     /// The command for an operation of the block layer; `None` if there is none. Of the driver's
-    /// own operations ([`Op::DRV_IN`]), a flag tells those that read zones, `sector` what others read.
+    /// own operations ([`Op::DRV_IN`]), a flag tells those that read zones, `sector` what others
+    /// read.
     #[inline]
     pub(crate) fn of(op: Op, flagged: bool, sector: u64) -> Option<Self> {
         Some(match op {
@@ -85,8 +86,8 @@ impl Command {
         })
     }
 
-    /// Whether it may be sent again if nobody knows whether the device did it: the result is the same.
-    /// An append would write a second time, elsewhere.
+    /// Whether it may be sent again if nobody knows whether the device did it: the result is the
+    /// same. An append would write a second time, elsewhere.
     pub(crate) const fn is_repeatable(self) -> bool {
         !matches!(self, Self::ZoneAppend)
     }
@@ -333,14 +334,15 @@ impl From<Outcome> for Status {
     }
 }
 
-/// How worn the device is (`struct virtio_blk_lifetime`), as the JEDEC standards of eMMC and UFS have
-/// it.
+/// How worn the device is (`struct virtio_blk_lifetime`), as the JEDEC standards of eMMC and UFS
+/// have it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Lifetime {
     /// 1 if less than 80 % of the reserved blocks are used, 2 if less than 90 %, 3 beyond; 0 if
     /// unknown.
     pub(crate) pre_eol_info: u16,
-    /// For two kinds of memory: 1 up to 10 % worn, 2 up to 20 %, ..., 11 beyond 100 %; 0 if unknown.
+    /// For two kinds of memory: 1 up to 10 % worn, 2 up to 20 %, ..., 11 beyond 100 %; 0 if
+    /// unknown.
     pub(crate) typ_a: u16,
     pub(crate) typ_b: u16,
 }

@@ -212,8 +212,8 @@ pub(crate) fn submit(
 /// Asks logical unit 0 of a target by `cdb`, a command without data, and returns the response code.
 /// May sleep, for so many seconds at most.
 ///
-/// Fails with [`ETIMEDOUT`] if the device does not answer, and at once as long as it does not, and as
-/// `Ring::add()` does.
+/// Fails with [`ETIMEDOUT`] if the device does not answer, and at once as long as it does not, and
+/// as `Ring::add()` does.
 pub(crate) fn ask(
     queue: &Queue<RequestQueue>,
     target: Address,
@@ -309,8 +309,9 @@ pub(crate) fn drain_all(queues: &[Arc<Queue<RequestQueue>>]) {
     }
 }
 
-/// Whether a command may be sent again if nobody knows whether the device did it: the result is the same.
-/// What the block layer asks for, is so; of what others do, that is known of questions, and of a flush.
+/// Whether a command may be sent again if nobody knows whether the device did it: the result is the
+/// same. What the block layer asks for, is so; of what others do, that is known of questions, and
+/// of a flush.
 fn is_repeatable(cmd: &Command<ScsiHost>) -> bool {
     !cmd.is_passthrough() || wire::is_repeatable(cmd.cdb())
 }

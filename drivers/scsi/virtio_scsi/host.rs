@@ -117,8 +117,8 @@ impl Operations for ScsiHost {
     }
 
     fn abort(hba: &Hba, late: &Late<'_, Self>) -> Result {
-        // A repair that has begun before the command's time was over sends it again, which it must not
-        // do any more once error handling uses the command. Fails if there is no device.
+        // A repair that has begun before the command's time was over sends it again, which it must
+        // not do any more once error handling uses the command. Fails if there is no device.
         let _ = hba.binding().with(|_| Ok(()));
 
         hba.manage(late.device(), Function::AbortTask(late.tag().into()))

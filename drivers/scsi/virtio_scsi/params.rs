@@ -9,11 +9,12 @@ storage::module_params! {
     static POLL_QUEUES: u32 = 0, "virtscsi_poll_queues", 0o644,
         "The number of dedicated virtqueues for polling I/O";
 
-    /// How often the time of a command must be over before it is aborted. Not by default: in QEMU an
-    /// abort is answered when the storage answers, and a reset stops the whole machine until then.
+    /// How often the time of a command must be over before it is aborted. Not by default: in QEMU
+    /// an abort is answered when the storage answers, and a reset stops the whole machine until
+    /// then.
     static TIMEOUTS: u32 = 0, "virtscsi_timeouts", 0o644,
-        "Abort a command when its timeout (30 s for disks) passed this often. 0 (the default) to wait \
-        for ever, as the C driver does.";
+        "Abort a command when its timeout (30 s for disks) passed this often. 0 (the default) to \
+        wait for ever, as the C driver does.";
 
     /// How often a device is repaired that makes no progress.
     static REPAIRS: u32 = 10, "virtscsi_repairs", 0o644,

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What to do with a device that works no more: look, wait, and when loss is proven, reset it and send
-//! again what it has not answered.
+//! What to do with a device that works no more: look, wait, and when loss is proven, reset it and
+//! send again what it has not answered.
 //!
-//! As in virtio_blk: proof is a broken ring, or what the device's status says ([`Condition`]). A device
-//! that is away is waited for. One that needs repair after repair and answers nothing between them is
-//! given up: all commands to it fail. A command that is only late is the business of error handling.
+//! As in virtio_blk: proof is a broken ring, or what the device's status says ([`Condition`]). A
+//! device that is away is waited for. One that needs repair after repair and answers nothing
+//! between them is given up: all commands to it fail. A command that is only late is the business
+//! of error handling.
 
 use crate::{
     events::{
@@ -134,9 +135,9 @@ impl Recovery {
         self.removing.load(Relaxed)
     }
 
-    /// Resets the device because somebody wants it, also one that was given up; all commands come back.
-    /// If the device does not start, that is tried again. May sleep. Fails with [`ENXIO`], and does
-    /// nothing, if the device is away; else as [`Device::restart`].
+    /// Resets the device because somebody wants it, also one that was given up; all commands come
+    /// back. If the device does not start, that is tried again. May sleep. Fails with [`ENXIO`],
+    /// and does nothing, if the device is away; else as [`Device::restart`].
     pub(crate) fn demand(self: &Arc<Self>, dev: &Device<Bound>) -> Result {
         if dev.condition() == Condition::Away {
             self.suspect();
@@ -159,8 +160,8 @@ impl Recovery {
         }
     }
 
-    /// Tells a device that is not ready yet what its reset forgot, before the first command that a unit
-    /// may tell of the reset.
+    /// Tells a device that is not ready yet what its reset forgot, before the first command that a
+    /// unit may tell of the reset.
     pub(crate) fn configure(&self, dev: &Device<Bound>) -> Result {
         const CDB_AT: ConfigField<u32> = config_field!(virtio_scsi_config, cdb_size);
         const SENSE_AT: ConfigField<u32> = config_field!(virtio_scsi_config, sense_size);

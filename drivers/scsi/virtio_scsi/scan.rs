@@ -3,12 +3,12 @@
 //! Scans: only targets that may be there are looked at.
 //!
 //! To look at a target that is not there, the mid-layer allocates a device, with a queue, sends an
-//! INQUIRY to its logical unit 0, and frees all that; and nearly all of 256 targets are not there. If
-//! the host has one disk, that disk's queue is frozen twice for each of them, which takes grace
-//! periods: its tags come to be shared with another queue, and are not any more. So the driver sends
-//! that INQUIRY before, and takes only that for an absence which the mid-layer would, too. (Task
-//! management would need no place in a request queue, but hosts do not agree on what it says of a
-//! target without a logical unit 0.)
+//! INQUIRY to its logical unit 0, and frees all that; and nearly all of 256 targets are not there.
+//! If the host has one disk, that disk's queue is frozen twice for each of them, which takes grace
+//! periods: its tags come to be shared with another queue, and are not any more. So the driver
+//! sends that INQUIRY before, and takes only that for an absence which the mid-layer would, too.
+//! (Task management would need no place in a request queue, but hosts do not agree on what it says
+//! of a target without a logical unit 0.)
 
 use crate::{
     commands,
@@ -19,8 +19,8 @@ use crate::{
     },
 };
 
-/// How many seconds the device has for an answer. One that gives none is asked no more until it does:
-/// the mid-layer has more patience.
+/// How many seconds the device has for an answer. One that gives none is asked no more until it
+/// does: the mid-layer has more patience.
 const PATIENCE: u32 = 2;
 
 /// An INQUIRY for none of its data.

@@ -118,11 +118,12 @@ impl Idle {
     }
 }
 
-/// Has the device perform `function`, and waits for it, for the parameter's time at most. May sleep.
+/// Has the device perform `function`, and waits for it, for the parameter's time at most. May
+/// sleep.
 ///
 /// Fails with [`EIO`] if the device says no, with [`ETIMEDOUT`] if it does not answer, or has not
-/// answered the last one of the kind, with [`EBUSY`] if it still has too many, with [`ENODEV`] if it is
-/// gone.
+/// answered the last one of the kind, with [`EBUSY`] if it still has too many, with [`ENODEV`] if
+/// it is gone.
 pub(crate) fn run(
     queue: &Queue<ControlQueue>,
     function: Function,

@@ -71,8 +71,8 @@ impl Waiter {
         self.completion.complete();
     }
 
-    /// Waits for the answer, for so many seconds at most; then `look` takes what is there without an
-    /// interrupt, which may have been lost. Returns the answer, and whether the wait had an end.
+    /// Waits for the answer, for so many seconds at most; then `look` takes what is there without
+    /// an interrupt, which may have been lost. Returns the answer, and whether the wait had an end.
     /// Sleeps.
     pub(crate) fn wait(&self, seconds: u32, look: impl FnOnce()) -> (Option<u8>, bool) {
         let in_time = self.completion.wait(msecs_to_jiffies(seconds * 1000));

@@ -343,8 +343,9 @@ pub(crate) const fn function_succeeded(response: ControlResponse) -> bool {
     )
 }
 
-/// Whether what a program, or a driver of the kernel, sends has the same result if it is sent twice: a
-/// question that takes nothing away, or a flush. Neither a reservation, nor what moves a tape.
+/// Whether what a program, or a driver of the kernel, sends has the same result if it is sent
+/// twice: a question that takes nothing away, or a flush. Neither a reservation, nor what moves a
+/// tape.
 pub(crate) const fn is_repeatable(cdb: &[u8]) -> bool {
     matches!(
         cdb,

@@ -226,8 +226,9 @@ impl Bio {
         unsafe { bindings::bio_endio(self.into_raw().as_ptr()) };
     }
 
-    /// Copies the bio's data to `to`, as far as that reaches: not at all if it [has none](Op::has_data).
-    /// For disks whose driver moves the data itself; who submitted a bio may change its data meanwhile. Any context.
+    /// Copies the bio's data to `to`, as far as that reaches: not at all if it
+    /// [has none](Op::has_data). For disks whose driver moves the data itself; who submitted a bio
+    /// may change its data meanwhile. Any context.
     pub fn copy_to(&self, to: &mut [u8]) {
         let mut to = to;
 

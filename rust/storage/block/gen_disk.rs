@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Generic disk abstraction: what disks of blk-mq requests and those of bios have in common, and the
-//! former. See [`bio_disk`](super::bio_disk) for the latter.
+//! Generic disk abstraction: what disks of blk-mq requests and those of bios have in common, and
+//! the former. See [`bio_disk`](super::bio_disk) for the latter.
 //!
 //! C header: [`include/linux/blkdev.h`](srctree/include/linux/blkdev.h)
 
@@ -171,8 +171,8 @@ impl<T: Operations> Disk<T> {
         unsafe { (*(*self.as_raw()).part0).bd_nr_sectors }
     }
 
-    /// Changes the capacity in sectors; on a disk in use, with a message and an uevent. [`EINVAL`] if
-    /// it goes beyond the zones that were [read](NewDisk::revalidate_zones): the block layer has
+    /// Changes the capacity in sectors; on a disk in use, with a message and an uevent. [`EINVAL`]
+    /// if it goes beyond the zones that were [read](NewDisk::revalidate_zones): the block layer has
     /// memory for those, and takes any sector of the disk for an index of it.
     ///
     /// May sleep. C counterpart: `set_capacity_and_notify()`.
@@ -477,9 +477,9 @@ impl<T: Operations> GenDisk<T> {
 }
 
 impl<M: mq::Operations, T: Operations<Kind = Requests<M>>> GenDisk<T> {
-    /// Waits until the driver has no request, and holds back what comes meanwhile. Calls `look` while
-    /// it waits, which says whether to wait on: who polled for the end of requests may be frozen, and
-    /// the device may never answer.
+    /// Waits until the driver has no request, and holds back what comes meanwhile. Calls `look`
+    /// while it waits, which says whether to wait on: who polled for the end of requests may be
+    /// frozen, and the device may never answer.
     ///
     /// May sleep. C counterparts: `blk_mq_freeze_queue()`, `blk_mq_unfreeze_queue()`.
     pub fn drain(&self, mut look: impl FnMut() -> bool) {

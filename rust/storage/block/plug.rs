@@ -5,10 +5,10 @@
 //! blk-mq collects the requests of a plugged task by itself; a driver of bios has to. The batch
 //! then costs one lock and one kick.
 //!
-//! A callback stays in the task's plug when its batch was submitted, until the task unplugs; and the
-//! bios that it submits may end, and who waited for them unload the module, before it returns. So
-//! its owner, of which it has a reference, holds the module ([`Plugged`]): that costs nothing for an
-//! I/O.
+//! A callback stays in the task's plug when its batch was submitted, until the task unplugs; and
+//! the bios that it submits may end, and who waited for them unload the module, before it returns.
+//! So its owner, of which it has a reference, holds the module ([`Plugged`]): that costs nothing
+//! for an I/O.
 //!
 //! C header: [`include/linux/blkdev.h`](srctree/include/linux/blkdev.h)
 
@@ -53,8 +53,8 @@ pub struct Plugged<T> {
 }
 
 impl<T> Plugged<T> {
-    /// Holds the module whose workqueue it is as long as there is `driver`. Fails with [`ENODEV`] if
-    /// the module is being unloaded.
+    /// Holds the module whose workqueue it is as long as there is `driver`. Fails with [`ENODEV`]
+    /// if the module is being unloaded.
     pub fn new(driver: T, workqueue: &'static ModuleWorkqueue) -> Result<Self> {
         Ok(Self {
             driver,

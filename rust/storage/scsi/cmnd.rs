@@ -231,8 +231,8 @@ impl<T: Operations> Command<T> {
         op == bindings::req_op_REQ_OP_DRV_IN || op == bindings::req_op_REQ_OP_DRV_OUT
     }
 
-    /// Whether error handling decides what becomes of the command: its time was over, and it was not
-    /// waited for any longer.
+    /// Whether error handling decides what becomes of the command: its time was over, and it was
+    /// not waited for any longer.
     #[inline]
     pub fn is_late(&self) -> bool {
         // SAFETY: The command is valid; the state is changed by others, hence volatile.
@@ -666,8 +666,8 @@ impl<T: Operations> Late<'_, T> {
             true
         }
 
-        // SAFETY: The command is valid, so it has a device, which has a host with tags; `look()` gets
-        // what it expects.
+        // SAFETY: The command is valid, so it has a device, which has a host with tags; `look()`
+        // gets what it expects.
         unsafe {
             let device = (*self.cmd).device;
             let mut search = Search {

@@ -137,13 +137,13 @@ pub trait Operations: Sized + 'static {
         Err(ENOTSUPP)
     }
 
-    /// Resets the host: as the last rung, or because an administrator wants it, when nothing is late
-    /// (`/sys/class/scsi_host/hostN/host_reset`). *Also if it fails*, the driver finishes all
+    /// Resets the host: as the last rung, or because an administrator wants it, when nothing is
+    /// late (`/sys/class/scsi_host/hostN/host_reset`). *Also if it fails*, the driver finishes all
     /// commands that it has. May sleep, but not for ever.
     fn host_reset(host: &Self::HostData) -> Result;
 
-    /// Whether there is no such target, so that its units need not be looked for. Process context, may
-    /// sleep, but not for ever.
+    /// Whether there is no such target, so that its units need not be looked for. Process context,
+    /// may sleep, but not for ever.
     ///
     /// C counterpart: `target_alloc`, that fails with `-ENXIO`.
     fn is_absent(host: &Self::HostData, target: u32) -> bool {

@@ -88,8 +88,8 @@ pub struct ConfigField<T: Field> {
 }
 
 impl<T: Field> ConfigField<T> {
-    /// The field at byte `offset` of `S`, whose type is that of what `_get` returns. Does not compile
-    /// if it reaches over the end; to be called in constants, as the macro does.
+    /// The field at byte `offset` of `S`, whose type is that of what `_get` returns. Does not
+    /// compile if it reaches over the end; to be called in constants, as the macro does.
     #[doc(hidden)]
     pub const fn new<S: ConfigSpace>(offset: usize, _get: fn(&S) -> T) -> Self {
         assert!(offset <= size_of::<S>() && size_of::<T>() <= size_of::<S>() - offset);

@@ -25,7 +25,8 @@ pub struct Counts {
     pub full: usize,
     /// How often something was left to [`Handler::deferred`](super::queue::Handler::deferred).
     pub deferred: usize,
-    /// How often the watch found it standing still, and made it go on: an interrupt or a kick got lost.
+    /// How often the watch found it standing still, and made it go on: an interrupt or a kick got
+    /// lost.
     pub repaired: usize,
 }
 

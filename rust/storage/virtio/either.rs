@@ -76,8 +76,8 @@ unsafe impl<A: Token, B: Token> Token for Either<A, B> {
 
     #[inline]
     unsafe fn from_raw(ptr: NonNull<c_void>) -> Self {
-        // SAFETY: By this function's safety requirements; `into_raw()` made the pointer from that of
-        // the token of this type, which is not null.
+        // SAFETY: By this function's safety requirements; `into_raw()` made the pointer from that
+        // of the token of this type, which is not null.
         unsafe {
             match ptr.addr().get() & 1 {
                 0 => Self::Left(A::from_raw(ptr)),

@@ -287,8 +287,8 @@ impl<H: DeviceReadable, F: DeviceWritable, P: DeviceReadable> Envelope<H, F, P> 
         Some(unsafe { part.cast::<T>().read_volatile() })
     }
 
-    /// Remembers what the driver makes of the footer, in a byte that no device can change: a hostile
-    /// one may write to the footer again.
+    /// Remembers what the driver makes of the footer, in a byte that no device can change: a
+    /// hostile one may write to the footer again.
     #[inline]
     pub fn set_verdict(self: Pin<&mut Self>, verdict: u8) {
         // SAFETY: Nothing is moved; the verdict is not structurally pinned.

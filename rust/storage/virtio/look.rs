@@ -57,8 +57,8 @@ impl<H: Handler> Look for Queue<H> {
         match ring.progress.step(before, now, used) {
             Step::Wait { soon } => {
                 looked.soon = soon;
-                // Who waits for something to happen is watched until the device surely knows it, and
-                // as long as there is something to watch.
+                // Who waits for something to happen is watched until the device surely knows it,
+                // and as long as there is something to watch.
                 if H::STANDING && ring.progress.is_slow() {
                     ring.progress.end();
                     looked.again = false;

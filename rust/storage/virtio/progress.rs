@@ -3,9 +3,9 @@
 //! Whether a ring moves, and what helps one that does not.
 //!
 //! A queue that stands still is helped in steps. If something lies in its used ring, it gets a
-//! moment more, since the interrupt may be under way; then that is taken as the interrupt would have
-//! done it. If not, the device is notified, whatever it last said of wanting that: what it said may
-//! be stale, after a snapshot, a migration, or a restart of a back end.
+//! moment more, since the interrupt may be under way; then that is taken as the interrupt would
+//! have done it. If not, the device is notified, whatever it last said of wanting that: what it
+//! said may be stale, after a snapshot, a migration, or a restart of a back end.
 
 use core::cell::Cell;
 use kernel::time::{

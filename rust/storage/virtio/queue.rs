@@ -4,8 +4,8 @@
 //!
 //! What a driver adds to a [`Queue`] is a *token*: an owned request, bio or command. The queue
 //! keeps it while the device works on its buffers and gives it back exactly once: by
-//! [`Ring::get_buf`], or by [`Handler::cancelled`] when the queue is torn down. A token that could not
-//! be added comes back at once. So safe code cannot complete one twice, and has to use
+//! [`Ring::get_buf`], or by [`Handler::cancelled`] when the queue is torn down. A token that could
+//! not be added comes back at once. So safe code cannot complete one twice, and has to use
 //! `mem::forget` to lose one.
 //!
 //! A queue outlives its virtqueue. It is made first, attached when the device's queues are found
@@ -73,8 +73,8 @@ use kernel::{
 ///
 /// - The memory of every segment that [`Token::map`] puts into the chain must stay valid, and be
 ///   used by nobody else than the device, until [`Token::from_raw`] made the token again.
-/// - [`Token::into_raw`] and [`Token::from_raw`] must be inverse. Bit 1 of the pointer is clear, as in
-///   that of memory which is aligned to four bytes; so is bit 0 if [`Token::IS_EVEN`].
+/// - [`Token::into_raw`] and [`Token::from_raw`] must be inverse. Bit 1 of the pointer is clear, as
+///   in that of memory which is aligned to four bytes; so is bit 0 if [`Token::IS_EVEN`].
 /// - [`Token::map`] must not use a queue.
 pub unsafe trait Token: Sized + Send {
     /// The lowest bit of each pointer of [`Token::into_raw`] is 0: others may use it.
@@ -127,24 +127,24 @@ pub trait Handler: Sized + Send + Sync + 'static {
     /// The driver's own data under the queue's lock.
     type State: Send + Unpin;
 
-    /// The tokens wait in the device for something to happen, an event, say: that none comes back is
-    /// no fault, and nothing that is to be watched.
+    /// The tokens wait in the device for something to happen, an event, say: that none comes back
+    /// is no fault, and nothing that is to be watched.
     const STANDING: bool = false;
 
     /// What is in flight when the device is reset, to be started again, is kept and sent again, and
     /// so is what is added meanwhile. Else it is [cancelled](Self::cancelled).
     const REPLAYS: bool = false;
 
-    /// The device used buffers. Hard interrupt context or, if the interrupt got lost or the queue is
-    /// polled and nobody did, process context; the lock not held.
+    /// The device used buffers. Hard interrupt context or, if the interrupt got lost or the queue
+    /// is polled and nobody did, process context; the lock not held.
     ///
     /// Take them, but add none and do not kick: some transports (vDPA) call this with a lock held
     /// that a notification takes. That is for [`Handler::deferred`].
     fn used(queue: ArcBorrow<'_, Queue<Self>>);
 
-    /// The queue has something in flight and does not move, for more than a second: an interrupt or a
-    /// notification that got lost is not why. The oldest token waits for so many seconds at least.
-    /// Called about once a second; process context, the lock not held.
+    /// The queue has something in flight and does not move, for more than a second: an interrupt or
+    /// a notification that got lost is not why. The oldest token waits for so many seconds at
+    /// least. Called about once a second; process context, the lock not held.
     fn silent(queue: &Queue<Self>, seconds: u64) {
         let _ = (queue, seconds);
     }
@@ -160,9 +160,10 @@ pub trait Handler: Sized + Send + Sync + 'static {
         let _ = (queue, seconds);
     }
 
-    /// Makes a token ready to be sent once more: what the device may have written of an answer is to
-    /// be forgotten. `false` if it must not be sent twice: then it is [cancelled](Self::cancelled).
-    /// Process context, the lock not held. For queues that [replay](Self::REPLAYS).
+    /// Makes a token ready to be sent once more: what the device may have written of an answer is
+    /// to be forgotten. `false` if it must not be sent twice: then it is
+    /// [cancelled](Self::cancelled). Process context, the lock not held. For queues that
+    /// [replay](Self::REPLAYS).
     fn again(&self, token: &mut Self::Token) -> bool {
         let _ = token;
         true
@@ -415,8 +416,8 @@ impl<H: Handler> Queue<H> {
         }
         // SAFETY: `vq` is valid until it is deleted, after this.
         unsafe { trace::reset(vq, || self.lock().ring.in_flight() as u32) };
-        // No more often than that: C has a `BUG_ON()` behind the last one, which a device that wrote
-        // into the descriptors can reach.
+        // No more often than that: C has a `BUG_ON()` behind the last one, which a device that
+        // wrote into the descriptors can reach.
         while self.lock().ring.lent() > 0 {
             // SAFETY: `vq` is valid and, since the ring is detached, used by nobody else.
             let ptr = unsafe { bindings::virtqueue_detach_unused_buf(vq) };
@@ -503,8 +504,8 @@ impl<T: Token> Ring<T> {
         Ok(())
     }
 
-    /// Tells who traces that something waits in the driver's own line, `waiting` of them now; `op` as in
-    /// the tracepoints.
+    /// Tells who traces that something waits in the driver's own line, `waiting` of them now; `op`
+    /// as in the tracepoints.
     #[inline]
     pub fn trace_line(&self, op: u32, waiting: u32) {
         if !self.vq.is_null() {
@@ -516,7 +517,8 @@ impl<T: Token> Ring<T> {
     /// Adds a token to the virtqueue, which there must be.
     #[inline]
     pub(super) fn push(&self, mut token: T) -> Result<(), (T, Error)> {
-        // SAFETY: The queue's lock is held, and nobody else looks at the chain: `map()` uses no queue.
+        // SAFETY: The queue's lock is held, and nobody else looks at the chain: `map()` uses no
+        // queue.
         let chain = unsafe { &mut *self.chain.get() };
         chain.clear();
         if let Err(e) = token.map(chain) {
@@ -592,8 +594,8 @@ impl<T: Token> Ring<T> {
         Some((unsafe { T::from_raw(ptr) }, len as usize))
     }
 
-    /// The device wrote into descriptors, by which `virtio_ring` finds out how many a token had: free
-    /// ones may be in use. Nothing must be added before the device was reset.
+    /// The device wrote into descriptors, by which `virtio_ring` finds out how many a token had:
+    /// free ones may be in use. Nothing must be added before the device was reset.
     #[cold]
     fn break_off(&self) {
         // SAFETY: `vq` is valid by the type invariant, and so is its device, which is bound.
@@ -688,8 +690,8 @@ impl<T: Token> Ring<T> {
         !self.vq.is_null()
     }
 
-    /// Whether what is added goes to the device at once: there is a virtqueue, and nothing is kept that
-    /// has to go there first.
+    /// Whether what is added goes to the device at once: there is a virtqueue, and nothing is kept
+    /// that has to go there first.
     #[inline]
     pub fn is_open(&self) -> bool {
         !self.closed.get()

@@ -61,7 +61,8 @@ trait AnyQueue: Send + Sync {
     /// How many tokens came back, and how many there are.
     fn counts(&self) -> (usize, usize);
 
-    /// Whether the ring can work no more as it is: it is broken, or could not take all that was kept.
+    /// Whether the ring can work no more as it is: it is broken, or could not take all that was
+    /// kept.
     fn is_broken(&self) -> bool;
 }
 
@@ -263,11 +264,11 @@ impl QueueSet {
     }
 
     /// Resets the device and deletes the virtqueues. What is in flight is kept by the queues that
-    /// replay, and what comes meanwhile; the others give it back to the handlers. If memory is short,
-    /// nothing is done.
+    /// replay, and what comes meanwhile; the others give it back to the handlers. If memory is
+    /// short, nothing is done.
     ///
-    /// The same, with [`ENXIO`], if the device is not there and `may_return`: as it is, it would go on
-    /// with rings that are freed.
+    /// The same, with [`ENXIO`], if the device is not there and `may_return`: as it is, it would go
+    /// on with rings that are freed.
     fn take_back(&mut self, may_return: bool) -> Result {
         for queue in &self.wanted.queues {
             queue.hold()?;
@@ -332,8 +333,8 @@ impl Drop for QueueSet {
 }
 
 /// Resets a device: no DMA and no interrupts after this. One that is not there any more, which all
-/// reads tell by ones, cannot be reset, and needs none as long as it stays away; it has a while to come
-/// back. `false` if it does not.
+/// reads tell by ones, cannot be reset, and needs none as long as it stays away; it has a while to
+/// come back. `false` if it does not.
 pub(super) fn reset(vdev: *mut bindings::virtio_device) -> bool {
     const TICK_MS: i64 = 10;
     const PATIENCE_MS: i64 = 3000;
@@ -401,8 +402,8 @@ impl Queues {
             })
     }
 
-    /// Whether a ring can work no more, or is gone: those of a device that was not there when it was
-    /// to be reset, say, which may come back and claim to be ready.
+    /// Whether a ring can work no more, or is gone: those of a device that was not there when it
+    /// was to be reset, say, which may come back and claim to be ready.
     pub(super) fn is_broken(&self) -> bool {
         self.set.as_ref().is_some_and(|set| {
             !set.found || set.wanted.queues.iter().any(|queue| queue.is_broken())
@@ -463,7 +464,8 @@ impl Device<device::Bound> {
         Ok(())
     }
 
-    /// Says what the device is called in messages about its queues: the name of its disk, say. Once.
+    /// Says what the device is called in messages about its queues: the name of its disk, say.
+    /// Once.
     pub fn set_label(&self, label: CString) {
         self.state().context.watch.set_label(label);
     }
@@ -479,8 +481,8 @@ impl Device<device::Bound> {
         if first as usize + queues as usize > found {
             return Err(EINVAL);
         }
-        // SAFETY: There are as many virtqueues, whose number is that of their interrupt for the bus;
-        // with the lock held they stay.
+        // SAFETY: There are as many virtqueues, whose number is that of their interrupt for the
+        // bus; with the lock held they stay.
         unsafe { CpuMap::of_interrupts(self.as_ref(), first, queues) }
     }
 
@@ -499,8 +501,8 @@ impl Device<device::Bound> {
         let mut queues = self.state().queues.lock();
 
         queues.asleep = true;
-        // There should be nothing in flight any more. Who has it sleep, or resets it, takes care of one
-        // that is not there.
+        // There should be nothing in flight any more. Who has it sleep, or resets it, takes care of
+        // one that is not there.
         if queues.take_back(false).is_err() {
             queues.lose();
         }

@@ -110,8 +110,8 @@ impl<T: Token> Ring<T> {
         let Some(mut kept) = self.kept.take() else {
             return Err((token, ENODEV));
         };
-        // Room for all that is in flight, see `Queue::take_back()`; one of them may be on its way from
-        // the ring to here.
+        // Room for all that is in flight, see `Queue::take_back()`; one of them may be on its way
+        // from the ring to here.
         let ret = if self.in_flight() + 1 < kept.tokens.capacity() {
             kept.push(token)
         } else {

@@ -30,13 +30,13 @@ pub enum Condition {
     Lost,
     /// It sleeps, is being reset by others, or was shut down.
     Asleep,
-    /// It is not there: all bits of what it answers are ones, or its bus does not let it work. It may
-    /// come back.
+    /// It is not there: all bits of what it answers are ones, or its bus does not let it work. It
+    /// may come back.
     Away,
 }
 
-/// What is allocated by this task needs no I/O, while this lives: it could be that of the device that
-/// is being repaired.
+/// What is allocated by this task needs no I/O, while this lives: it could be that of the device
+/// that is being repaired.
 pub(super) struct NoIo(c_uint, NotThreadSafe);
 
 impl NoIo {
@@ -65,8 +65,9 @@ impl Device<device::Bound> {
     ///
     /// May sleep, for half a minute if the device is [away](Condition::Away); `configure` must not
     /// use the device's queues. Fails with [`EBUSY`], and does nothing, if the device sleeps or is
-    /// being reset by others, who start it again; the same with [`ENXIO`] if it is away and stays so. If it
-    /// fails else, queues that do not replay are detached: adding to them fails with [`ENODEV`].
+    /// being reset by others, who start it again; the same with [`ENXIO`] if it is away and stays
+    /// so. If it fails else, queues that do not replay are detached: adding to them fails with
+    /// [`ENODEV`].
     pub fn restart(&self, configure: impl FnOnce() -> Result) -> Result {
         self.wait_until_back()?;
         // Held to the end: a device that goes to sleep meanwhile waits, and finds it whole.
@@ -80,8 +81,8 @@ impl Device<device::Bound> {
         let result = self.negotiate_again().and_then(|()| {
             queues.find_again()?;
             configure()?;
-            // After a probe, and when a device is back, virtio core declares one ready that is not: it may
-            // have looked since our reset, when there was no queue.
+            // After a probe, and when a device is back, virtio core declares one ready that is not:
+            // it may have looked since our reset, when there was no queue.
             match u32::from(self.status()) & bindings::VIRTIO_CONFIG_S_DRIVER_OK {
                 0 => Ok(()),
                 _ => Err(EBUSY),
@@ -171,9 +172,9 @@ impl Device<device::Bound> {
     fn negotiate_again(&self) -> Result {
         const FEATURES_OK: u32 = bindings::VIRTIO_CONFIG_S_FEATURES_OK;
 
-        // It was, if it had queues; but it is told again now that these are gone, as virtio core does it: some
-        // devices forget only now where they were. Not on virtio PCI with a queue for administration, which
-        // is gone with the others, and at which a reset looks.
+        // It was, if it had queues; but it is told again now that these are gone, as virtio core
+        // does it: some devices forget only now where they were. Not on virtio PCI with a queue for
+        // administration, which is gone with the others, and at which a reset looks.
         if self.status() != 0 || !self.has_feature(bindings::VIRTIO_F_ADMIN_VQ) {
             self.reset();
         }

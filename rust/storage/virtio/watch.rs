@@ -3,13 +3,14 @@
 //! The watch over all queues of a device.
 //!
 //! While a queue has something in flight it is looked at about once a second. One that stood still
-//! since the last look may have lost an interrupt or a notification, and is helped, see `progress.rs`.
-//! The same look knows how long the oldest command waits, and tells the administrator.
+//! since the last look may have lost an interrupt or a notification, and is helped, see
+//! `progress.rs`. The same look knows how long the oldest command waits, and tells the
+//! administrator.
 //!
-//! It is delayed work, since some transports (VDUSE) take locks in a notification, and when a buffer
-//! is given back, that no timer may. It is started by what is added to a queue that is not watched,
-//! and ends when nothing is in flight; it never runs on an isolated CPU, and needs no memory, which
-//! may wait for this very disk.
+//! It is delayed work, since some transports (VDUSE) take locks in a notification, and when a
+//! buffer is given back, that no timer may. It is started by what is added to a queue that is not
+//! watched, and ends when nothing is in flight; it never runs on an isolated CPU, and needs no
+//! memory, which may wait for this very disk.
 
 use super::Device;
 use crate::{
@@ -185,8 +186,8 @@ impl Watch {
         }
     }
 
-    /// Looks at all queues. Returns whether to look again, and soon; how many commands are late, and
-    /// how old the oldest is in seconds.
+    /// Looks at all queues. Returns whether to look again, and soon; how many commands are late,
+    /// and how old the oldest is in seconds.
     fn look(&self) -> (bool, bool, usize, u64) {
         let now = Instant::<Monotonic>::now();
         let (mut again, mut soon, mut waiting, mut seconds) = (false, false, 0, 0);
