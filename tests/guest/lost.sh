@@ -15,14 +15,13 @@ pci_command()
 		printf "$(printf '\\x%02x\\x%02x' $(($2 & 255)) $(($2 >> 8)))" | dd of="$file" bs=2 seek=2 conv=notrunc status=none
 	fi
 }
-# load_fio DISK: each block is written once, where there were zeros. (The seeds of fio's headers get out of step when it has to
-# try again to submit.)
+# load_fio DISK: each block is written once, where there were zeros.
 load_fio()
 {
 	dd if=/dev/zero of="/dev/$1" bs=1M count=48 oflag=direct conv=notrunc status=none
 	fio --name=load --filename="/dev/$1" --rw=randwrite --bsrange=4k-32k --direct=1 --ioengine=io_uring --iodepth=16 --size=24m \
 		--numjobs=2 --offset_increment=24m --allow_file_create=0 --fsync=64 --verify=crc32c --verify_fatal=1 --do_verify=1 \
-		--verify_header_seed=0 --rate_iops=100 --output=/tmp/load.log >/tmp/load.err 2>&1 &
+		--rate_iops=100 --output=/tmp/load.log >/tmp/load.err 2>&1 &
 	load=$!
 	sleep 2
 }
