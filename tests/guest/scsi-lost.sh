@@ -18,15 +18,14 @@ pci_command()
 		printf "$(printf '\\x%02x\\x%02x' $(($2 & 255)) $(($2 >> 8)))" | dd of="$file" bs=2 seek=2 conv=notrunc status=none
 	fi
 }
-# load_fio: on both disks of the host. Each block is written once, where there were zeros. (The seeds of its headers get out of
-# step when fio has to try again to submit.)
+# load_fio: on both disks of the host. Each block is written once, where there were zeros.
 load_fio()
 {
 	local disk jobs=()
 	for disk in "$d" "$other"; do
 		dd if=/dev/zero of="/dev/$disk" bs=1M count=16 oflag=direct conv=notrunc status=none
 		jobs+=(--name="$disk" --filename="/dev/$disk" --rw=randwrite --bsrange=4k-32k --direct=1 --ioengine=io_uring --iodepth=16
-			--size=16m --allow_file_create=0 --fsync=64 --verify=crc32c --verify_fatal=1 --do_verify=1 --verify_header_seed=0
+			--size=16m --allow_file_create=0 --fsync=64 --verify=crc32c --verify_fatal=1 --do_verify=1
 			--rate_iops=100)
 	done
 	fio --output=/tmp/load.log "${jobs[@]}" >/tmp/load.err 2>&1 &
