@@ -52,17 +52,5 @@ same "the writes in latency.bt" "$(sed -n "/^@microseconds\[$number, $((write))\
 bpf exits
 same "the commands in exits.bt" "$(sed -n "s/^@commands\[$number\]: //p" /tmp/bpf | tail -n 1)" 50
 
-# Four commands at a time: in bio mode the rest stands in line; in request mode blk-mq keeps it.
-if [[ $VSR_MODULE == virtio_blk ]]; then
-	d=$(disk tiny)
-	device=$(basename "$(readlink -f "/sys/block/$d/device")")
-	echo "/usr/bin/fio --name=deep --filename=/dev/$d --direct=1 --rw=randread --bs=4k --ioengine=libaio --iodepth=32" \
-		"--iodepth_batch_submit=32 --number_ios=320 --allow_file_create=0" >/tmp/job
-fi
+# That it loads and ends; nothing waits here.
 bpf waits
-if [[ $MODE == bio ]]; then
-	waited=$(sed -n "s/^@line\[${device#virtio}, 0, .*\]: //p" /tmp/bpf | awk '{ sum += $1 } END { print sum + 0 }')
-	((waited > 0 && waited <= 316)) || fail "waits.bt: $(cat /tmp/bpf)"
-else
-	same "what waited" "$(grep -c '^@line' /tmp/bpf)" 0
-fi
