@@ -518,7 +518,7 @@ PROFILES = [
         "lies", ("lies",), lambda machine: machine.vhost_user("liar"), deadline=14400, options={"shared_memory": True},
     ),
     Profile("many", ("many", "choice-many"), _many),
-    Profile("choice", ("choice",), _choice, ("request",), blkdev=True),
+    Profile("choice", ("choice", "disks"), _choice, ("request",), blkdev=True),
     Profile("stopped", ("stopped",), stopped),
     Profile("swap", ("swap",), _swap, memory="256M"),
     Profile(

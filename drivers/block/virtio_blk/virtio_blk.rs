@@ -21,6 +21,7 @@ mod disk;
 mod flush;
 mod gate;
 mod limits;
+mod named;
 mod names;
 mod params;
 mod probe;
