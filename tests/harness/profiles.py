@@ -501,7 +501,7 @@ PROFILES = [
         _io,
     ),
     Profile("flush", ("flush", "fsyncs", "cache-type", "errors"), _flush),
-    Profile("hotplug", ("resize", "unplug", "unbind", "reload", "params"), _hotplug),
+    Profile("hotplug", ("resize", "unplug", "unbind", "reload", "params", "io-path"), _hotplug),
     Profile("queues", ("mq", "poll", "cpu-offline"), _queues),
     Profile("rings", ("rings", "small-rings"), _rings),
     Profile(

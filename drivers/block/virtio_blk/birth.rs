@@ -59,7 +59,7 @@ impl BoundDisk {
 
     /// Decides on the path of a disk in request mode that nobody sees yet, and shows it. With `live`
     /// held.
-    fn decide(
+    pub(crate) fn decide(
         self: &Arc<Self>,
         dev: &Device<Bound>,
         made: Made,
@@ -68,7 +68,7 @@ impl BoundDisk {
         let NewAny::Request(disk) = &made.disk else {
             return Err(EINVAL);
         };
-        let choice = choice::find(disk, known);
+        let choice = choice::find(dev, disk, known);
 
         if self.ending.load(Relaxed) {
             // When the device is back, if it comes back.
@@ -84,7 +84,7 @@ impl BoundDisk {
     }
 
     /// Makes the disk anew; the old one is gone. With `live` held.
-    fn remake(self: &Arc<Self>, dev: &Device<Bound>, path: Path) -> Result<Made> {
+    pub(crate) fn remake(self: &Arc<Self>, dev: &Device<Bound>, path: Path) -> Result<Made> {
         self.recovery.paused(|| {
             let try_once = || {
                 dev.start_over()?;
@@ -99,7 +99,7 @@ impl BoundDisk {
     }
 
     /// Shows a disk to the system.
-    fn show(&self, dev: &Device<Bound>, made: Made, choice: Choice) -> Result {
+    pub(crate) fn show(&self, dev: &Device<Bound>, made: Made, choice: Choice) -> Result {
         *self.choice.lock() = choice;
         if !matches!(choice.why, Why::Parameter) {
             dev_info!(

@@ -13,6 +13,7 @@
 
 use crate::{
     disk::RequestDisk,
+    memory,
     params::{
         self,
         UseBio, //
@@ -71,7 +72,9 @@ pub(crate) enum Why {
     Address,
     /// ... or the serial number of the disk.
     Serial,
-    /// The device did not tell its serial number in so many milliseconds, by which `disks` may name it.
+    /// It was written to `io_path`.
+    Written,
+    /// The device did not tell its serial number in so many milliseconds, by which it may be named.
     Nameless { ms: u32 },
     /// Writes to zones must stay in order, for which the block layer has its zone write plugs, for
     /// requests only (`disk_need_zone_resources()`).
@@ -107,10 +110,11 @@ impl fmt::Display for Choice {
             Why::Parameter => f.write_str("parameter use_bio"),
             Why::Address => f.write_str("parameter disks, by address"),
             Why::Serial => f.write_str("parameter disks, by serial number"),
+            Why::Written => f.write_str("written to io_path"),
             Why::Nameless { ms } => {
                 write!(
                     f,
-                    "no serial number in {ms} ms, to be looked up in the parameter disks"
+                    "no serial number in {ms} ms, to find what is wanted of the disk"
                 )
             }
             Why::Zones => {
@@ -160,8 +164,12 @@ pub(crate) fn settled((wanted, why): (UseBio, Why), zoned: bool) -> Option<Choic
 /// What the operator wants of the disk of `dev`, if it can be told without its serial number.
 pub(crate) fn wanted(dev: &Device<Bound>) -> Option<(UseBio, Why)> {
     let disks = params::DISKS.get();
+    let address = dev.address().to_bytes();
 
-    match disks.path_of(dev.address().to_bytes()) {
+    if memory::knows(address) {
+        return None;
+    }
+    match disks.path_of(address) {
         Some(path) => Some((path, Why::Address)),
         None => disks
             .is_empty()
@@ -169,21 +177,33 @@ pub(crate) fn wanted(dev: &Device<Bound>) -> Option<(UseBio, Why)> {
     }
 }
 
-/// What the operator wants of the disk with this serial number.
-fn wanted_of(serial: &[u8]) -> (UseBio, Why) {
-    match params::DISKS.get().path_of(serial) {
-        Some(path) => (path, Why::Serial),
-        None => (params::USE_BIO.get(), Why::Parameter),
+/// What the operator wants of the disk of this address and serial number: what was written last, then
+/// what a parameter says of it, then what one says of all.
+fn wanted_of(address: &[u8], serial: &[u8]) -> (UseBio, Why) {
+    let disks = params::DISKS.get();
+
+    if let Some(path) = memory::recall(address, serial) {
+        (path, Why::Written)
+    } else if let Some(path) = disks.path_of(address) {
+        (path, Why::Address)
+    } else if let Some(path) = disks.path_of(serial) {
+        (path, Why::Serial)
+    } else {
+        (params::USE_BIO.get(), Why::Parameter)
     }
 }
 
 /// Chooses the path of `disk`, which nobody sees yet: as `known`, if the operator's wish is, else by its
 /// serial number; by measurement if that is what is wanted. Sleeps, not for long.
-pub(crate) fn find(disk: &Disk<RequestDisk>, known: Option<(UseBio, Why)>) -> Choice {
+pub(crate) fn find(
+    dev: &Device<Bound>,
+    disk: &Disk<RequestDisk>,
+    known: Option<(UseBio, Why)>,
+) -> Choice {
     let wanted = match known {
         Some(known) => known,
         None => match serial(disk) {
-            Ok(serial) => wanted_of(&serial),
+            Ok(serial) => wanted_of(dev.address().to_bytes(), &serial),
             Err(choice) => return choice,
         },
     };

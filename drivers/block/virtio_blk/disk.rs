@@ -355,7 +355,7 @@ impl BoundDisk {
     }
 
     /// The disk, if there is one.
-    fn disk(&self) -> Option<Arc<AnyDisk>> {
+    pub(crate) fn disk(&self) -> Option<Arc<AnyDisk>> {
         let slot = self.slot.lock();
 
         slot.as_ref().map(|shown| shown.disk.clone())

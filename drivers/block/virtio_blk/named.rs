@@ -28,12 +28,7 @@ pub(crate) struct Disks(usize);
 /// An entry: a name and its path; `None` if it is not of that form.
 fn entry(text: &[u8]) -> Option<(&[u8], UseBio)> {
     let at = text.iter().rposition(|byte| *byte == b'=')?;
-    let path = match &text[at + 1..] {
-        b"request" => UseBio::No,
-        b"bio" => UseBio::Yes,
-        b"auto" => UseBio::Auto,
-        _ => return None,
-    };
+    let path = UseBio::of_path(&text[at + 1..])?;
 
     (at > 0).then_some((&text[..at], path))
 }

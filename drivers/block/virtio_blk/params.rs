@@ -22,6 +22,18 @@ pub(crate) enum UseBio {
     Auto,
 }
 
+impl UseBio {
+    /// From the name of a path, or "auto".
+    pub(crate) fn of_path(name: &[u8]) -> Option<Self> {
+        match name {
+            b"request" => Some(Self::No),
+            b"bio" => Some(Self::Yes),
+            b"auto" => Some(Self::Auto),
+            _ => None,
+        }
+    }
+}
+
 impl Value for UseBio {
     // For modinfo; every spelling of a kernel bool is understood.
     const TYPE: &'static str = "bool or auto";
