@@ -13,5 +13,20 @@ esac
 d=$(disk data)
 udevadm settle --timeout=60
 same "/dev/disk/by-id/virtio-data" "$(readlink -f /dev/disk/by-id/virtio-data)" "/dev/$d"
+if [[ $MODE == request ]]; then
+	# The example rule, without systemd, which this guest has not.
+	mkdir -p /run/udev/rules.d
+	sed -e 's,/usr/bin/systemd-run .*/virtio-blk-path %k bio,/bin/sh -c '"'$VSR_SRC/scripts/udev/virtio-blk-path %k bio >/dev/null 2>\&1 \&'"',' \
+		-e 's/"fast\*"/"data*"/' "$VSR_SRC/scripts/udev/60-virtio-blk-path.rules" >/run/udev/rules.d/60-virtio-blk-path.rules
+	udevadm control --reload
+	udevadm trigger --action=add "/sys/block/$d"
+	changed()
+	{
+		[[ $(<"/sys/block/$d/io_path") == bio ]]
+	}
+	wait_for 60 changed || fail "the rule did not change the path: $(cat /run/udev/rules.d/*) $(dmesg | tail)"
+	udevadm settle --timeout=60
+	same "its link after the change" "$(readlink -f /dev/disk/by-id/virtio-data)" "/dev/$d"
+fi
 verify "$d" --direct=1 --ioengine=io_uring --iodepth=16 --bsrange=4k-64k --size=1m
 unload

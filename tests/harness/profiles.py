@@ -501,7 +501,7 @@ PROFILES = [
         _io,
     ),
     Profile("flush", ("flush", "fsyncs", "cache-type", "errors"), _flush),
-    Profile("hotplug", ("resize", "unplug", "unbind", "reload", "params"), _hotplug),
+    Profile("hotplug", ("resize", "unplug", "unbind", "reload", "params", "io-path"), _hotplug),
     Profile("queues", ("mq", "poll", "cpu-offline"), _queues),
     Profile("rings", ("rings", "small-rings"), _rings),
     Profile(
@@ -518,7 +518,7 @@ PROFILES = [
         "lies", ("lies",), lambda machine: machine.vhost_user("liar"), deadline=14400, options={"shared_memory": True},
     ),
     Profile("many", ("many", "choice-many"), _many),
-    Profile("choice", ("choice",), _choice, ("request",), blkdev=True),
+    Profile("choice", ("choice", "disks"), _choice, ("request",), blkdev=True),
     Profile("stopped", ("stopped",), stopped),
     Profile("swap", ("swap",), _swap, memory="256M"),
     Profile(

@@ -5,10 +5,12 @@
 use crate::{
     cache::is_writeback,
     disk::BlkDisk,
+    params::UseBio,
     wire::{
         self,
         Lifetime, //
-    }, //
+    },
+    SLOW_WORKQUEUE, //
 };
 use core::marker::PhantomData;
 use kernel::{
@@ -24,6 +26,7 @@ use storage::{
         },
         gen_disk::Disk, //
     },
+    work::ModuleWorkqueue, //
 };
 
 /// The sysfs files.
@@ -96,11 +99,26 @@ impl<T: BlkDisk> DiskAttribute<T> for CacheType {
     }
 }
 
-/// `io_path`: "request" or "bio".
+/// `io_path`: "request" or "bio". Root changes it, by one of these or by "auto", if nobody has the disk
+/// open.
 struct IoPath;
 
 impl<T: BlkDisk> DiskAttribute<T> for IoPath {
     const NAME: &'static CStr = c"io_path";
+
+    fn is_writable(_disk: &Disk<T>) -> bool {
+        true
+    }
+
+    fn removes_disk() -> Option<&'static ModuleWorkqueue> {
+        Some(&SLOW_WORKQUEUE)
+    }
+
+    fn store(disk: &Disk<T>, value: &[u8]) -> Result {
+        let seat = disk.data().seat.clone();
+
+        seat.change(UseBio::of_path(value).ok_or(EINVAL)?)
+    }
 
     fn show(disk: &Disk<T>, to: &mut dyn fmt::Write) -> Result {
         let _ = disk;

@@ -20,7 +20,7 @@ use crate::{
         RESIZE, //
     },
     limits::Config,
-    params,
+    params::UseBio,
     probe::{
         self,
         Made,
@@ -44,28 +44,35 @@ impl BoundDisk {
     /// log.
     pub(crate) fn begin(self: &Arc<Self>, dev: &Device<Bound>) -> Result {
         let config = probe::read_config(dev)?;
+        let known = choice::wanted(dev);
 
-        if let Some(choice) = settled(dev, &config) {
+        if let Some(choice) = settled(dev, known, &config) {
             let made = probe::make(dev, self, &config, choice.path, false)?;
 
             return self.show(dev, made, choice);
         }
-        *self.unborn.lock() = Some(probe::make(dev, self, &config, Path::Request, false)?);
+        let made = probe::make(dev, self, &config, Path::Request, false)?;
+        *self.unborn.lock() = Some((made, known));
         SLOW_WORKQUEUE.enqueue::<_, BIRTH>(self.clone());
         Ok(())
     }
 
     /// Decides on the path of a disk in request mode that nobody sees yet, and shows it. With `live`
     /// held.
-    fn decide(self: &Arc<Self>, dev: &Device<Bound>, made: Made) -> Result {
+    pub(crate) fn decide(
+        self: &Arc<Self>,
+        dev: &Device<Bound>,
+        made: Made,
+        known: Option<(UseBio, Why)>,
+    ) -> Result {
         let NewAny::Request(disk) = &made.disk else {
             return Err(EINVAL);
         };
-        let choice = choice::measure(disk);
+        let choice = choice::find(dev, disk, known);
 
         if self.ending.load(Relaxed) {
             // When the device is back, if it comes back.
-            *self.unborn.lock() = Some(made);
+            *self.unborn.lock() = Some((made, known));
             return Ok(());
         }
         if choice.path == Path::Request {
@@ -77,7 +84,7 @@ impl BoundDisk {
     }
 
     /// Makes the disk anew; the old one is gone. With `live` held.
-    fn remake(self: &Arc<Self>, dev: &Device<Bound>, path: Path) -> Result<Made> {
+    pub(crate) fn remake(self: &Arc<Self>, dev: &Device<Bound>, path: Path) -> Result<Made> {
         self.recovery.paused(|| {
             let try_once = || {
                 dev.start_over()?;
@@ -92,7 +99,7 @@ impl BoundDisk {
     }
 
     /// Shows a disk to the system.
-    fn show(&self, dev: &Device<Bound>, made: Made, choice: Choice) -> Result {
+    pub(crate) fn show(&self, dev: &Device<Bound>, made: Made, choice: Choice) -> Result {
         *self.choice.lock() = choice;
         if !matches!(choice.why, Why::Parameter) {
             dev_info!(
@@ -109,12 +116,14 @@ impl BoundDisk {
     }
 }
 
-/// The choice if the device need not be measured.
-fn settled(dev: &Device<Bound>, config: &Config) -> Option<Choice> {
-    let wanted = params::USE_BIO.get();
-    let choice = choice::settled(wanted, Why::Parameter, config)?;
+/// The choice if neither the serial number has to be known nor the device to be measured.
+fn settled(dev: &Device<Bound>, known: Option<(UseBio, Why)>, config: &Config) -> Option<Choice> {
+    let zoned = config.zone_map().zone_sectors > 0;
+    // Zones decide, whatever is wanted.
+    let wanted = known.or(zoned.then_some((UseBio::No, Why::Zones)))?;
+    let choice = choice::settled(wanted, zoned)?;
 
-    if wanted == params::UseBio::Yes && choice.path == Path::Request {
+    if wanted.0 == UseBio::Yes && choice.path == Path::Request {
         dev_notice!(
             dev,
             "a disk of zones is in request mode, which keeps writes in order\n"
@@ -136,10 +145,10 @@ impl WorkItem<BIRTH> for BoundDisk {
             return;
         }
         let made = this.unborn.lock().take();
-        let Some(made) = made else {
+        let Some((made, known)) = made else {
             return;
         };
-        if let Err(e) = this.decide(&dev, made) {
+        if let Err(e) = this.decide(&dev, made, known) {
             dev_err!(dev, "the disk could not be made: {:?}\n", e);
         }
         drop(live);

@@ -13,7 +13,7 @@
 
 use crate::{
     disk::RequestDisk,
-    limits::Config,
+    memory,
     params::{
         self,
         UseBio, //
@@ -21,6 +21,7 @@ use crate::{
     wire, //
 };
 use kernel::{
+    device::Bound,
     fmt,
     prelude::*,
     sync::atomic::Relaxed,
@@ -31,13 +32,16 @@ use kernel::{
         Monotonic, //
     },
 };
-use storage::block::{
-    gen_disk::Disk,
-    mq::request::{
-        self,
-        Reading, //
+use storage::{
+    block::{
+        gen_disk::Disk,
+        mq::request::{
+            self,
+            Reading, //
+        },
+        SECTOR_SHIFT, //
     },
-    SECTOR_SHIFT, //
+    virtio::Device, //
 };
 
 /// The path of a disk's I/O.
@@ -64,6 +68,14 @@ impl Path {
 pub(crate) enum Why {
     /// The parameter `use_bio`.
     Parameter,
+    /// The parameter `disks`, which names the address of the device, ...
+    Address,
+    /// ... or the serial number of the disk.
+    Serial,
+    /// It was written to `io_path`.
+    Written,
+    /// The device did not tell its serial number in so many milliseconds, by which it may be named.
+    Nameless { ms: u32 },
     /// Writes to zones must stay in order, for which the block layer has its zone write plugs, for
     /// requests only (`disk_need_zone_resources()`).
     Zones,
@@ -96,6 +108,15 @@ impl fmt::Display for Choice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.why {
             Why::Parameter => f.write_str("parameter use_bio"),
+            Why::Address => f.write_str("parameter disks, by address"),
+            Why::Serial => f.write_str("parameter disks, by serial number"),
+            Why::Written => f.write_str("written to io_path"),
+            Why::Nameless { ms } => {
+                write!(
+                    f,
+                    "no serial number in {ms} ms, to find what is wanted of the disk"
+                )
+            }
             Why::Zones => {
                 f.write_str("a disk of zones, whose writes only request mode keeps in order")
             }
@@ -125,8 +146,8 @@ impl fmt::Display for Choice {
 }
 
 /// The choice if the device need not be measured: it has zones, or the operator knows.
-pub(crate) fn settled(wanted: UseBio, why: Why, config: &Config) -> Option<Choice> {
-    if config.zone_map().zone_sectors > 0 {
+pub(crate) fn settled((wanted, why): (UseBio, Why), zoned: bool) -> Option<Choice> {
+    if zoned {
         return Some(Choice {
             path: Path::Request,
             why: Why::Zones,
@@ -138,6 +159,82 @@ pub(crate) fn settled(wanted: UseBio, why: Why, config: &Config) -> Option<Choic
         UseBio::Auto => return None,
     };
     Some(Choice { path, why })
+}
+
+/// What the operator wants of the disk of `dev`, if it can be told without its serial number.
+pub(crate) fn wanted(dev: &Device<Bound>) -> Option<(UseBio, Why)> {
+    let disks = params::DISKS.get();
+    let address = dev.address().to_bytes();
+
+    if memory::knows(address) {
+        return None;
+    }
+    match disks.path_of(address) {
+        Some(path) => Some((path, Why::Address)),
+        None => disks
+            .is_empty()
+            .then(|| (params::USE_BIO.get(), Why::Parameter)),
+    }
+}
+
+/// What the operator wants of the disk of this address and serial number: what was written last, then
+/// what a parameter says of it, then what one says of all.
+fn wanted_of(address: &[u8], serial: &[u8]) -> (UseBio, Why) {
+    let disks = params::DISKS.get();
+
+    if let Some(path) = memory::recall(address, serial) {
+        (path, Why::Written)
+    } else if let Some(path) = disks.path_of(address) {
+        (path, Why::Address)
+    } else if let Some(path) = disks.path_of(serial) {
+        (path, Why::Serial)
+    } else {
+        (params::USE_BIO.get(), Why::Parameter)
+    }
+}
+
+/// Chooses the path of `disk`, which nobody sees yet: as `known`, if the operator's wish is, else by its
+/// serial number; by measurement if that is what is wanted. Sleeps, not for long.
+pub(crate) fn find(
+    dev: &Device<Bound>,
+    disk: &Disk<RequestDisk>,
+    known: Option<(UseBio, Why)>,
+) -> Choice {
+    let wanted = match known {
+        Some(known) => known,
+        None => match serial(disk) {
+            Ok(serial) => wanted_of(dev.address().to_bytes(), &serial),
+            Err(choice) => return choice,
+        },
+    };
+
+    settled(wanted, false).unwrap_or_else(|| measure(disk))
+}
+
+/// Reads the serial number; empty if the device has none. If it does not tell in `auto_time` the disk must
+/// stay in request mode, since the command is still under way.
+fn serial(disk: &Disk<RequestDisk>) -> Result<KVec<u8>, Choice> {
+    let ms = params::AUTO_TIME.get();
+    let len = storage::bindings::VIRTIO_BLK_ID_BYTES as usize;
+    let mut serial = KVec::new();
+
+    let Ok(reading) = request::begin_in(disk, wire::SERIAL, len) else {
+        return Ok(serial);
+    };
+    match Deadline::new(ms).wait(disk, &reading) {
+        Ok(None) => Err(Choice {
+            path: Path::Request,
+            why: Why::Nameless { ms },
+        }),
+        Ok(Some(_)) => {
+            let told = reading.data().unwrap_or_default();
+            let told = told.split(|byte| *byte == 0).next().unwrap_or_default();
+            // Without memory for 20 bytes it has none.
+            let _ = serial.extend_from_slice(told, GFP_KERNEL);
+            Ok(serial)
+        }
+        Err(_) => Ok(serial),
+    }
 }
 
 /// The bytes of a read, or one logical block if that is more.
@@ -161,7 +258,7 @@ const STRIDE: u64 = 0x9e37_79b9_7f4a_7c15;
 ///
 /// Ends in `auto_time`, whatever the device does; then a read may still be under way, and the disk
 /// must stay in request mode. Sleeps.
-pub(crate) fn measure(disk: &Disk<RequestDisk>) -> Choice {
+fn measure(disk: &Disk<RequestDisk>) -> Choice {
     let (path, why) = match try_measure(disk) {
         Ok(why @ Why::Fast { .. }) => (Path::Bio, why),
         Ok(why) => (Path::Request, why),

@@ -13,6 +13,7 @@ use crate::{
     counters::Counters,
     limits,
     names::DiskIndex,
+    params::UseBio,
     probe::Made,
     recovery::Recovery,
     request_path::{
@@ -266,6 +267,9 @@ impl AnyDisk {
     }
 }
 
+/// A disk in request mode whose path is not known yet, and what the operator wants, if that is.
+type Unborn = (Made, Option<(UseBio, Why)>);
+
 /// The disk that the system sees, and what goes with it.
 pub(crate) struct Shown {
     pub(crate) disk: Arc<AnyDisk>,
@@ -286,9 +290,9 @@ pub(crate) struct BoundDisk {
     /// Emptied when the disk is removed: it refers to the seat, too.
     #[pin]
     pub(crate) slot: Mutex<Option<Shown>>,
-    /// A disk in request mode whose path is not known yet; the same holds.
+    /// The same holds.
     #[pin]
-    pub(crate) unborn: Mutex<Option<Made>>,
+    pub(crate) unborn: Mutex<Option<Unborn>>,
     /// The device is neither leaving nor away. Held by who makes a disk.
     #[pin]
     pub(crate) live: Mutex<bool>,
@@ -351,7 +355,7 @@ impl BoundDisk {
     }
 
     /// The disk, if there is one.
-    fn disk(&self) -> Option<Arc<AnyDisk>> {
+    pub(crate) fn disk(&self) -> Option<Arc<AnyDisk>> {
         let slot = self.slot.lock();
 
         slot.as_ref().map(|shown| shown.disk.clone())

@@ -2,6 +2,7 @@
 
 //! Module parameters, shown under /sys/module/virtio_blk/parameters/.
 
+use crate::named::Disks;
 use kernel::{
     fmt,
     prelude::*,
@@ -19,6 +20,18 @@ pub(crate) enum UseBio {
     Yes,
     /// As the driver finds best for the device.
     Auto,
+}
+
+impl UseBio {
+    /// From the name of a path, or "auto".
+    pub(crate) fn of_path(name: &[u8]) -> Option<Self> {
+        match name {
+            b"request" => Some(Self::No),
+            b"bio" => Some(Self::Yes),
+            b"auto" => Some(Self::Auto),
+            _ => None,
+        }
+    }
 }
 
 impl Value for UseBio {
@@ -64,6 +77,11 @@ storage::module_params! {
     /// The path of new disks.
     static USE_BIO: UseBio = 0, "use_bio", 0o444,
         "Bypass the request layer and the I/O scheduler (default: no); auto: where the device is fast";
+
+    /// The path of single new disks, before `use_bio`.
+    static DISKS: Disks = 0, "disks", 0o444,
+        "Path of single disks: NAME=request, NAME=bio or NAME=auto, separated by commas; NAME is a \
+        serial number, or the address of the device on its bus (0000:00:04.0)";
 
     /// How long a read may take on a device that `auto` puts in bio mode, in microseconds.
     static AUTO_LATENCY: u32 = 3000, "auto_latency", 0o644,

@@ -4,7 +4,8 @@
 //!
 //! One I/O from top to bottom: `request_path` (or `bio_path`, with `use_bio`) gives it a frame of
 //! `wire`, adds it to the virtqueue of its CPU and, when the device has used it, ends it. `disk`
-//! is what both have in common, `choice` decides between them, `birth` makes the disk, `limits` what the device says about itself, `zones` what it says
+//! is what both have in common, `choice` decides between them, `birth` makes the disk, `change` makes it anew in the other path,
+//! `limits` what the device says about itself, `zones` what it says
 //! about zones, `recovery` what happens if the device works no more.
 //!
 //! C counterpart: drivers/block/virtio_blk.c
@@ -15,12 +16,15 @@ mod attributes;
 mod bio_path;
 mod birth;
 mod cache;
+mod change;
 mod choice;
 mod counters;
 mod disk;
 mod flush;
 mod gate;
 mod limits;
+mod memory;
+mod named;
 mod names;
 mod params;
 mod probe;

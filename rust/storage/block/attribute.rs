@@ -10,7 +10,8 @@ use super::gen_disk::{
 };
 use crate::{
     bindings,
-    page_writer::PageWriter, //
+    page_writer::PageWriter,
+    work::ModuleWorkqueue, //
 };
 use core::{
     marker::PhantomData,
@@ -41,6 +42,12 @@ pub trait DiskAttribute<T: Operations> {
 
     /// Prints the file's content. May sleep.
     fn show(disk: &Disk<T>, to: &mut dyn fmt::Write) -> Result;
+
+    /// For a file whose [`Self::store`] may remove the disk: a workqueue of the driver's module. The
+    /// removal does not wait for who is in `store` of this file, but the end of that workqueue does.
+    fn removes_disk() -> Option<&'static ModuleWorkqueue> {
+        None
+    }
 
     /// Takes what was written, without the newline at its end. May sleep.
     fn store(disk: &Disk<T>, value: &[u8]) -> Result {
@@ -183,7 +190,7 @@ unsafe extern "C" fn show_callback<T: Operations, A: DiskAttribute<T>>(
 /// May only be called by sysfs, on a disk of `T`.
 unsafe extern "C" fn store_callback<T: Operations, A: DiskAttribute<T>>(
     dev: *mut bindings::device,
-    _attr: *mut bindings::device_attribute,
+    attr: *mut bindings::device_attribute,
     buf: *const c_char,
     count: usize,
 ) -> isize {
@@ -192,8 +199,28 @@ unsafe extern "C" fn store_callback<T: Operations, A: DiskAttribute<T>>(
     // SAFETY: sysfs gives `count` bytes.
     let value = unsafe { core::slice::from_raw_parts(buf.cast::<u8>(), count) };
 
+    let value = value.strip_suffix(b"\n").unwrap_or(value);
+
     from_result(|| {
-        A::store(disk, value.strip_suffix(b"\n").unwrap_or(value))?;
-        Ok(count as isize)
+        let Some(workqueue) = A::removes_disk() else {
+            A::store(disk, value)?;
+            return Ok(count as isize);
+        };
+        // From here on neither the removal of the disk, nor so the module's end, waits for this file.
+        let hold = workqueue.hold()?;
+        // SAFETY: This is the store function of the attribute, of this device.
+        let node = unsafe {
+            bindings::sysfs_break_active_protection(&raw mut (*dev).kobj, &raw const (*attr).attr)
+        };
+        if node.is_null() {
+            return Err(ENODEV);
+        }
+        // The disk stays: the node has a reference to it.
+        let ret = A::store(disk, value);
+        // SAFETY: The node is that of above. The disk may go here, and is not used any more.
+        unsafe { bindings::sysfs_unbreak_active_protection(node) };
+        // Last, see `Hold`.
+        drop(hold);
+        ret.map(|()| count as isize)
     })
 }

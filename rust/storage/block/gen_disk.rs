@@ -287,6 +287,7 @@ impl GenDiskBuilder {
                 data: data.into_foreign().cast(),
                 fops,
                 groups,
+                retired: Atomic::new(false),
                 _tag_set: tag_set,
                 _p: PhantomData,
             };
@@ -334,6 +335,8 @@ struct Private<T: Operations> {
     data: *mut c_void,
     fops: bindings::block_device_operations,
     groups: attribute::Groups,
+    /// Nobody may open the disk any more. Changed under its `open_mutex`.
+    retired: Atomic<bool>,
     _tag_set: Option<Arc<dyn AnyTagSet>>,
     _p: PhantomData<T>,
 }
@@ -467,6 +470,30 @@ impl<T: Operations> GenDisk<T> {
         }
     }
 
+    /// Refuses, with [`EBUSY`], who wants to open the disk from now on: it is about to be
+    /// [removed](Self::remove). Fails, and does nothing, with [`EBUSY`] if somebody has it open, or one
+    /// of its partitions.
+    ///
+    /// May sleep.
+    pub fn retire(&self) -> Result {
+        let disk = self.as_raw();
+
+        // SAFETY: The disk is valid; its first block device lives as long as it. Openers are counted
+        // with the lock held.
+        unsafe {
+            bindings::mutex_lock(&raw mut (*disk).open_mutex);
+            let openers = (&raw const (*(*disk).part0).bd_openers.counter).read_volatile();
+            if openers == 0 {
+                (*self.private()).retired.store(true, Relaxed);
+            }
+            bindings::mutex_unlock(&raw mut (*disk).open_mutex);
+            match openers {
+                0 => Ok(()),
+                _ => Err(EBUSY),
+            }
+        }
+    }
+
     /// All I/O fails from now on: the device is lost. Wakes those who wait to submit.
     ///
     /// C counterpart: `blk_mark_disk_dead()`.
@@ -511,6 +538,7 @@ pub(super) fn fops<T: Operations>(
         } else {
             None
         },
+        open: Some(open_callback::<T>),
         getgeo: Some(getgeo_callback::<T>),
         free_disk: Some(free_disk_callback::<T>),
         ..Default::default()
@@ -534,6 +562,23 @@ unsafe extern "C" fn report_zones_callback<T: Operations>(
 
         T::report_zones(disk, sector, nr_zones, &mut report).map(|n| n as c_int)
     })
+}
+
+/// # Safety
+///
+/// May only be called by the block layer, on a disk of `T`, with its `open_mutex` held.
+unsafe extern "C" fn open_callback<T: Operations>(
+    disk: *mut bindings::gendisk,
+    _mode: bindings::blk_mode_t,
+) -> c_int {
+    // SAFETY: The block layer passes a valid disk of `T`.
+    let retired = unsafe { (*Disk::<T>::from_raw(disk).private()).retired.load(Relaxed) };
+
+    if retired {
+        EBUSY.to_errno()
+    } else {
+        0
+    }
 }
 
 /// # Safety

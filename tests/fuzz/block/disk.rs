@@ -289,3 +289,16 @@ extern "C" fn blk_status_to_errno(status: u8) -> c_int {
         EIO
     }
 }
+
+#[no_mangle]
+extern "C" fn rust_helper_dev_name() -> *const u8 {
+    c"0000:00:04.0".as_ptr().cast()
+}
+
+#[no_mangle]
+extern "C" fn sysfs_break_active_protection() {
+    panic!("no path is changed here");
+}
+
+#[no_mangle]
+extern "C" fn sysfs_unbreak_active_protection() {}

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A disk changes its path because the operator wants it: nobody may have it open. It is taken away from
+//! the system, the device starts over, and the disk comes back under the same name and number.
+
+use crate::{
+    choice::{
+        self,
+        Choice,
+        Path,
+        Why, //
+    },
+    disk::{
+        AnyDisk,
+        BlkDisk,
+        BoundDisk,
+        RESIZE, //
+    },
+    memory,
+    params::UseBio,
+    probe,
+    wire,
+    SLOW_WORKQUEUE, //
+};
+use kernel::{
+    device::Bound,
+    prelude::*,
+    sync::Arc, //
+};
+use storage::{
+    bindings,
+    virtio::{
+        restart::Condition,
+        Device, //
+    },
+};
+
+impl BoundDisk {
+    /// Brings the disk into the path that is `wanted`, and has it keep that.
+    ///
+    /// [`EBUSY`] if somebody has it open or the device is away, [`EOPNOTSUPP`] if it has zones,
+    /// [`ENXIO`] if there is no disk, [`EIO`] if the device does not work: then all stays as it is. May
+    /// sleep, and by a user of the disk's files only who does not hold up its removal.
+    pub(crate) fn change(self: &Arc<Self>, wanted: UseBio) -> Result {
+        let dev = self.recovery.binding.keep()?;
+        let live = self.live.lock();
+
+        if !*live {
+            return Err(EBUSY);
+        }
+        let disk = self.disk().ok_or(ENXIO)?;
+        let before = *self.choice.lock();
+        let zoned = probe::read_config(&dev)?.zone_map().zone_sectors > 0;
+        let settled = choice::settled((wanted, Why::Written), zoned);
+
+        if zoned && wanted == UseBio::Yes {
+            dev_notice!(
+                dev,
+                "a disk of zones is in request mode, which keeps writes in order\n"
+            );
+            return Err(EOPNOTSUPP);
+        }
+        match settled {
+            Some(choice) if choice.path == before.path => {
+                *self.choice.lock() = choice;
+                disk.remember(&dev, wanted);
+                return Ok(());
+            }
+            _ => (),
+        }
+        if dev.condition() != Condition::Ready {
+            return Err(EIO);
+        }
+        disk.remember_if(&dev, wanted, || {
+            disk.retire().inspect_err(|_| {
+                dev_notice!(
+                    dev,
+                    "[{}] is in use, and stays in {} mode\n",
+                    disk.name(),
+                    before.path.name()
+                );
+            })
+        })?;
+        disk.remove();
+        drop(disk);
+        let gone = self.slot.lock().take();
+        drop(gone);
+
+        let result = self.come_back(&dev, wanted, settled).or_else(|e| {
+            dev_err!(dev, "the path cannot be changed: {:?}\n", e);
+            let made = self.remake(&dev, before.path)?;
+            self.show(&dev, made, before)?;
+            Err(e)
+        });
+        drop(live);
+        if self.disk().is_none() && self.unborn.lock().is_none() {
+            dev_err!(dev, "the disk did not come back\n");
+        }
+        // What changed meanwhile, and a cache mode that the device did not take.
+        SLOW_WORKQUEUE.enqueue::<_, RESIZE>(self.clone());
+        result
+    }
+
+    /// Makes the disk anew.
+    fn come_back(
+        self: &Arc<Self>,
+        dev: &Device<Bound>,
+        wanted: UseBio,
+        settled: Option<Choice>,
+    ) -> Result {
+        match settled {
+            Some(choice) => {
+                let made = self.remake(dev, choice.path)?;
+                self.show(dev, made, choice)
+            }
+            None => {
+                let made = self.remake(dev, Path::Request)?;
+                self.decide(dev, made, Some((wanted, Why::Written)))
+            }
+        }
+    }
+}
+
+impl AnyDisk {
+    /// Does `act`, and if that succeeds remembers what is wanted of the disk. Its serial number is
+    /// asked for before.
+    fn remember_if(
+        &self,
+        dev: &Device<Bound>,
+        wanted: UseBio,
+        act: impl FnOnce() -> Result,
+    ) -> Result {
+        let serial = self.serial();
+
+        act()?;
+        memory::remember(dev.address().to_bytes(), &serial, wanted);
+        Ok(())
+    }
+
+    /// Remembers what is wanted of the disk.
+    fn remember(&self, dev: &Device<Bound>, wanted: UseBio) {
+        // Nothing can fail.
+        let _ = self.remember_if(dev, wanted, || Ok(()));
+    }
+
+    /// The serial number; empty if there is none.
+    fn serial(&self) -> KVec<u8> {
+        let len = bindings::VIRTIO_BLK_ID_BYTES as usize;
+        let Ok(mut serial) = KVec::from_elem(0, len, GFP_KERNEL) else {
+            return KVec::new();
+        };
+        let told = match self {
+            Self::Request(disk) => BlkDisk::read(disk, wire::SERIAL, &mut serial),
+            Self::Bio(disk) => BlkDisk::read(disk, wire::SERIAL, &mut serial),
+        };
+        let end = serial.iter().position(|byte| *byte == 0);
+
+        serial.truncate(if told.is_ok() { end.unwrap_or(len) } else { 0 });
+        serial
+    }
+
+    /// Refuses who wants to open the disk from now on; [`EBUSY`] if somebody has it open.
+    fn retire(&self) -> Result {
+        match self {
+            Self::Request(disk) => disk.retire(),
+            Self::Bio(disk) => disk.retire(),
+        }
+    }
+
+    /// Takes a disk away that nobody uses.
+    fn remove(&self) {
+        match self {
+            Self::Request(disk) => disk.remove(),
+            Self::Bio(disk) => disk.remove(),
+        }
+    }
+}
