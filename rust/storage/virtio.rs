@@ -496,8 +496,8 @@ impl<Ctx: device::DeviceContext> Device<Ctx> {
 impl Device<device::Bound> {
     /// The name that the device's bus gives its place: "0000:00:04.0" of a PCI device, say.
     pub fn address(&self) -> &CStr {
-        // SAFETY: The device is valid and bound, and so registered: its parent, if it has one, stays,
-        // and neither is renamed.
+        // SAFETY: The device is valid and bound, and so registered: its parent, if it has one,
+        // stays, and neither is renamed.
         unsafe {
             let dev = &raw mut (*self.as_raw()).dev;
             let parent = (*dev).parent;

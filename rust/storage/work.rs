@@ -124,8 +124,8 @@ impl ModuleWorkqueue {
         Ok(Hold(self))
     }
 
-    /// Waits until all work has ended that was enqueued so far. May sleep; not by such work. For who
-    /// keeps the workqueue: the module that is being loaded.
+    /// Waits until all work has ended that was enqueued so far. May sleep; not by such work. For
+    /// who keeps the workqueue: the module that is being loaded.
     pub fn flush(&self, _guard: &ModuleWorkqueueGuard) {
         // SAFETY: The guard keeps the workqueue; there is one guard only for each.
         unsafe { bindings::__flush_workqueue(self.wq.load(Acquire) as *mut _) };

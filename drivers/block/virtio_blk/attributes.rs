@@ -99,8 +99,8 @@ impl<T: BlkDisk> DiskAttribute<T> for CacheType {
     }
 }
 
-/// `io_path`: "request" or "bio". Root changes it, by one of these or by "auto", if nobody has the disk
-/// open.
+/// `io_path`: "request" or "bio". Root changes it, by one of these or by "auto", if nobody has the
+/// disk open.
 struct IoPath;
 
 impl<T: BlkDisk> DiskAttribute<T> for IoPath {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How a disk comes: at once if its path is known when its device is found. Else it is made in request
-//! mode, and a work item looks at the device through it, before anybody sees it. If it is to be in bio
-//! mode the device starts over, and the disk is made anew.
+//! How a disk comes: at once if its path is known when its device is found. Else it is made in
+//! request mode, and a work item looks at the device through it, before anybody sees it. If it is
+//! to be in bio mode the device starts over, and the disk is made anew.
 //!
-//! So only a device that has answered everything is reset: a reset with reads in flight would have to
-//! wait for them, and some hosts stop the whole guest so long.
+//! So only a device that has answered everything is reset: a reset with reads in flight would have
+//! to wait for them, and some hosts stop the whole guest so long.
 
 use crate::{
     choice::{
@@ -40,8 +40,8 @@ use kernel::{
 use storage::virtio::Device;
 
 impl BoundDisk {
-    /// Makes the disk of a new device; it may come later, and then nobody is told of a failure but the
-    /// log.
+    /// Makes the disk of a new device; it may come later, and then nobody is told of a failure but
+    /// the log.
     pub(crate) fn begin(self: &Arc<Self>, dev: &Device<Bound>) -> Result {
         let config = probe::read_config(dev)?;
         let known = choice::wanted(dev);
@@ -57,8 +57,8 @@ impl BoundDisk {
         Ok(())
     }
 
-    /// Decides on the path of a disk in request mode that nobody sees yet, and shows it. With `live`
-    /// held.
+    /// Decides on the path of a disk in request mode that nobody sees yet, and shows it. With
+    /// `live` held.
     pub(crate) fn decide(
         self: &Arc<Self>,
         dev: &Device<Bound>,

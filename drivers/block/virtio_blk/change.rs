@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A disk changes its path because the operator wants it: nobody may have it open. It is taken away from
-//! the system, the device starts over, and the disk comes back under the same name and number.
+//! A disk changes its path because the operator wants it: nobody may have it open. It is taken away
+//! from the system, the device starts over, and the disk comes back under the same name and number.
 
 use crate::{
     choice::{
@@ -39,8 +39,8 @@ impl BoundDisk {
     /// Brings the disk into the path that is `wanted`, and has it keep that.
     ///
     /// [`EBUSY`] if somebody has it open or the device is away, [`EOPNOTSUPP`] if it has zones,
-    /// [`ENXIO`] if there is no disk, [`EIO`] if the device does not work: then all stays as it is. May
-    /// sleep, and by a user of the disk's files only who does not hold up its removal.
+    /// [`ENXIO`] if there is no disk, [`EIO`] if the device does not work: then all stays as it is.
+    /// May sleep, and by a user of the disk's files only who does not hold up its removal.
     pub(crate) fn change(self: &Arc<Self>, wanted: UseBio) -> Result {
         let dev = self.recovery.binding.keep()?;
         let live = self.live.lock();

@@ -2,14 +2,14 @@
 
 //! Which path the I/O of a disk takes, and why.
 //!
-//! What bio mode gives up, merging, a scheduler and the rest of rq-qos, is worth something where the
-//! medium is slow; what it saves, a fifth to a half of the guest's instructions an I/O, where the
-//! medium is fast. The host does not say which it is: virtio-blk has no hint of it. So with
+//! What bio mode gives up, merging, a scheduler and the rest of rq-qos, is worth something where
+//! the medium is slow; what it saves, a fifth to a half of the guest's instructions an I/O, where
+//! the medium is fast. The host does not say which it is: virtio-blk has no hint of it. So with
 //! `use_bio=auto`, after the features ([`settled`]), the time of some reads decides ([`measure`]).
 //!
-//! Nothing else that the device says decides. With one queue bio mode saves most, with many it still
-//! saves. A volatile cache costs bio mode the flushes that blk-mq joins, which are dear where reads
-//! are slow, too.
+//! Nothing else that the device says decides. With one queue bio mode saves most, with many it
+//! still saves. A volatile cache costs bio mode the flushes that blk-mq joins, which are dear where
+//! reads are slow, too.
 
 use crate::{
     disk::RequestDisk,
@@ -177,8 +177,8 @@ pub(crate) fn wanted(dev: &Device<Bound>) -> Option<(UseBio, Why)> {
     }
 }
 
-/// What the operator wants of the disk of this address and serial number: what was written last, then
-/// what a parameter says of it, then what one says of all.
+/// What the operator wants of the disk of this address and serial number: what was written last,
+/// then what a parameter says of it, then what one says of all.
 fn wanted_of(address: &[u8], serial: &[u8]) -> (UseBio, Why) {
     let disks = params::DISKS.get();
 
@@ -193,8 +193,8 @@ fn wanted_of(address: &[u8], serial: &[u8]) -> (UseBio, Why) {
     }
 }
 
-/// Chooses the path of `disk`, which nobody sees yet: as `known`, if the operator's wish is, else by its
-/// serial number; by measurement if that is what is wanted. Sleeps, not for long.
+/// Chooses the path of `disk`, which nobody sees yet: as `known`, if the operator's wish is, else
+/// by its serial number; by measurement if that is what is wanted. Sleeps, not for long.
 pub(crate) fn find(
     dev: &Device<Bound>,
     disk: &Disk<RequestDisk>,
@@ -211,8 +211,8 @@ pub(crate) fn find(
     settled(wanted, false).unwrap_or_else(|| measure(disk))
 }
 
-/// Reads the serial number; empty if the device has none. If it does not tell in `auto_time` the disk must
-/// stay in request mode, since the command is still under way.
+/// Reads the serial number; empty if the device has none. If it does not tell in `auto_time` the
+/// disk must stay in request mode, since the command is still under way.
 fn serial(disk: &Disk<RequestDisk>) -> Result<KVec<u8>, Choice> {
     let ms = params::AUTO_TIME.get();
     let len = storage::bindings::VIRTIO_BLK_ID_BYTES as usize;
@@ -246,15 +246,16 @@ const LATE_SHARE: usize = 4;
 /// How often to look whether a read has ended.
 const TICK: Delta = Delta::from_micros(50);
 
-/// After how many looks in vain to look into the rings: the first interrupts of a device may be lost.
+/// After how many looks in vain to look into the rings: the first interrupts of a device may be
+/// lost.
 const LOOKS: usize = 100;
 
 /// Spreads the reads over the disk.
 const STRIDE: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Chooses by the time that some reads take, one after the other, so that the host's queues have no
-/// part in it. Bio mode for a device that answers three in four of them within `auto_latency`; a host
-/// may be slow now and then, and a disk with a cache fast now and then.
+/// part in it. Bio mode for a device that answers three in four of them within `auto_latency`; a
+/// host may be slow now and then, and a disk with a cache fast now and then.
 ///
 /// Ends in `auto_time`, whatever the device does; then a read may still be under way, and the disk
 /// must stay in request mode. Sleeps.
@@ -321,8 +322,8 @@ impl Deadline {
         }
     }
 
-    /// Waits until `reading` ended, and returns how long it took; `None` if time is over, or the device
-    /// is about to go.
+    /// Waits until `reading` ended, and returns how long it took; `None` if time is over, or the
+    /// device is about to go.
     fn wait(&mut self, disk: &Disk<RequestDisk>, reading: &Reading) -> Result<Option<Delta>> {
         let mut looks = 0;
 

@@ -277,8 +277,8 @@ pub(crate) struct Shown {
     pub(crate) _counters: Option<Pin<KBox<File<Counters>>>>,
 }
 
-/// The seat of a disk: a bound device, with its number, what is known of it, and the disk, once it is
-/// there.
+/// The seat of a disk: a bound device, with its number, what is known of it, and the disk, once it
+/// is there.
 #[pin_data]
 pub(crate) struct BoundDisk {
     /// Free again with the last user of the disk.
@@ -361,8 +361,8 @@ impl BoundDisk {
         slot.as_ref().map(|shown| shown.disk.clone())
     }
 
-    /// The device leaves, or goes away for a while: when this returns, nobody makes a disk, nor will.
-    /// Who does may wait for the device, but not for ever: its I/O fails then.
+    /// The device leaves, or goes away for a while: when this returns, nobody makes a disk, nor
+    /// will. Who does may wait for the device, but not for ever: its I/O fails then.
     fn end_life(&self) {
         let since = Instant::<Monotonic>::now();
         let mut given_up = false;

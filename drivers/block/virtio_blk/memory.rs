@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What was written to `io_path`, for when the device is bound again: by the address of the device and
-//! the serial number of the disk, of both a hash. Lost when the module is unloaded.
+//! What was written to `io_path`, for when the device is bound again: by the address of the device
+//! and the serial number of the disk, of both a hash. Lost when the module is unloaded.
 
 use crate::params::UseBio;
 use kernel::sync::atomic::{
@@ -14,7 +14,8 @@ use storage::module_param::Value;
 /// How many disks are remembered; beyond that one takes the place of another.
 const PLACES: usize = 64;
 
-/// An entry each: 31 bits of the address, 31 of the serial number, and the path plus one; 0 if empty.
+/// An entry each: 31 bits of the address, 31 of the serial number, and the path plus one; 0 if
+/// empty.
 static ENTRIES: [Atomic<u64>; PLACES] = [const { Atomic::new(0) }; PLACES];
 
 /// The bits of the path.

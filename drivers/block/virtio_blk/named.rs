@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The parameter `disks`: a path for single disks, named by serial number or by the address of their
-//! device, "SERIAL=bio,0000:00:04.0=request". A serial number with a comma cannot be named.
+//! The parameter `disks`: a path for single disks, named by serial number or by the address of
+//! their device, "SERIAL=bio,0000:00:04.0=request". A serial number with a comma cannot be named.
 
 use crate::params::UseBio;
 use kernel::{

@@ -76,7 +76,8 @@ storage::module_params! {
 
     /// The path of new disks.
     static USE_BIO: UseBio = 0, "use_bio", 0o444,
-        "Bypass the request layer and the I/O scheduler (default: no); auto: where the device is fast";
+        "Bypass the request layer and the I/O scheduler (default: no); auto: where the device \
+        is fast";
 
     /// The path of single new disks, before `use_bio`.
     static DISKS: Disks = 0, "disks", 0o444,
@@ -93,7 +94,8 @@ storage::module_params! {
 
     /// How long all of them may take, in milliseconds.
     static AUTO_TIME: u32 = 200, "auto_time", 0o644,
-        "use_bio=auto: after so many milliseconds a device that has not answered is in request mode";
+        "use_bio=auto: after so many milliseconds a device that has not answered is in request \
+        mode";
 
     /// A limit for the queues of new disks, 0 for none.
     static NUM_REQUEST_QUEUES: u32 = 0, "num_request_queues", 0o644,

@@ -155,8 +155,8 @@ impl Made {
     }
 }
 
-/// Makes the disk of a device that has no queues yet, and makes the device ready. `again`, if it had a
-/// disk already, which it has forgotten.
+/// Makes the disk of a device that has no queues yet, and makes the device ready. `again`, if it
+/// had a disk already, which it has forgotten.
 pub(crate) fn make(
     dev: &Device<Bound>,
     seat: &Arc<BoundDisk>,
@@ -294,8 +294,8 @@ fn prepare<T: BlkDisk>(
 
     if again {
         seat.configure(dev)?;
-        // After a probe, and when a device is back, virtio core declares one ready that is not: it may
-        // have looked since our reset, when there was no queue.
+        // After a probe, and when a device is back, virtio core declares one ready that is not: it
+        // may have looked since our reset, when there was no queue.
         if u32::from(dev.status()) & bindings::VIRTIO_CONFIG_S_DRIVER_OK != 0 {
             return Err(EBUSY);
         }

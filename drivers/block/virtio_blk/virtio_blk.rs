@@ -4,9 +4,9 @@
 //!
 //! One I/O from top to bottom: `request_path` (or `bio_path`, with `use_bio`) gives it a frame of
 //! `wire`, adds it to the virtqueue of its CPU and, when the device has used it, ends it. `disk`
-//! is what both have in common, `choice` decides between them, `birth` makes the disk, `change` makes it anew in the other path,
-//! `limits` what the device says about itself, `zones` what it says
-//! about zones, `recovery` what happens if the device works no more.
+//! is what both have in common, `choice` decides between them, `birth` makes the disk, `change`
+//! makes it anew in the other path, `limits` what the device says about itself, `zones` what it
+//! says about zones, `recovery` what happens if the device works no more.
 //!
 //! C counterpart: drivers/block/virtio_blk.c
 

@@ -21,7 +21,8 @@ const VIRTIO_BLK_T_GET_LIFETIME: u32 = 10;
 pub(crate) const SERIAL: u64 = 0;
 /// ... or the wear.
 pub(crate) const LIFETIME: u64 = 1;
-/// ... or, with this bit set, from which sector it reads data: how long that takes. No disk is so large.
+/// ... or, with this bit set, from which sector it reads data: how long that takes. No disk is so
+/// large.
 pub(crate) const MEASURE: u64 = 1 << 63;
 
 /// What a command asks the device to do (`VIRTIO_BLK_T_*`).

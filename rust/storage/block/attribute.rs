@@ -43,8 +43,9 @@ pub trait DiskAttribute<T: Operations> {
     /// Prints the file's content. May sleep.
     fn show(disk: &Disk<T>, to: &mut dyn fmt::Write) -> Result;
 
-    /// For a file whose [`Self::store`] may remove the disk: a workqueue of the driver's module. The
-    /// removal does not wait for who is in `store` of this file, but the end of that workqueue does.
+    /// For a file whose [`Self::store`] may remove the disk: a workqueue of the driver's module.
+    /// The removal does not wait for who is in `store` of this file, but the end of that workqueue
+    /// does.
     fn removes_disk() -> Option<&'static ModuleWorkqueue> {
         None
     }
@@ -206,7 +207,8 @@ unsafe extern "C" fn store_callback<T: Operations, A: DiskAttribute<T>>(
             A::store(disk, value)?;
             return Ok(count as isize);
         };
-        // From here on neither the removal of the disk, nor so the module's end, waits for this file.
+        // From here on neither the removal of the disk, nor so the module's end, waits for this
+        // file.
         let hold = workqueue.hold()?;
         // SAFETY: This is the store function of the attribute, of this device.
         let node = unsafe {

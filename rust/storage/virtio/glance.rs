@@ -39,8 +39,8 @@ impl Glance {
         }
     }
 
-    /// The virtqueue is about to go: a grace period passes before it is freed. With the queue's lock
-    /// held.
+    /// The virtqueue is about to go: a grace period passes before it is freed. With the queue's
+    /// lock held.
     pub(super) fn forget(&self) {
         self.vq.store(core::ptr::null_mut(), Relaxed);
     }
@@ -64,8 +64,9 @@ impl<H: Handler> Queue<H> {
         }
     }
 
-    /// Notes that the used buffers of a polled queue were taken, all of them: [`Self::may_have_used`]
-    /// tells from here on whether there are more. `guard` must be that of this queue.
+    /// Notes that the used buffers of a polled queue were taken, all of them:
+    /// [`Self::may_have_used`] tells from here on whether there are more. `guard` must be that of
+    /// this queue.
     #[inline]
     pub fn took_all(&self, guard: &QueueGuard<'_, H>) {
         if !guard.is_of(self) || !guard.ring.is_polled() {
@@ -73,8 +74,8 @@ impl<H: Handler> Queue<H> {
         }
         let vq = guard.ring.as_raw();
 
-        // SAFETY: `vq` is valid, since it is polled, and the lock is held. Nobody is interrupted: the
-        // virtqueue has no callback.
+        // SAFETY: `vq` is valid, since it is polled, and the lock is held. Nobody is interrupted:
+        // the virtqueue has no callback.
         let next = unsafe {
             let next = bindings::virtqueue_enable_cb_prepare(vq);
 

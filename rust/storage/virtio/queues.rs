@@ -425,8 +425,8 @@ impl Device<device::Bound> {
     /// Finds the virtqueues and attaches the queues of `wanted` to them. The bus layer tears them
     /// down after the driver's data was dropped.
     ///
-    /// May sleep. Fails with [`EBUSY`] if this was done already (see [`Self::start_over`]), or if one of
-    /// the queues belongs to another device.
+    /// May sleep. Fails with [`EBUSY`] if this was done already (see [`Self::start_over`]), or if
+    /// one of the queues belongs to another device.
     pub fn find_vqs(&self, mut wanted: Builder) -> Result {
         let vdev = self.as_raw();
         let mut queues = self.state().queues.lock();
@@ -451,8 +451,8 @@ impl Device<device::Bound> {
         set.find()
     }
 
-    /// Takes the queues away from the device, so that others can be found: what is in flight is given
-    /// back. To be followed by a reset. Fails with [`EBUSY`] if the device sleeps.
+    /// Takes the queues away from the device, so that others can be found: what is in flight is
+    /// given back. To be followed by a reset. Fails with [`EBUSY`] if the device sleeps.
     pub(super) fn forget_queues(&self) -> Result {
         let mut queues = self.state().queues.lock();
 

@@ -106,8 +106,8 @@ impl Device<device::Bound> {
     /// What is in flight is given back ([`super::queue::Handler::cancelled`]).
     ///
     /// May sleep. Fails with [`EBUSY`], and does nothing, if the device sleeps or is being reset by
-    /// others. Whoever else may [restart](Self::restart) the device must be kept from it until it is
-    /// [ready](Self::ready) again.
+    /// others. Whoever else may [restart](Self::restart) the device must be kept from it until it
+    /// is [ready](Self::ready) again.
     pub fn start_over(&self) -> Result {
         self.forget_queues()?;
         self.negotiate_again()

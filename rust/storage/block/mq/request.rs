@@ -610,8 +610,8 @@ pub fn begin_in<M: Operations, D: gen_disk::Operations<Kind = Requests<M>>>(
         )
     })?;
 
-    // SAFETY: The request is valid and ours until it is executed; the data, heap memory, lives until
-    // it ended, by the reference that it holds.
+    // SAFETY: The request is valid and ours until it is executed; the data, heap memory, lives
+    // until it ended, by the reference that it holds.
     unsafe {
         let data = (*reading.data.get()).as_mut_ptr();
         let mapped =
