@@ -319,6 +319,27 @@ unsafe extern "C" fn _dev_printk(
     }
 }
 
+/// As above, of no device.
+#[no_mangle]
+unsafe extern "C" fn _printk(
+    _format: *const c_char,
+    _module: *const c_char,
+    args: *const core::fmt::Arguments<'_>,
+) -> c_int {
+    let text = format!("{}", *args);
+
+    w().messages += 1;
+    if w().verbose {
+        eprint!("{:>9.3} {text}", w().now as f64 / 1e9);
+    }
+    0
+}
+
+/// The system runs.
+#[no_mangle]
+#[allow(non_upper_case_globals)]
+static system_state: b::system_states = b::system_states_SYSTEM_RUNNING;
+
 #[no_mangle]
 unsafe extern "C" fn rust_helper_dev_get_drvdata(dev: *mut b::device) -> *mut c_void {
     (*dev).driver_data
