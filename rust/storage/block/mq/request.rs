@@ -568,7 +568,7 @@ impl Reading {
         if !self.done.load(Acquire) {
             return None;
         }
-        let status = Status(self.status.load(Relaxed) as _);
+        let status = Status(self.status.load(Relaxed) as u8);
         let took = Delta::from_nanos(self.took.load(Relaxed));
         Some(status.to_result().map(|()| took))
     }
