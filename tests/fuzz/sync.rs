@@ -291,6 +291,13 @@ atomics! {
         rust_helper_atomic64_fetch_add_release;
         rust_helper_atomic64_try_cmpxchg rust_helper_atomic64_try_cmpxchg_relaxed
         rust_helper_atomic64_try_cmpxchg_release;
+    *const c_void: rust_helper_atomic_ptr_read rust_helper_atomic_ptr_read_acquire;
+        rust_helper_atomic_ptr_set rust_helper_atomic_ptr_set_release; ; ; ;
+}
+
+#[no_mangle]
+unsafe extern "C" fn rust_helper_atomic64_fetch_sub_release(v: i64, p: *mut i64) -> i64 {
+    rust_helper_atomic64_fetch_add(v.wrapping_neg(), p)
 }
 
 #[no_mangle]

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 use crate::wire::{
-    appended_at, judge, status, Command, Header, Lifetime, Outcome, Range, LIFETIME, NO_FOOTER,
-    SERIAL,
+    appended_at, judge, status, Command, Header, Lifetime, Outcome, Range, LIFETIME, MEASURE,
+    NO_FOOTER, SERIAL,
 };
 use proptest::prelude::*;
 use storage::block::{Op, Status};
@@ -62,12 +62,13 @@ fn header_of_a_big_endian_legacy_device() {
 #[test]
 fn every_command() {
     for (command, code, has_sector, content) in ALL {
+        // The highest bit is not the device's.
         let raw = bytes(&Header::new(true, command, 0, u64::MAX));
 
         assert_eq!(raw[0], code, "{command:?}");
         assert_eq!(
             raw[8..],
-            if has_sector { [0xff; 8] } else { [0; 8] },
+            (if has_sector { !MEASURE } else { 0 }).to_le_bytes(),
             "{command:?}"
         );
         assert_eq!(command.content(), content, "{command:?}");
@@ -101,6 +102,10 @@ fn every_operation_of_the_block_layer() {
         Some(Command::GetLifetime)
     );
     assert_eq!(Command::of(Op::DRV_IN, false, SERIAL), Some(Command::GetId));
+    assert_eq!(
+        Command::of(Op::DRV_IN, false, MEASURE | LIFETIME),
+        Some(Command::Read)
+    );
     assert_eq!(Command::of(Op::READ, true, LIFETIME), Some(Command::Read));
 }
 
