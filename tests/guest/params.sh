@@ -29,7 +29,7 @@ else
 	for wrong in use_bio=maybe use_bio=2 num_request_queues=some num_request_queues=-1 queue_depth=x queue_depth; do
 		name=${wrong%%=*}
 		choices="a number, 0 to 4294967295" default=0
-		[[ $name != use_bio ]] || choices="1, y, on for bios, or 0, n, off for requests" default=N
+		[[ $name != use_bio ]] || choices="1, y, on for bios, 0, n, off for requests, or auto" default=N
 		dmesg -C
 		# The first word is the one of, say, modprobe's configuration.
 		insmod "$VSR_KO" "$name=1" "$wrong" || fail "$wrong refused the load"

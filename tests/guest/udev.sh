@@ -7,7 +7,7 @@ wait_disk vda
 [[ $MODE == c ]] || same "the module that modprobe prefers" "$(modinfo -F filename virtio_blk | grep -c updates/)" 1
 prove_driver
 case $MODE in
-request) told_wrong virtio_blk use_bio maybe N "1, y, on for bios, or 0, n, off for requests" ;;
+request) told_wrong virtio_blk use_bio maybe N "1, y, on for bios, 0, n, off for requests, or auto" ;;
 bio) told_wrong virtio_blk num_request_queues some 0 "a number, 0 to 4294967295" ;;
 esac
 d=$(disk data)
