@@ -28,7 +28,7 @@ for _ in 1 2 3; do
 			sleep 0.5
 		done
 		wait_for 120 not_running $load || fail "$fault: fio does not end: $(dmesg | tail)"
-		wait $load || fail "$fault: $(cat /tmp/load.err /tmp/load.log)"
+		wait $load || fail "$fault: $(cat /tmp/load.err; grep -A3 'bad request' /tmp/repair.log | tail -n 9)"
 		(($(resets) > before)) || fail "$fault: there was no reset"
 		blkdev repair clear
 	done

@@ -76,6 +76,8 @@ pub struct Ring {
     pub vring: Vring,
     pub memory: Memory,
     pub interrupt: Arc<dyn Fn() + Send + Sync>,
+    /// Maps what the driver has made accessible by now.
+    pub refresh: Arc<dyn Fn() + Send + Sync>,
 }
 
 /// Where a field of the configuration space lies: offset and bytes.
@@ -307,10 +309,14 @@ impl State {
             self.deliver();
             return;
         }
-        let memory = ring.memory.memory();
         loop {
             let _ = ring.vring.disable_notification();
             loop {
+                // What a request lies in may be newer than the kick that brought us here.
+                if has_request(&ring) {
+                    (ring.refresh)();
+                }
+                let memory = ring.memory.memory();
                 let next = match ring.vring.get_mut().get_queue_mut().iter(memory.clone()) {
                     Ok(mut chains) => chains.next(),
                     // The ring was stopped just now.
@@ -632,6 +638,15 @@ impl State {
             .copy_from_slice(bytes);
         self.front()?.config_changed(offset, bytes)
     }
+}
+
+/// Whether there is a request, as far as the ring is mapped.
+fn has_request(ring: &Ring) -> bool {
+    let vring = ring.vring.get_ref();
+    let queue = vring.get_queue();
+    let index = queue.avail_idx(&*ring.memory.memory(), Ordering::Acquire);
+
+    index.is_ok_and(|index| index.0 != queue.next_avail())
 }
 
 /// Puts one answer into the used ring; true if only we know that an interrupt is due. `taken` tells

@@ -57,6 +57,7 @@ impl Driver {
                 interrupt: Arc::new(move || {
                     count.fetch_add(1, Ordering::Relaxed);
                 }),
+                refresh: Arc::new(|| ()),
             },
         );
         Self {

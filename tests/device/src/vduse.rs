@@ -185,7 +185,7 @@ impl Server {
             vring.set_queue_ready(true);
             self.rings.insert(index, vring.clone());
 
-            let device = self.device.clone();
+            let (device, mappings) = (self.device.clone(), self.mappings.clone());
             self.engine.attach(
                 index,
                 Ring {
@@ -194,6 +194,11 @@ impl Server {
                     interrupt: Arc::new(move || {
                         // Fails while the driver resets the device.
                         let _ = device.interrupt(index);
+                    }),
+                    refresh: Arc::new(move || {
+                        if let Err(why) = mappings.refresh() {
+                            eprintln!("blkdev: {why}");
+                        }
                     }),
                 },
             );
@@ -255,7 +260,7 @@ impl Server {
 }
 
 /// Waits for kicks, for ever.
-fn wait(engine: &Engine, mappings: &Mappings, kicks: &[EventFd]) -> io::Result<()> {
+fn wait(engine: &Engine, kicks: &[EventFd]) -> io::Result<()> {
     let epoll = Epoll::new()?;
     let mut events = vec![EpollEvent::default(); kicks.len()];
 
@@ -271,9 +276,6 @@ fn wait(engine: &Engine, mappings: &Mappings, kicks: &[EventFd]) -> io::Result<(
         for event in &events[..count] {
             let index = event.data() as u16;
             let _ = kicks[usize::from(index)].read();
-            if let Err(why) = mappings.refresh() {
-                eprintln!("blkdev: {why}");
-            }
             engine.kick(index);
         }
     }
@@ -304,9 +306,9 @@ pub fn run(engine: &Arc<Engine>, settings: &Settings) -> Result<(), String> {
     });
 
     engine.set_front(Arc::new(Kernel(device.clone())));
-    let (waiter, seen, events) = (engine.clone(), mappings.clone(), kicks.clone());
+    let (waiter, events) = (engine.clone(), kicks.clone());
     std::thread::spawn(move || {
-        if let Err(e) = wait(&waiter, &seen, &events) {
+        if let Err(e) = wait(&waiter, &events) {
             eprintln!("blkdev: waiting for kicks: {e}");
         }
     });

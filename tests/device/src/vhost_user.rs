@@ -127,6 +127,7 @@ impl VhostUserBackend for Backend {
                 interrupt: Arc::new(move || {
                     let _ = caller.signal_used_queue();
                 }),
+                refresh: Arc::new(|| ()),
             },
         );
         self.engine.kick(queue);
