@@ -43,7 +43,8 @@ path fast2 bio "$all"
 path data bio "$all"
 path slow request "measured: 9 of up to 32 reads took more than 50000 us"
 verify "$(disk data)" --direct=1 --ioengine=io_uring --iodepth=16 --bsrange=4k-64k --size=1m
-# One that does not tell its serial number is not waited for, and not reset while it has the question.
+# One that does not tell its serial number in time is in request mode, and not reset while it has the question: the block layer
+# waits for that before the disk can be opened.
 echo 500 >/sys/module/virtio_blk/parameters/auto_time
 blkdev_start nameless '"queues": 2, "faults": ["op=get_id drop count=1"]'
 silent()
@@ -53,9 +54,8 @@ silent()
 wait_for 30 silent || fail "the disk that does not tell its name does not come: $(dmesg)"
 same "its path" "$(<"$(dirname "$(silent)")/io_path")" request
 d=$(basename "$(dirname "$(silent)")")
-# Its files are there before it can be opened.
-wait_for 20 dd if="/dev/$d" of=/dev/null bs=4k count=1 iflag=direct status=none || fail "it does not work"
 blkdev nameless release
+wait_for 20 dd if="/dev/$d" of=/dev/null bs=4k count=1 iflag=direct status=none || fail "it does not work"
 blkdev_stop nameless
 unload
 # Too long.
