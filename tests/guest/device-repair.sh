@@ -55,7 +55,11 @@ os.preadv(disk, [page], 2048 * 512)
 assert page[:] == b"2" * 4096, page[:16]
 P
 writer=$!
-sleep 5
+both_swallowed()
+{
+	(($(grep -c 'swallow: true' /tmp/repair.log) == 2))
+}
+wait_for 60 both_swallowed || fail "the two writes do not come"
 ! not_running $writer || fail "the writes did not wait"
 echo 1 >"/sys/block/$d/reset" || fail "the reset failed"
 wait_for 60 not_running $writer || fail "the writes do not end"
