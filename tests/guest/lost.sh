@@ -4,17 +4,8 @@
 # it needs a reset, the operator resets it. Nothing fails, nothing is lost; and a removal does not wait for what is not there.
 # limit: 1200
 [[ $MODE != c ]] || skip "the C driver hangs"
-# pci_command FUNCTION [VALUE]: the command register of a PCI function, as setpci reads and writes it.
-pci_command()
-{
-	local file=/sys/bus/pci/devices/$1/config
-	if [[ -z ${2:-} ]]; then
-		od -An -tu2 -j4 -N2 "$file" | tr -d ' '
-	else
-		# shellcheck disable=SC2059 # the two bytes
-		printf "$(printf '\\x%02x\\x%02x' $(($2 & 255)) $(($2 >> 8)))" | dd of="$file" bs=2 seek=2 conv=notrunc status=none
-	fi
-}
+# shellcheck source=tests/guest/pci.sh
+. "$VSR_SRC/tests/guest/pci.sh"
 # load_fio DISK: each block is written once, where there were zeros.
 load_fio()
 {
@@ -44,17 +35,7 @@ for name in plain reset; do
 	on=$(pci_command "$function")
 	before=$(resets "$d")
 	load_fio "$d"
-	for _ in 1 2 3; do
-		# Bus mastering alone, then all.
-		pci_command "$function" $((on & ~4))
-		sleep 0.$((3 + RANDOM % 7))
-		pci_command "$function" "$on"
-		sleep 1
-		pci_command "$function" 0
-		sleep 0.$((3 + RANDOM % 7))
-		pci_command "$function" "$on"
-		sleep 1
-	done
+	take_away "$function" "$on"
 	# Again and again, at any moment of a repair.
 	for _ in $(seq 80); do
 		! not_running $load || break

@@ -6,17 +6,8 @@
 [[ $MODE != c ]] || skip "the C driver hangs"
 # The kernel warns when it unbinds a device whose status is all ones.
 expect_log 'I/O error, dev sd|Buffer I/O error|Synchronize Cache|offline error, dev sd|virtio_dev_remove|Call Trace'
-# pci_command FUNCTION [VALUE]: the command register of a PCI function, as setpci reads and writes it.
-pci_command()
-{
-	local file=/sys/bus/pci/devices/$1/config
-	if [[ -z ${2:-} ]]; then
-		od -An -tu2 -j4 -N2 "$file" | tr -d ' '
-	else
-		# shellcheck disable=SC2059 # the two bytes
-		printf "$(printf '\\x%02x\\x%02x' $(($2 & 255)) $(($2 >> 8)))" | dd of="$file" bs=2 seek=2 conv=notrunc status=none
-	fi
-}
+# shellcheck source=tests/guest/pci.sh
+. "$VSR_SRC/tests/guest/pci.sh"
 # load_fio: on both disks of the host. Each block is written once, where there were zeros.
 load_fio()
 {
@@ -55,17 +46,7 @@ function=$(basename "$(readlink -f "/sys/bus/virtio/devices/$virtio/..")")
 on=$(pci_command "$function")
 dmesg -C
 load_fio
-for _ in 1 2 3; do
-	# Bus mastering alone, then all.
-	pci_command "$function" $((on & ~4))
-	sleep 0.$((3 + RANDOM % 7))
-	pci_command "$function" "$on"
-	sleep 1
-	pci_command "$function" 0
-	sleep 0.$((3 + RANDOM % 7))
-	pci_command "$function" "$on"
-	sleep 1
-done
+take_away "$function" "$on"
 load_ends "taken away"
 # QEMU's device may have lost nothing but notifications, which cost no reset.
 echo "$(resets) resets"
