@@ -79,7 +79,7 @@ same "the address of plugged" "$(address plugged)" 0:9:16684
 verify "$p" --direct=1 --ioengine=libaio --iodepth=4 --bs=4k --size=256k
 grown()
 {
-	[[ $(<"/sys/block/$p/size") == 4096 ]]
+	grep -qx 4096 "/sys/block/$p/size"
 }
 host blkdev own resize 9:300 4096
 wait_for 20 grown || fail "its size is $(<"/sys/block/$p/size")"

@@ -22,7 +22,7 @@ if [[ $MODE == request ]]; then
 	udevadm trigger --action=add "/sys/block/$d"
 	changed()
 	{
-		[[ $(<"/sys/block/$d/io_path") == bio ]]
+		grep -qx bio "/sys/block/$d/io_path"
 	}
 	wait_for 60 changed || fail "the rule did not change the path: $(cat /run/udev/rules.d/*) $(dmesg | tail)"
 	udevadm settle --timeout=60

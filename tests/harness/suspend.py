@@ -74,7 +74,8 @@ def _boot(devices: list[str], image: Path, console: Path, parameter: str, end: f
     command = [
         "setpriv", "--pdeathsig", "KILL",
         "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
-        "-machine", "pc", *accel.qemu_args(), "-smp", "2", "-m", "512M",
+        # A function that is reset moves the map of memory, and two threads of TCG fall over it ("iotlb_to_section").
+        "-machine", "pc", *accel.qemu_args(one_thread=True), "-smp", "2", "-m", "512M",
         "-kernel", str(initrd.kernel_image()), "-initrd", str(image),
         "-append", "console=ttyS0 quiet loglevel=6 no_timer_check tsc=reliable mitigations=off nokaslr panic=-1 "
         f"printk.devkmsg=on sysrq_always_enabled no_console_suspend suspend.pm_test_delay=1 sysctl.kernel.hung_task_timeout_secs=60 {parameter}",
