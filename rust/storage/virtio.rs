@@ -17,6 +17,7 @@ mod look;
 mod progress;
 pub mod queue;
 pub mod queues;
+pub mod repair;
 mod replay;
 pub mod restart;
 pub mod state;

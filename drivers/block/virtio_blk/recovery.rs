@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! What to do with a device that works no more: look, wait, and only when loss is proven, or the
-//! operator wants it, reset it and send again what it has not answered.
-//!
-//! Proof is a broken ring, or what the device's status says ([`Condition`]). A device that is away
-//! is waited for. One that needs repair after repair and answers nothing between them is given up:
-//! all I/O to it fails.
+//! operator wants it, reset it and send again what it has not answered. What counts as proof, and
+//! when such a device is given up, is in the library, see [`repair`](storage::virtio::repair).
 
 use crate::{
     cache::CacheMode,
@@ -14,15 +11,14 @@ use crate::{
 };
 use kernel::{
     device::Bound,
-    impl_has_work, new_mutex, new_work,
+    impl_has_work, new_work,
     prelude::*,
     sync::{
         atomic::{
             Atomic,
             Relaxed, //
         },
-        Arc,
-        Mutex, //
+        Arc, //
     },
     time::{
         delay::fsleep,
@@ -36,6 +32,12 @@ use kernel::{
 use storage::{
     tally::Tally,
     virtio::{
+        repair::{
+            self,
+            Repair,
+            Repairs,
+            Wish, //
+        },
         restart::Condition,
         state::Binding,
         Device, //
@@ -59,33 +61,10 @@ pub(crate) struct Recovery {
     nonsense: Tally,
     /// How often the device was reset.
     resets: Atomic<u32>,
-    /// Who resets the device has this.
     #[pin]
-    repairs: Mutex<Repairs>,
+    repairs: Repairs,
     #[pin]
     work: Work<Recovery>,
-}
-
-/// How the repairs go.
-#[derive(Default)]
-struct Repairs {
-    /// How many there were since the device last made progress, and how much it had done then.
-    futile: u32,
-    completed: usize,
-    /// The device was given up.
-    given_up: bool,
-    /// The next repair was put off already.
-    waited: bool,
-    /// The log says that the device is away.
-    away: bool,
-}
-
-/// When to look again.
-enum Next {
-    /// When something happens.
-    Never,
-    /// After so many milliseconds.
-    After(u32),
 }
 
 impl_has_work! {
@@ -94,12 +73,6 @@ impl_has_work! {
 
 /// What counts as a timeout, in seconds: that of a request.
 const TIMEOUT: u64 = 30;
-
-/// How often to look for a device that is away, in milliseconds.
-const LOOK_MS: u32 = 100;
-
-/// The most to wait between repairs.
-const MOST_MS: u32 = 10_000;
 
 impl Recovery {
     pub(crate) fn new(dev: &Device<Bound>) -> Result<Arc<Self>> {
@@ -114,7 +87,7 @@ impl Recovery {
                 overdue: Atomic::new(false),
                 nonsense: Tally::new(),
                 resets: Atomic::new(0),
-                repairs <- new_mutex!(Repairs::default()),
+                repairs <- Repairs::new(),
                 work <- new_work!("virtio_blk::recovery"),
             }? Error),
             GFP_KERNEL,
@@ -185,23 +158,24 @@ impl Recovery {
     /// back from sleep; sends again what it has not answered. May sleep. Fails with [`ENXIO`] if
     /// the device was unbound, or is away.
     pub(crate) fn demand(self: &Arc<Self>) -> Result {
+        const TICK_MS: i64 = 100;
         // Who resets it, or has it sleep, starts it again; not with us in between. Two minutes are
         // longer than any bus takes.
-        let mut left = 120_000 / LOOK_MS;
+        let mut left = 120_000 / TICK_MS;
 
         while left > 0 && self.binding.with(|dev| Ok(dev.is_lent()))? {
-            fsleep(Delta::from_millis(LOOK_MS.into()));
+            fsleep(Delta::from_millis(TICK_MS));
             left -= 1;
         }
         self.binding.with(|dev| {
-            let mut repairs = self.repairs.lock();
+            let mut repairs = self.repairs.hold();
 
             if dev.condition() == Condition::Away {
                 return Err(ENXIO);
             }
             dev.end_sleep();
             self.doomed.store(false, Relaxed);
-            *repairs = Repairs::default();
+            repairs.forget();
             self.repair(dev, "the operator wants it")
                 .inspect_err(|_| self.suspect())
         })
@@ -209,70 +183,17 @@ impl Recovery {
 
     /// The device was reset by others, or slept, and should be back. May sleep.
     pub(crate) fn came_back(self: &Arc<Self>) {
-        *self.repairs.lock() = Repairs::default();
+        self.repairs.hold().forget();
         self.doomed.store(false, Relaxed);
         self.suspect();
     }
 
     /// Does `f`, by which the device starts over, and repairs nothing meanwhile. May sleep.
     pub(crate) fn paused<R>(&self, f: impl FnOnce() -> Result<R>) -> Result<R> {
-        let mut repairs = self.repairs.lock();
+        let mut repairs = self.repairs.hold();
 
-        *repairs = Repairs::default();
+        repairs.forget();
         f()
-    }
-
-    /// Looks at the device, and does what it needs.
-    fn attend(&self, dev: &Device<Bound>) -> Next {
-        let mut repairs = self.repairs.lock();
-
-        if repairs.given_up {
-            return Next::Never;
-        }
-        if self.doomed.load(Relaxed) {
-            repairs.give_up(dev);
-            return Next::Never;
-        }
-        let why = match dev.condition() {
-            Condition::Asleep => return Next::Never,
-            Condition::Away => {
-                if !core::mem::replace(&mut repairs.away, true) {
-                    dev_err!(dev, "the device is not there; I/O waits for it\n");
-                }
-                // That it answered nothing to the last repair is no wonder.
-                repairs.futile = 0;
-                repairs.waited = false;
-                return Next::After(LOOK_MS);
-            }
-            Condition::Lost => "it works no more",
-            Condition::Ready if self.overdue.load(Relaxed) => "I/O is late",
-            Condition::Ready => {
-                repairs.away = false;
-                return Next::Never;
-            }
-        };
-        let (completed, _) = dev.counts();
-
-        if completed != repairs.completed {
-            repairs.futile = 0;
-            repairs.completed = completed;
-        }
-        let limit = params::REPAIRS.get();
-        if limit > 0 && repairs.futile >= limit {
-            repairs.give_up(dev);
-            return Next::Never;
-        }
-        repairs.away = false;
-        // The first one is done at once.
-        if repairs.futile > 0 && !core::mem::replace(&mut repairs.waited, true) {
-            return Next::After((LOOK_MS << repairs.futile.min(10)).min(MOST_MS));
-        }
-        repairs.waited = false;
-        repairs.futile += 1;
-        match self.repair(dev, why) {
-            Ok(()) => Next::Never,
-            Err(_) => Next::After(0),
-        }
     }
 
     /// Tells a device that was reset what it forgot, before I/O goes on. `false` if it does not
@@ -285,8 +206,34 @@ impl Recovery {
         }
         Ok(restored)
     }
+}
 
-    /// Resets the device, and sends again what it has not answered.
+impl Repair for Recovery {
+    const WAITS: &'static str = "I/O waits for it";
+    const FAILS: &'static str = "all I/O to it fails";
+
+    fn binding(&self) -> &Binding {
+        &self.binding
+    }
+
+    fn repairs(&self) -> &Repairs {
+        &self.repairs
+    }
+
+    fn limit(&self) -> u32 {
+        params::REPAIRS.get()
+    }
+
+    fn wish(&self) -> Wish {
+        if self.doomed.load(Relaxed) {
+            Wish::GiveUp
+        } else if self.overdue.load(Relaxed) {
+            Wish::Reset("I/O is late")
+        } else {
+            Wish::Nothing
+        }
+    }
+
     fn repair(&self, dev: &Device<Bound>, why: &str) -> Result {
         let (_, in_flight) = dev.counts();
 
@@ -305,38 +252,10 @@ impl Recovery {
     }
 }
 
-impl Repairs {
-    fn give_up(&mut self, dev: &Device<Bound>) {
-        self.given_up = true;
-        dev_err!(
-            dev,
-            "the device works no more: it is reset, and all I/O to it fails\n"
-        );
-        dev.cancel_queues();
-    }
-}
-
 impl WorkItem for Recovery {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
-        const TICK_MS: u32 = 20;
-        let mut left = 0u32;
-
-        loop {
-            // Neither a removal nor the end of the module waits longer than that for this.
-            while left > 0 && !this.doomed.load(Relaxed) {
-                if this.binding.with(|_| Ok(())).is_err() {
-                    return;
-                }
-                fsleep(Delta::from_millis(TICK_MS.into()));
-                left = left.saturating_sub(TICK_MS);
-            }
-            // Fails if the device was unbound, which cancelled everything as well.
-            match this.binding.with(|dev| Ok(this.attend(dev))) {
-                Ok(Next::After(ms)) => left = ms,
-                _ => return,
-            }
-        }
+        repair::attend(&*this);
     }
 }

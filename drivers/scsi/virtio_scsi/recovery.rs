@@ -3,10 +3,9 @@
 //! What to do with a device that works no more: look, wait, and when loss is proven, reset it and
 //! send again what it has not answered.
 //!
-//! As in virtio_blk: proof is a broken ring, or what the device's status says ([`Condition`]). A
-//! device that is away is waited for. One that needs repair after repair and answers nothing
-//! between them is given up: all commands to it fail. A command that is only late is the business
-//! of error handling.
+//! What counts as proof, and when such a device is given up, is in the library, see
+//! [`repair`](storage::virtio::repair). A command that is only late is the business of error
+//! handling.
 
 use crate::{
     events::{
@@ -22,19 +21,14 @@ use crate::{
 };
 use kernel::{
     device::Bound,
-    impl_has_work, new_mutex, new_work,
+    impl_has_work, new_work,
     prelude::*,
     sync::{
         atomic::{
             Atomic,
             Relaxed, //
         },
-        Arc,
-        Mutex, //
-    },
-    time::{
-        delay::fsleep,
-        Delta, //
+        Arc, //
     },
     workqueue::{
         Work,
@@ -46,6 +40,12 @@ use storage::{
     virtio::{
         config::ConfigField,
         queue::Queue,
+        repair::{
+            self,
+            Repair,
+            Repairs,
+            Wish, //
+        },
         restart::Condition,
         state::Binding,
         Device, //
@@ -61,44 +61,15 @@ pub(crate) struct Recovery {
     removing: Atomic<bool>,
     /// The queues were taken from the device, which is to be started again: commands wait.
     down: Atomic<bool>,
-    /// Who resets the device has this.
     #[pin]
-    repairs: Mutex<Repairs>,
+    repairs: Repairs,
     #[pin]
     work: Work<Recovery>,
-}
-
-/// How the repairs go.
-#[derive(Default)]
-struct Repairs {
-    /// How many there were since the device last made progress, and how much it had done then.
-    futile: u32,
-    completed: usize,
-    /// The device was given up.
-    given_up: bool,
-    /// The next repair was put off already.
-    waited: bool,
-    /// The log says that the device is away.
-    away: bool,
-}
-
-/// When to look again.
-enum Next {
-    /// When something happens.
-    Never,
-    /// After so many milliseconds.
-    After(u32),
 }
 
 impl_has_work! {
     impl HasWork<Self> for Recovery { self.work }
 }
-
-/// How often to look for a device that is away, in milliseconds.
-const LOOK_MS: u32 = 100;
-
-/// The most to wait between repairs.
-const MOST_MS: u32 = 10_000;
 
 impl Recovery {
     pub(crate) fn new(dev: &Device<Bound>, events: Arc<Queue<EventQueue>>) -> Result<Arc<Self>> {
@@ -108,7 +79,7 @@ impl Recovery {
                 events,
                 removing: Atomic::new(false),
                 down: Atomic::new(false),
-                repairs <- new_mutex!(Repairs::default()),
+                repairs <- Repairs::new(),
                 work <- new_work!("virtio_scsi::recovery"),
             }? Error),
             GFP_KERNEL,
@@ -143,7 +114,7 @@ impl Recovery {
             self.suspect();
             return Err(ENXIO);
         }
-        *self.repairs.lock() = Repairs::default();
+        self.repairs.hold().forget();
         dev_warn!(dev, "resetting the device\n");
         self.down.store(true, Relaxed);
         dev.cancel_queues();
@@ -152,7 +123,7 @@ impl Recovery {
 
     /// The device was reset by others, or slept, and should be back. May sleep.
     pub(crate) fn came_back(self: &Arc<Self>, dev: &Device<Bound>) {
-        *self.repairs.lock() = Repairs::default();
+        self.repairs.hold().forget();
         self.down.store(false, Relaxed);
         match dev.condition() {
             Condition::Ready => self.started(),
@@ -189,65 +160,6 @@ impl Recovery {
         Ok(())
     }
 
-    /// Looks at the device, and does what it needs.
-    fn attend(&self, dev: &Device<Bound>) -> Next {
-        let mut repairs = self.repairs.lock();
-
-        if repairs.given_up || self.is_removing() {
-            return Next::Never;
-        }
-        match dev.condition() {
-            Condition::Asleep => return Next::Never,
-            Condition::Away => {
-                if !core::mem::replace(&mut repairs.away, true) {
-                    dev_err!(dev, "the device is not there; commands wait for it\n");
-                }
-                // That it answered nothing to the last repair is no wonder.
-                repairs.futile = 0;
-                repairs.waited = false;
-                return Next::After(LOOK_MS);
-            }
-            Condition::Ready => {
-                repairs.away = false;
-                return Next::Never;
-            }
-            Condition::Lost => repairs.away = false,
-        }
-        let (completed, in_flight) = dev.counts();
-
-        if completed != repairs.completed {
-            repairs.futile = 0;
-            repairs.completed = completed;
-        }
-        let limit = params::REPAIRS.get();
-        if limit > 0 && repairs.futile >= limit {
-            repairs.given_up = true;
-            dev_err!(
-                dev,
-                "the device works no more: it is reset, and all commands to it fail\n"
-            );
-            self.down.store(false, Relaxed);
-            dev.cancel_queues();
-            return Next::Never;
-        }
-        // The first one is done at once.
-        if repairs.futile > 0 && !core::mem::replace(&mut repairs.waited, true) {
-            return Next::After((LOOK_MS << repairs.futile.min(10)).min(MOST_MS));
-        }
-        repairs.waited = false;
-        repairs.futile += 1;
-        let waiting = self.events.lock().ring.in_flight();
-        dev_warn!(
-            dev,
-            "resetting the device, since it works no more; {} commands in flight are sent again\n",
-            in_flight - waiting.min(in_flight)
-        );
-        match self.restart(dev) {
-            Ok(()) => Next::Never,
-            Err(_) => Next::After(0),
-        }
-    }
-
     /// Resets the device, and sends again what it has not answered.
     fn restart(&self, dev: &Device<Bound>) -> Result {
         dev.restart(|| self.configure(dev)).inspect_err(|e| {
@@ -266,27 +178,53 @@ impl Recovery {
     }
 }
 
+impl Repair for Recovery {
+    const WAITS: &'static str = "commands wait for it";
+    const FAILS: &'static str = "all commands to it fail";
+
+    fn binding(&self) -> &Binding {
+        &self.binding
+    }
+
+    fn repairs(&self) -> &Repairs {
+        &self.repairs
+    }
+
+    fn limit(&self) -> u32 {
+        params::REPAIRS.get()
+    }
+
+    fn wish(&self) -> Wish {
+        if self.is_removing() {
+            Wish::Leave
+        } else {
+            Wish::Nothing
+        }
+    }
+
+    fn repair(&self, dev: &Device<Bound>, why: &str) -> Result {
+        let (_, in_flight) = dev.counts();
+        // The buffers of events wait for something to happen.
+        let waiting = self.events.lock().ring.in_flight();
+
+        dev_warn!(
+            dev,
+            "resetting the device, since {}; {} commands in flight are sent again\n",
+            why,
+            in_flight - waiting.min(in_flight)
+        );
+        self.restart(dev)
+    }
+
+    fn given_up(&self) {
+        self.down.store(false, Relaxed);
+    }
+}
+
 impl WorkItem for Recovery {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
-        const TICK_MS: u32 = 20;
-        let mut left = 0u32;
-
-        loop {
-            // Neither a removal nor the end of the module waits longer than that for this.
-            while left > 0 {
-                if this.binding.with(|_| Ok(())).is_err() {
-                    return;
-                }
-                fsleep(Delta::from_millis(TICK_MS.into()));
-                left = left.saturating_sub(TICK_MS);
-            }
-            // Fails if the device was unbound, which cancelled everything as well.
-            match this.binding.with(|dev| Ok(this.attend(dev))) {
-                Ok(Next::After(ms)) => left = ms,
-                _ => return,
-            }
-        }
+        repair::attend(&*this);
     }
 }

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! When to reset a device that works no more, how often, and when to give it up.
+//!
+//! Proof is a broken ring, or what the device's status says ([`Condition`]). A device that is away
+//! is waited for. One that needs repair after repair and answers nothing between them is given up:
+//! all that it has in flight fails, and what comes later. The rest is the driver's, see [`Repair`].
+
+use super::{
+    restart::Condition,
+    state::Binding,
+    Device, //
+};
+use kernel::{
+    device::Bound,
+    new_mutex,
+    prelude::*,
+    sync::{
+        Mutex,
+        MutexGuard, //
+    },
+    time::{
+        delay::fsleep,
+        Delta, //
+    },
+};
+
+/// How often to look for a device that is away, in milliseconds.
+const LOOK_MS: u32 = 100;
+
+/// The most to wait between repairs.
+const MOST_MS: u32 = 10_000;
+
+/// What a driver wants to be done with its device, whatever that says of itself.
+pub enum Wish {
+    /// Nothing: it is repaired if it works no more.
+    Nothing,
+    /// To leave it alone.
+    Leave,
+    /// To reset it also if it seems to work; why, for the log.
+    Reset(&'static str),
+    /// To give it up, soon.
+    GiveUp,
+}
+
+/// What a driver knows of a device that is to be repaired.
+pub trait Repair {
+    /// What the log says of a device that is away: what waits for it.
+    const WAITS: &'static str;
+
+    /// What the log says of one that is given up: what fails.
+    const FAILS: &'static str;
+
+    /// The device.
+    fn binding(&self) -> &Binding;
+
+    /// How its repairs go.
+    fn repairs(&self) -> &Repairs;
+
+    /// How many repairs in a row may be for nothing, until the device is given up; 0 for any.
+    fn limit(&self) -> u32;
+
+    /// What is wanted now. Any context.
+    fn wish(&self) -> Wish;
+
+    /// Says so, and [restarts](Device::restart) the device. If that fails it is tried again. May
+    /// sleep; the repairs are [held](Repairs::hold).
+    fn repair(&self, dev: &Device<Bound>, why: &str) -> Result;
+
+    /// The device was given up; what it has in flight is about to be cancelled. The same context.
+    fn given_up(&self) {}
+}
+
+/// How the repairs of a device go.
+#[pin_data]
+pub struct Repairs {
+    /// Who resets the device has this.
+    #[pin]
+    course: Mutex<Course>,
+}
+
+#[derive(Default)]
+struct Course {
+    /// How many there were since the device last made progress, and how much it had done then.
+    futile: u32,
+    completed: usize,
+    /// The device was given up.
+    given_up: bool,
+    /// The next repair was put off already.
+    waited: bool,
+    /// The log says that the device is away.
+    away: bool,
+}
+
+/// As long as this lives, nobody else repairs the device.
+pub struct Held<'a>(MutexGuard<'a, Course>);
+
+impl Held<'_> {
+    /// Begins anew, also with a device that was given up.
+    pub fn forget(&mut self) {
+        *self.0 = Course::default();
+    }
+}
+
+impl Repairs {
+    /// There were none yet.
+    pub fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            course <- new_mutex!(Course::default()),
+        })
+    }
+
+    /// Waits until nobody repairs the device, and keeps others from it. May sleep.
+    pub fn hold(&self) -> Held<'_> {
+        Held(self.course.lock())
+    }
+}
+
+/// When to look again.
+enum Next {
+    /// When something happens.
+    Never,
+    /// After so many milliseconds.
+    After(u32),
+}
+
+/// Looks at the device, and does what it needs, until it works, is given up or unbound. For a work
+/// item that runs when the device is suspected to work no more. May sleep for long.
+pub fn attend<T: Repair>(this: &T) {
+    const TICK_MS: u32 = 20;
+    let mut left = 0u32;
+
+    loop {
+        // Neither a removal nor the end of the module waits longer than that for this.
+        while left > 0 && !matches!(this.wish(), Wish::GiveUp) {
+            if this.binding().with(|_| Ok(())).is_err() {
+                return;
+            }
+            fsleep(Delta::from_millis(TICK_MS.into()));
+            left = left.saturating_sub(TICK_MS);
+        }
+        // Fails if the device was unbound, which cancelled everything as well.
+        match this.binding().with(|dev| Ok(look(this, dev))) {
+            Ok(Next::After(ms)) => left = ms,
+            _ => return,
+        }
+    }
+}
+
+/// Looks once.
+fn look<T: Repair>(this: &T, dev: &Device<Bound>) -> Next {
+    let mut course = this.repairs().course.lock();
+
+    if course.given_up {
+        return Next::Never;
+    }
+    let wish = this.wish();
+    match wish {
+        Wish::Nothing | Wish::Reset(_) => (),
+        Wish::Leave => return Next::Never,
+        Wish::GiveUp => return give_up(this, dev, &mut course),
+    }
+    let why = match (dev.condition(), wish) {
+        (Condition::Asleep, _) => return Next::Never,
+        (Condition::Away, _) => {
+            if !core::mem::replace(&mut course.away, true) {
+                dev_err!(dev, "the device is not there; {}\n", T::WAITS);
+            }
+            // That it answered nothing to the last repair is no wonder.
+            course.futile = 0;
+            course.waited = false;
+            return Next::After(LOOK_MS);
+        }
+        (Condition::Lost, _) => "it works no more",
+        (Condition::Ready, Wish::Reset(why)) => why,
+        (Condition::Ready, _) => {
+            course.away = false;
+            return Next::Never;
+        }
+    };
+    let (completed, _) = dev.counts();
+
+    if completed != course.completed {
+        course.futile = 0;
+        course.completed = completed;
+    }
+    let limit = this.limit();
+    if limit > 0 && course.futile >= limit {
+        return give_up(this, dev, &mut course);
+    }
+    course.away = false;
+    // The first one is done at once.
+    if course.futile > 0 && !core::mem::replace(&mut course.waited, true) {
+        return Next::After((LOOK_MS << course.futile.min(10)).min(MOST_MS));
+    }
+    course.waited = false;
+    course.futile += 1;
+    match this.repair(dev, why) {
+        Ok(()) => Next::Never,
+        Err(_) => Next::After(0),
+    }
+}
+
+fn give_up<T: Repair>(this: &T, dev: &Device<Bound>, course: &mut Course) -> Next {
+    course.given_up = true;
+    dev_err!(
+        dev,
+        "the device works no more: it is reset, and {}\n",
+        T::FAILS
+    );
+    this.given_up();
+    dev.cancel_queues();
+    Next::Never
+}
