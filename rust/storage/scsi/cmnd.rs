@@ -4,6 +4,20 @@
 //!
 //! C header: [`include/scsi/scsi_cmnd.h`](srctree/include/scsi/scsi_cmnd.h)
 
+mod late;
+mod list;
+
+pub(super) use late::{
+    is_kept,
+    is_of_error_handling,
+    settle, //
+};
+pub use late::{
+    Late,
+    Siblings, //
+};
+pub use list::CommandList;
+
 use super::{
     device::Device,
     operations::{
@@ -16,14 +30,12 @@ use super::{
 use crate::{
     bindings,
     compat::{
-        synchronize_rcu,
         FROM_DEVICE,
         TO_DEVICE, //
     },
     scatterlist::SgTable, //
 };
 use core::{
-    ffi::c_void,
     marker::PhantomData,
     mem::ManuallyDrop,
     pin::Pin,
@@ -33,14 +45,12 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::{
-            Acquire,
             Atomic,
             Relaxed,
             Release, //
         },
         rcu, //
     },
-    time::msecs_to_jiffies, //
 };
 
 /// Bit of `scsi_cmnd::state`: the command was finished, or its time is over.
@@ -482,296 +492,5 @@ impl<T: Operations> Drop for Command<T> {
         let _rcu = rcu::read_lock();
         // SAFETY: The command is ours, and its ownership goes away.
         unsafe { finish::<T>(self.as_raw()) };
-    }
-}
-
-/// Commands that came back, in their order, to be finished together.
-pub struct CommandList<T: Operations> {
-    head: *mut bindings::scsi_cmnd,
-    tail: *mut bindings::scsi_cmnd,
-    _p: PhantomData<T>,
-}
-
-// SAFETY: A list owns its commands, which may be finished in any context.
-unsafe impl<T: Operations> Send for CommandList<T> {}
-
-impl<T: Operations> Default for CommandList<T> {
-    #[inline]
-    fn default() -> Self {
-        Self {
-            head: core::ptr::null_mut(),
-            tail: core::ptr::null_mut(),
-            _p: PhantomData,
-        }
-    }
-}
-
-impl<T: Operations> CommandList<T> {
-    /// Appends a command.
-    #[inline]
-    pub fn push(&mut self, cmd: Command<T>) {
-        let cmd = cmd.release();
-
-        // SAFETY: The commands on the list are ours, their data initialized.
-        unsafe {
-            (*private::<T>(cmd)).next = core::ptr::null_mut();
-            if self.tail.is_null() {
-                self.head = cmd;
-            } else {
-                (*private::<T>(self.tail)).next = cmd;
-            }
-        }
-        self.tail = cmd;
-    }
-
-    /// Takes the first command.
-    #[inline]
-    fn pop(&mut self) -> Option<Command<T>> {
-        let cmd = NonNull::new(self.head)?;
-
-        // SAFETY: As in `push()`.
-        self.head = unsafe { (*private::<T>(cmd.as_ptr())).next };
-        if self.head.is_null() {
-            self.tail = core::ptr::null_mut();
-        }
-        Some(Command(cmd, PhantomData))
-    }
-
-    /// Finishes all commands, after `judge` has set the result of each. Hold no lock. Returns how
-    /// many there were.
-    #[inline]
-    pub fn done(mut self, mut judge: impl FnMut(&mut Command<T>)) -> usize {
-        let mut n = 0;
-
-        if self.head.is_null() {
-            return 0;
-        }
-        let _rcu = rcu::read_lock();
-        while let Some(mut cmd) = self.pop() {
-            judge(&mut cmd);
-            // SAFETY: The command is ours; we are in an RCU read section.
-            unsafe { finish::<T>(cmd.release()) };
-            n += 1;
-        }
-        n
-    }
-}
-
-impl<T: Operations> Drop for CommandList<T> {
-    fn drop(&mut self) {
-        while let Some(cmd) = self.pop() {
-            drop(cmd);
-        }
-    }
-}
-
-/// See [`Late::siblings`].
-#[derive(Clone, Copy, Default, Debug)]
-pub struct Siblings {
-    /// The commands of the device.
-    pub all: u32,
-    /// Those of them that are as late, or later.
-    pub as_late: u32,
-}
-
-/// A command whose time is over, as error handling sees it. The driver may still have it, or the
-/// device.
-pub struct Late<'a, T: Operations> {
-    cmd: *mut bindings::scsi_cmnd,
-    _p: PhantomData<&'a T>,
-}
-
-impl<T: Operations> Late<'_, T> {
-    /// # Safety
-    ///
-    /// `cmd` must be a valid command of a host of `T` that was queued once, and stay so.
-    pub(super) unsafe fn from_raw(cmd: *mut bindings::scsi_cmnd) -> Self {
-        Self {
-            cmd,
-            _p: PhantomData,
-        }
-    }
-
-    fn shared(&self) -> &Shared {
-        // SAFETY: The command is valid, its data initialized.
-        unsafe { shared::<T>(self.cmd) }
-    }
-
-    /// The device that the command is for.
-    pub fn device(&self) -> &Device {
-        // SAFETY: The device lives as long as it has commands.
-        unsafe { Device::from_raw((*self.cmd).device) }
-    }
-
-    /// The hardware queue that the command came by, see [`Command::queue`].
-    pub fn queue(&self) -> usize {
-        // SAFETY: As in `Command::queue()`.
-        unsafe { (*(*request(self.cmd)).mq_hctx).queue_num as usize }
-    }
-
-    /// The command's number, see [`Command::tag`].
-    pub fn tag(&self) -> u32 {
-        // SAFETY: As in `Command::tag()`.
-        unsafe { unique_tag(self.cmd) }
-    }
-
-    /// Whether the driver has not given the command back yet.
-    pub fn is_lent(&self) -> bool {
-        self.shared().lent.load(Acquire)
-    }
-
-    /// How often the command's time was over, this time included.
-    pub fn timeouts(&self) -> u32 {
-        self.shared().timeouts.load(Relaxed)
-    }
-
-    /// For how many seconds the driver has had it, as far as timeouts tell.
-    pub fn seconds(&self) -> u32 {
-        // SAFETY: The command is valid, and has a request.
-        let timeout = unsafe { (*request(self.cmd)).timeout };
-
-        self.timeouts()
-            .saturating_mul(timeout / (msecs_to_jiffies(1000) as u32).max(1))
-    }
-
-    /// The commands of the same device, this one included, that the driver has: how many they are,
-    /// and of how many the time was over as often as of this one. Any context but hard interrupts.
-    #[inline]
-    pub fn siblings(&self) -> Siblings {
-        struct Search {
-            device: *mut bindings::scsi_device,
-            timeouts: u32,
-            found: Siblings,
-        }
-
-        /// # Safety
-        ///
-        /// `cmd` must be a command of a host of `T`, `search` a `Search`.
-        unsafe extern "C" fn look<T: Operations>(
-            cmd: *mut bindings::scsi_cmnd,
-            search: *mut c_void,
-        ) -> bool {
-            // SAFETY: By this function's safety requirements; the data of commands is initialized.
-            unsafe {
-                let search = &mut *search.cast::<Search>();
-                let shared = shared::<T>(cmd);
-
-                if (*cmd).device == search.device && shared.lent.load(Acquire) {
-                    search.found.all += 1;
-                    if shared.timeouts.load(Relaxed) >= search.timeouts {
-                        search.found.as_late += 1;
-                    }
-                }
-            }
-            true
-        }
-
-        // SAFETY: The command is valid, so it has a device, which has a host with tags; `look()`
-        // gets what it expects.
-        unsafe {
-            let device = (*self.cmd).device;
-            let mut search = Search {
-                device,
-                timeouts: self.timeouts(),
-                found: Siblings::default(),
-            };
-
-            bindings::scsi_host_busy_iter(
-                (*device).host,
-                Some(look::<T>),
-                (&raw mut search).cast(),
-            );
-            search.found
-        }
-    }
-
-    /// Whether `scsi_done()` was called for the command and took effect.
-    pub(super) fn is_complete(&self) -> bool {
-        // SAFETY: The command is valid; the state is changed by others, hence volatile.
-        unsafe { (&raw const (*self.cmd).state).read_volatile() & STATE_COMPLETE != 0 }
-    }
-
-    /// Whether this is asked for the second time since the command was queued.
-    pub(super) fn was_orphan(&self) -> bool {
-        let orphan = &self.shared().orphan;
-        let before = orphan.load(Relaxed);
-
-        orphan.store(true, Relaxed);
-        before
-    }
-
-    /// Whether who sent the command has another path for it, and wants to know soon that this one
-    /// does not work: device-mapper's multipath.
-    pub(super) fn fails_fast(&self) -> bool {
-        const FAIL_FAST: u32 = 1 << bindings::req_flag_bits___REQ_FAILFAST_TRANSPORT;
-
-        // SAFETY: The command is valid, and has a request.
-        unsafe { (*request(self.cmd)).cmd_flags & FAIL_FAST != 0 }
-    }
-
-    /// Sets what the host says of the command, which error handling took back.
-    pub(super) fn set_host_byte(&self, host: HostByte) {
-        // SAFETY: The command is valid; error handling, which has it, calls this.
-        unsafe { (*self.cmd).result = ((*self.cmd).result & !0x00ff_0000) | host.with_status(0) };
-    }
-
-    /// Has the time of all tries together (`scsi_cmd_runtime_exceeced()`) begin now: the time that
-    /// was only waited does not count.
-    pub(super) fn renew(&self) {
-        // SAFETY: The command is valid. Who finishes it meanwhile may read this, hence volatile.
-        unsafe {
-            (&raw mut (*self.cmd).jiffies_at_alloc)
-                .write_volatile((&raw const bindings::jiffies).read_volatile())
-        };
-    }
-
-    /// Counts a timeout.
-    pub(super) fn count_timeout(&self) {
-        self.shared().timeouts.fetch_add(1, Relaxed);
-    }
-}
-
-/// Whether the driver has this command though its time is over: error handling believes that it
-/// may take it, and must not.
-///
-/// # Safety
-///
-/// `cmd` must be a valid command of a host of `T`, its private data initialized or all zero.
-pub(super) unsafe fn is_kept<T: Operations>(cmd: *mut bindings::scsi_cmnd) -> bool {
-    // SAFETY: By this function's safety requirements; the state is changed by others, hence
-    // volatile.
-    unsafe {
-        shared::<T>(cmd).lent.load(Acquire)
-            && (&raw const (*cmd).state).read_volatile() & STATE_COMPLETE != 0
-    }
-}
-
-/// Whether error handling sends this command: by the one that failed, which it uses again.
-///
-/// # Safety
-///
-/// `cmd` must be a valid command that the mid-layer queues.
-#[inline]
-pub(super) unsafe fn is_of_error_handling(cmd: *mut bindings::scsi_cmnd) -> bool {
-    // SAFETY: By this function's safety requirements.
-    unsafe { (*cmd).submitter == bindings::scsi_cmnd_submitter_SUBMITTED_BY_SCSI_ERROR_HANDLER }
-}
-
-/// Waits until each command that is seen to be not lent went through `scsi_done()`, see
-/// [`finish`]. What it did there to the command that error handling uses again, is undone: an early
-/// end of what is not queued yet.
-///
-/// # Safety
-///
-/// May only be called for error handling, before it queues a command to `shost`.
-#[cold]
-pub(super) unsafe fn settle(shost: *mut bindings::Scsi_Host) {
-    synchronize_rcu();
-    // SAFETY: Error handling, which runs this, has set where it waits, or null. What completes it
-    // is over; what `reinit_completion()` does.
-    unsafe {
-        if let Some(action) = (*shost).eh_action.as_mut() {
-            action.done = 0;
-        }
     }
 }
