@@ -20,6 +20,7 @@ pub mod queues;
 pub mod repair;
 mod replay;
 pub mod restart;
+mod ring;
 pub mod state;
 mod watch;
 
