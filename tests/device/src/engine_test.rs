@@ -17,6 +17,10 @@ use virtio_queue::desc::{
     split::Descriptor,
     RawDescriptor, //
 };
+use vm_memory::{
+    Bytes,
+    GuestAddress, //
+};
 
 const WRITE: u16 = 2;
 const NEXT: u16 = 1;

@@ -6,9 +6,24 @@
 //! false in the driver's favour. So whoever sees I/O end well may rely on it, and whatever else comes of
 //! a lie is the driver's fault.
 
-use crate::faults::{
-    Delivery,
-    FalseId, //
+use crate::{
+    engine::{
+        Guard,
+        Ring, //
+    },
+    faults::{
+        Delivery,
+        FalseId, //
+    },
+};
+use std::sync::atomic::Ordering;
+use vhost_user_backend::VringT;
+use virtio_queue::QueueT;
+use vm_memory::{
+    Address,
+    Bytes,
+    GuestAddress,
+    GuestAddressSpace, //
 };
 
 /// What the device does beside, or instead of, answering a request.
@@ -157,6 +172,95 @@ impl Liar {
             57 => Lie::Event(random.next() as u16),
             _ => Lie::Storm(random.below(64) as u8),
         })
+    }
+}
+
+/// Lies that are told at once, by the ring itself.
+pub fn cheat(ring: &Ring, id: u16, lie: Lie) {
+    let memory = ring.memory.memory();
+    let done = match lie {
+        Lie::Ghost(id) => {
+            put_id(ring, id, 1, 1);
+            Ok(())
+        }
+        Lie::Jump(by) => {
+            let vring = ring.vring.get_ref();
+            let queue = vring.get_queue();
+            let index = queue.next_used().wrapping_add(by);
+            let place = GuestAddress(queue.used_ring() + 2);
+
+            memory.store(index.to_le(), place, Ordering::Release)
+        }
+        Lie::Descriptor(bytes) => {
+            let table = ring.vring.get_ref().get_queue().desc_table();
+
+            memory.write_slice(&bytes, GuestAddress(table + 16 * u64::from(id)))
+        }
+        Lie::Event(index) => {
+            let vring = ring.vring.get_ref();
+            let queue = vring.get_queue();
+            let place = GuestAddress(queue.used_ring() + 4 + 8 * u64::from(queue.size()));
+
+            memory.store(index.to_le(), place, Ordering::Release)
+        }
+        Lie::Storm(count) => {
+            (0..count).for_each(|_| (ring.interrupt)());
+            Ok(())
+        }
+        _ => Ok(()),
+    };
+
+    if let Err(e) = done {
+        eprintln!("blkdev: a lie: {e}");
+    }
+}
+
+/// Writes as much of `bytes` as there is room for.
+pub fn overwrite(memory: &Guard, place: Option<(GuestAddress, u32)>, bytes: &[u8]) {
+    let Some((at, room)) = place else { return };
+    let end = bytes.len().min(room as usize);
+
+    if let Err(e) = memory.write_slice(&bytes[..end], at) {
+        eprintln!("blkdev: a lie: {e}");
+    }
+}
+
+/// Puts an answer into the used ring, several times, for an id that may be none; true if only we know
+/// that an interrupt is due.
+pub fn put_id(ring: &Ring, id: u32, used: u32, times: u16) -> bool {
+    let memory = ring.memory.memory();
+    let mut vring = ring.vring.get_mut();
+    let queue = vring.get_queue_mut();
+
+    match u16::try_from(id) {
+        Ok(id) if id < queue.size() && times == 1 => {
+            let result = queue.add_used(&*memory, id, used);
+            if let Err(e) = result {
+                eprintln!("blkdev: the used ring: {e}");
+            }
+            false
+        }
+        // An id that the crate refuses, as it should; or one that the driver shall find twice at once:
+        // between the two it could use the id anew, for a request that we have not even seen.
+        _ => {
+            let base = GuestAddress(queue.used_ring());
+            let next = queue.next_used();
+            let index = next.wrapping_add(times);
+            let done = (0..times)
+                .try_for_each(|i| {
+                    let slot = next.wrapping_add(i) % queue.size();
+                    let element = base.unchecked_add(4 + 8 * u64::from(slot));
+                    memory.write_obj([id.to_le(), used.to_le()], element)
+                })
+                .and_then(|()| {
+                    queue.set_next_used(index);
+                    memory.store(index.to_le(), base.unchecked_add(2), Ordering::Release)
+                });
+            if let Err(e) = done {
+                eprintln!("blkdev: the used ring: {e}");
+            }
+            true
+        }
     }
 }
 
