@@ -2,6 +2,7 @@
 """Machine profiles: a guest's hardware, and the scenarios that run on it in one boot."""
 
 import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from . import device
 from .iscsi import Target
 from .needs_reset import needs_reset
 from .service import Service
+from .storage import Daemon
 from .writelog import WriteLog
 
 MODES = ("request", "bio")
@@ -44,6 +46,7 @@ class Machine:
         self.logs: dict[str, WriteLog] = {}
         self.devices: dict[str, device.Device] = {}
         self.iscsi: Target | None = None
+        self.daemon: Daemon | None = None
         self._storage: Service | None = None
         self.services: list[Service] = []
         self.no_loop = ""
@@ -119,6 +122,17 @@ class Machine:
         path = self.file(name, size)
         self.blockdev(f"driver=file,filename={path},node-name={name},discard=unmap")
         self.device(name, name, options)
+
+    def threads(self, count: int) -> list[dict[str, str]]:
+        """So many I/O threads, as `iothread-vq-mapping` names them: they take turns at a disk's queues."""
+        names = [f"io{number}" for number in range(count)]
+        for name in names:
+            self.qemu += ["-object", f"iothread,id={name}"]
+        return [{"iothread": name} for name in names]
+
+    def device_json(self, **options: object) -> None:
+        """A device with options that are no words."""
+        self.qemu += ["-device", json.dumps(options)]
 
     def vhost_user(self, name: str, *, queues: int = 2, **settings: object) -> None:
         """A disk served by tests/device; `settings` are those of its settings.rs."""
@@ -252,6 +266,11 @@ class Machine:
             self.folder / "storage.messages", path.exists,
         )  # fmt: skip
         self.services.append(self._storage)
+
+    def tell_daemon(self, guest: Guest, args: list[str]) -> None:
+        """host daemon kill|start"""
+        assert self.daemon
+        self.daemon.tell(guest, args)
 
     def tell_storage(self, guest: Guest, args: list[str]) -> str:
         """host storage stop|go: its program. monitor: whether QEMU itself answers. seconds: how long to stop it."""
@@ -443,6 +462,36 @@ def _device(machine: Machine) -> None:
     machine.vhost_user("reconnect", latency_ms=1)
 
 
+def _daemon(machine: Machine) -> None:
+    """A disk of qemu-storage-daemon.
+
+    It does not tell QEMU what it has in hand, so that QEMU, when it is back, sends what follows the last answer: of
+    answers out of order some requests would be lost, and others be done twice. The throttle keeps the order.
+    """
+    daemon = machine.daemon = Daemon(
+        machine.folder,
+        ["--object", "throttle-group,id=limit,x-iops-total=200",
+         "--blockdev", f"driver=file,filename={machine.file('data', 64 << 20)},node-name=file",
+         "--blockdev", "driver=throttle,throttle-group=limit,file=file,node-name=data"],
+        ["data"], queues=1,
+    )  # fmt: skip
+    machine.services.append(daemon)
+    machine.qemu += ["-chardev", f"socket,id=data,path={daemon.socket('data')},reconnect-ms=100"]
+    machine.qemu += ["-device", "vhost-user-blk-pci,chardev=data,id=data,num-queues=1"]
+
+
+def _iothreads(machine: Machine) -> None:
+    """Disks whose queues are shared out between I/O threads."""
+    mapping = machine.threads(2)
+    for slot, (name, size) in enumerate((("data", 512), ("data4k", 4096)), 0x10):
+        path = machine.file(name, 512 << 20)
+        machine.blockdev(f"driver=file,filename={path},node-name={name}")
+        machine.device_json(
+            driver="virtio-blk-pci", id=name, drive=name, serial=name, addr=f"0x{slot:x}", logical_block_size=size,
+            physical_block_size=4096, **{"num-queues": 4, "iothread-vq-mapping": mapping},
+        )  # fmt: skip
+
+
 def stopped(machine: Machine) -> None:
     machine.storage(["stopped0", "stopped1"], 64 << 20)
     for number, name in enumerate(("stopped0", "stopped1")):
@@ -520,6 +569,9 @@ PROFILES = [
     Profile("many", ("many", "choice-many"), _many),
     Profile("choice", ("choice", "disks"), _choice, ("request",), blkdev=True),
     Profile("stopped", ("stopped",), stopped),
+    Profile("daemon", ("daemon-killed",), _daemon, options={"shared_memory": True}),
+    # As many queues as two I/O threads can share.
+    Profile("iothreads", ("fio-direct",), _iothreads, cpus=4),
     Profile("swap", ("swap",), _swap, memory="256M"),
     Profile(
         "platform",

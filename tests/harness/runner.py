@@ -162,6 +162,7 @@ def _run(
             "no-loop": lambda guest, args: machine.no_loop,
             "pause-target": machine.pause_target,
             "storage": machine.tell_storage,
+            "daemon": machine.tell_daemon,
             "plug": plug,
             "unplug": unplug,
             **scsi.HANDLERS,

@@ -26,16 +26,22 @@ class Service:
         env: dict[str, str] | None = None,
     ) -> None:
         """Starts it; what it prints goes to `messages`. Returns when it is `ready`."""
-        with open(messages, "wb") as log:
+        self._command, self._messages, self._ready, self._env = command, messages, ready, {**os.environ, **(env or {})}
+        messages.unlink(missing_ok=True)
+        self.start()
+
+    def start(self) -> None:
+        """Again, after `stop`."""
+        with open(self._messages, "ab") as log:
             self.process = subprocess.Popen(
-                command, env={**os.environ, **(env or {})}, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                self._command, env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 preexec_fn=_die_with_parent,
             )  # fmt: skip
         end = time.monotonic() + 30
-        while not ready():
+        while not self._ready():
             if self.process.poll() is not None or time.monotonic() > end:
                 self.stop()
-                raise RuntimeError(f"{command[0]} does not start: {messages.read_text().strip()}")
+                raise RuntimeError(f"{self._command[0]} does not start: {self._messages.read_text().strip()}")
             time.sleep(0.02)
 
     def stop(self) -> None:

@@ -143,6 +143,12 @@ fn refusals_name_the_field_and_the_value() {
     });
     assert!(message.contains("size_max is 4095"), "{message}");
 
+    let unsaid = Config {
+        size_max: Some(0),
+        ..qemu()
+    };
+    assert_eq!(unsaid.limits(PCI).unwrap().max_segment_size, 65_536);
+
     let small = qemu().limits(Transport {
         ring_size: 2,
         ..PCI

@@ -12,6 +12,10 @@ use storage::{
 /// The block layer's smallest "largest segment": a page, 4096 bytes at most.
 const MIN_SEGMENT_SIZE: u32 = 4096;
 
+/// The block layer's `BLK_MAX_SEGMENT_SIZE`, its own where a driver names no size, as the C driver
+/// does if the device says 0.
+const DEFAULT_SEGMENT_SIZE: u32 = 65_536;
+
 /// The largest logical block that the block layer can have.
 const MAX_BLOCK_SIZE: u32 = 65536;
 
@@ -152,7 +156,12 @@ impl Config {
         }
 
         let max_dma = u32::try_from(transport.max_dma_size).unwrap_or(u32::MAX);
-        let max_segment_size = self.size_max.unwrap_or(u32::MAX).min(max_dma);
+        let size_max = match self.size_max {
+            // qemu-storage-daemon (vhost-user-blk, 10.0) offers the feature and fills in nothing.
+            Some(0) => DEFAULT_SEGMENT_SIZE,
+            size_max => size_max.unwrap_or(u32::MAX),
+        };
+        let max_segment_size = size_max.min(max_dma);
         if max_segment_size < MIN_SEGMENT_SIZE {
             return refuse(
                 "size_max",
