@@ -338,9 +338,13 @@ class Profile:
     blkdev: bool = False  # its scenarios run tests/device in the guest
 
     def env(self) -> dict[str, str]:
-        defaults = {"VSR_FAULTS": "20", "VSR_LIES": "500", "VSR_SEED": "1"}
+        defaults = {"VSR_FAULTS": "20", "VSR_FAULT": "", "VSR_LIES": "500", "VSR_SEED": "1"}
         chosen = {name: os.environ.get(name, default) for name, default in defaults.items()}
         return {"VSR_BLKDEV": str(device.binary()), **chosen} if self.blkdev else chosen
+
+
+def _campaign(machine: Machine) -> None:
+    machine.vhost_user("campaign", capacity=1 << 20, latency_ms=1)
 
 
 def _io(machine: Machine) -> None:
@@ -562,7 +566,7 @@ PROFILES = [
         options={"shared_memory": True},
     ),
     # Its disks are made in the guest.
-    Profile("campaign", ("campaign",), lambda machine: None, blkdev=True, deadline=14400),
+    Profile("campaign", ("campaign",), _campaign, deadline=14400, options={"shared_memory": True}),
     Profile(
         "lies", ("lies",), lambda machine: machine.vhost_user("liar"), deadline=14400, options={"shared_memory": True},
     ),

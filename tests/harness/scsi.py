@@ -109,6 +109,10 @@ def _scsi_lies(machine: Machine) -> None:
     machine.vhost_user_scsi("liar", [{"target": 0, "serial": "liar"}])
 
 
+def _scsi_campaign(machine: Machine) -> None:
+    machine.vhost_user_scsi("campaign", [{"target": 0, "serial": "campaign", "blocks": 1 << 20}], latency_ms=1)
+
+
 def _scsi_lost(machine: Machine) -> None:
     machine.hba("hba", "num_queues=2")
     machine.lun("data", 0)
@@ -212,6 +216,9 @@ PROFILES = [
     Profile(
         "scsi-vhost-device", ("scsi-vhost-device",), _scsi_vhost_device, SCSI, "virtio_scsi",
         options={"shared_memory": True},
+    ),
+    Profile(
+        "scsi-campaign", ("campaign",), _scsi_campaign, SCSI, "virtio_scsi", deadline=14400, options={"shared_memory": True},
     ),
     Profile("scsi-lies", ("lies",), _scsi_lies, SCSI, "virtio_scsi", deadline=14400, options={"shared_memory": True}),
     Profile("scsi-stopped", ("stopped",), _scsi_stopped, SCSI, "virtio_scsi"),
