@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
-# A PCI function that goes and comes.
+# A PCI function that goes and comes, or is reset.
 
 # pci_command FUNCTION [VALUE]: its command register, as setpci reads and writes it.
 pci_command()
@@ -23,5 +23,30 @@ take_away()
 		sleep 0.$((3 + RANDOM % 7))
 		pci_command "$1" "$2"
 		sleep 1
+	done
+}
+
+# reset_unbinding FUNCTION DEVICE DISK ROUNDS: it is reset under I/O while the virtio device is unbound, whichever comes first. The
+# disk $d, which is DISK, may have another name then.
+reset_unbinding()
+{
+	local driver load reset round
+	driver=$(readlink -f "/sys/bus/virtio/devices/$2/driver")
+	# One that meets a probe is the kernel's fault: the device's registers are nowhere for a while.
+	expect_log 'Reset prepare failure'
+	for round in $(seq "$4"); do
+		fio --name=load --filename="/dev/$d" --rw=randrw --bs=4k --direct=1 --ioengine=io_uring --iodepth=16 --size=16m \
+			--time_based --runtime=60 --allow_file_create=0 --output=/tmp/load.log >/tmp/load.err 2>&1 &
+		load=$!
+		sleep 0.5
+		echo 1 >"/sys/bus/pci/devices/$1/reset" &
+		reset=$!
+		sleep 0.0$((RANDOM % 10))
+		echo "$2" >"$driver/unbind"
+		wait_for 100 not_running $reset || fail "round $round: the reset does not end"
+		wait_for 100 not_running $load || fail "round $round: fio does not end"
+		echo "$2" >"$driver/bind"
+		wait_for 60 disk "$3" >/dev/null || fail "round $round: the disk did not come back"
+		d=$(disk "$3")
 	done
 }

@@ -3,6 +3,8 @@
 # The PCI function is reset under I/O: nothing is lost, and the disk goes on; it has the size that it got meanwhile, and later.
 # It is reset while the driver is unbound.
 # limit: 500
+# shellcheck source=tests/guest/pci.sh
+. "$VSR_SRC/tests/guest/pci.sh"
 d=$(disk reset)
 function=$(readlink -f "/sys/block/$d/device/..")
 [[ -w $function/reset ]] || fail "$function cannot be reset: $(cat "$function/reset_method" 2>&1)"
@@ -46,24 +48,5 @@ if [[ $MODE != c ]]; then
 	done
 fi
 
-# A reset while the driver is unbound, whichever comes first. One that meets a probe is the kernel's fault: the device's
-# registers are nowhere for a while.
-expect_log 'Reset prepare failure'
-driver=/sys/bus/virtio/drivers/virtio_blk
-device=$(virtio_device "$d")
-for round in $(seq $((VSR_SLOWNESS == 1 ? 5 : 40))); do
-	fio --name=load --filename="/dev/$d" --rw=randrw --bs=4k --direct=1 --ioengine=io_uring --iodepth=16 --size=16m \
-		--time_based --runtime=60 --allow_file_create=0 --output=/tmp/load.log >/tmp/load.err 2>&1 &
-	load=$!
-	sleep 0.5
-	echo 1 >"$function/reset" &
-	reset=$!
-	sleep 0.0$((RANDOM % 10))
-	echo "$device" >$driver/unbind
-	wait_for 100 not_running $reset || fail "round $round: the reset does not end"
-	wait_for 100 not_running $load || fail "round $round: fio does not end"
-	echo "$device" >$driver/bind
-	wait_for 60 disk reset >/dev/null || fail "round $round: the disk did not come back"
-	d=$(disk reset)
-done
+reset_unbinding "${function##*/}" "$(virtio_device "$d")" reset $((VSR_SLOWNESS == 1 ? 5 : 40))
 verify "$d" --direct=1 --ioengine=io_uring --iodepth=16 --bsrange=4k-64k --size=1m

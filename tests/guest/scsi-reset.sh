@@ -4,6 +4,8 @@
 # while the driver is unbound.
 # limit: 400
 [[ $MODE != c ]] || skip "the C driver has no handling of it: its I/O waits for ever"
+# shellcheck source=tests/guest/pci.sh
+. "$VSR_SRC/tests/guest/pci.sh"
 d=$(disk data)
 function=$(readlink -f "/sys/block/$d/device/../../../..")
 [[ -w $function/reset ]] || fail "$function cannot be reset: $(cat "$function/reset_method" 2>&1)"
@@ -43,24 +45,7 @@ prove_driver
 host lun add new 9 0 data-new
 wait_for 30 disk new >/dev/null || fail "a unit that came after the reset was not seen"
 
-# A reset while the driver is unbound, whichever comes first. One that meets a probe is the kernel's fault: the device's
-# registers are nowhere for a while.
-expect_log 'Reset prepare failure|I/O error, dev sd|Buffer I/O error|offline error, dev sd|Synchronize Cache'
-driver=/sys/bus/virtio/drivers/virtio_scsi
+expect_log 'I/O error, dev sd|Buffer I/O error|offline error, dev sd|Synchronize Cache'
 device=$(basename "$(readlink -f "/sys/block/$d/device/../../..")")
-for round in $(seq $((VSR_SLOWNESS == 1 ? 4 : 30))); do
-	fio --name=load --filename="/dev/$d" --rw=randrw --bs=4k --direct=1 --ioengine=io_uring --iodepth=16 --size=16m \
-		--time_based --runtime=60 --allow_file_create=0 --output=/tmp/load.log >/tmp/load.err 2>&1 &
-	load=$!
-	sleep 0.5
-	echo 1 >"$function/reset" &
-	reset=$!
-	sleep 0.0$((RANDOM % 10))
-	echo "$device" >$driver/unbind
-	wait_for 100 not_running $reset || fail "round $round: the reset does not end"
-	wait_for 100 not_running $load || fail "round $round: fio does not end"
-	echo "$device" >$driver/bind
-	wait_for 60 disk data >/dev/null || fail "round $round: the disk did not come back"
-	d=$(disk data)
-done
+reset_unbinding "${function##*/}" "$device" data $((VSR_SLOWNESS == 1 ? 4 : 30))
 verify "$d" --direct=1 --ioengine=io_uring --iodepth=16 --bsrange=4k-64k --size=1m
