@@ -61,8 +61,7 @@ TRACE_EVENT(vq_complete,
 		  __entry->token, __entry->op, __entry->used)
 );
 
-/* The device is notified: an exit to the host. */
-TRACE_EVENT(vq_notify,
+DECLARE_EVENT_CLASS(vq_class,
 	TP_PROTO(struct virtqueue *vq),
 	TP_ARGS(vq),
 	TP_STRUCT__entry(
@@ -76,20 +75,11 @@ TRACE_EVENT(vq_notify,
 	TP_printk("virtio%u queue=%u", __entry->device, __entry->queue)
 );
 
+/* The device is notified: an exit to the host. */
+DEFINE_EVENT(vq_class, vq_notify, TP_PROTO(struct virtqueue *vq), TP_ARGS(vq));
+
 /* The device interrupts. */
-TRACE_EVENT(vq_interrupt,
-	TP_PROTO(struct virtqueue *vq),
-	TP_ARGS(vq),
-	TP_STRUCT__entry(
-		__field(unsigned int, device)
-		__field(unsigned int, queue)
-	),
-	TP_fast_assign(
-		__entry->device = vq->vdev->index;
-		__entry->queue = vq->index;
-	),
-	TP_printk("virtio%u queue=%u", __entry->device, __entry->queue)
-);
+DEFINE_EVENT(vq_class, vq_interrupt, TP_PROTO(struct virtqueue *vq), TP_ARGS(vq));
 
 /* The ring took no more: the command waits in the driver, or in the block layer. */
 TRACE_EVENT(vq_refused,
