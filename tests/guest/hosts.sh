@@ -80,6 +80,8 @@ flush()
 	if [[ $VSR_HOST == hosts-daemon && $(<"$type") == "write through" ]]; then
 		echo "write back" >"$type"
 		fails dd if=/dev/zero of="/dev/$d" bs=4k count=1 oflag=direct conv=notrunc,fsync status=none
+		# The device keeps it for the next driver.
+		echo "write through" >"$type"
 		finding "the device says that it writes through (\`wce\` is 0), though it has a cache: no flush is sent. After" \
 			"\`echo write back\` into \`cache_type\` fsync reaches it"
 	fi
