@@ -10,7 +10,7 @@ export DRIVER KERNEL
 enter := scripts/enter
 
 .DEFAULT_GOAL := modules
-.PHONY: modules deb install uninstall tree vm demo test test-full upstream-series bench check mutate fuzz clean distclean help
+.PHONY: modules deb install uninstall tree vm demo test test-full hosts upstream-series bench check mutate fuzz clean distclean help
 
 ifdef KDIR
 modules:
@@ -50,6 +50,9 @@ test-full: modules
 	@series=0; $(if $(strip $(ARGS)),,scripts/upstream-series || series=1;) \
 		$(enter) tests/run --full $(ARGS) && exit $$series
 
+hosts: modules
+	$(enter) scripts/hosts $(ARGS)
+
 upstream-series:
 	scripts/upstream-series $(ARGS)
 
@@ -75,6 +78,7 @@ help:
 #: make vm            a shell in a guest that has the modules and a scratch disk of each
 #: make demo          boot, verify a file system's files in each mode, show a table
 #: make test          all tests in guests; make test-full: more rounds, and the driver built into a kernel of its own
+#: make hosts         every back end with every driver: the table of Documentation/hosts.md
 #: make bench         compare C, request mode, bio mode and SCSI
 #: make check         formatting, lints, documentation, unit tests, scripts
 #: make upstream-series   the patches for the kernel, each applied, compiled and checked; ARGS=FOLDER
@@ -85,6 +89,6 @@ help:
 #: KERNEL_RELEASE=V   build for and boot another kernel of Debian's: @KERNEL_RELEASES@
 #: KERNEL=debug       with test: a kernel with KASAN, lockdep and the like; compiled first, which takes long
 #: KERNEL=kcsan       the same with KCSAN, which looks for data races
-#: ARGS=...           more arguments for the script behind vm, demo, test, bench, check, mutate, fuzz
+#: ARGS=...           more arguments for the script behind vm, demo, test, hosts, bench, check, mutate, fuzz
 #: VSR_CACHE=DIR      where all generated files live (~/.cache/virtio-storage-rs)
 #: VSR_MIRROR=URL     the Debian archive to take packages from

@@ -7,7 +7,7 @@ set -eu
 . "$VSR_SRC/tests/guest/lib.sh"
 # What ends it without a word of its own: a command that says nothing; or $(<FILE) of a file that is gone, which ends the
 # shell, even where a failure is asked about.
-trap '(($? == 0 || BASH_SUBSHELL)) || [[ $BASH_COMMAND == exit* ]] || echo "ended by: $BASH_COMMAND"' EXIT
+trap '(($? == 0 || BASH_SUBSHELL || ${told:-0})) || echo "ended by: $BASH_COMMAND"' EXIT
 
 manual=$(grep -c '^# driver: manual' "$1" || true)
 # shellcheck disable=SC2119 # no further parameters

@@ -5,10 +5,18 @@
 # shellcheck source=scripts/guest/lib.sh
 . "$VSR_GUEST_LIB"
 
+# end_case STATUS: the reason has been told.
+end_case()
+{
+	# shellcheck disable=SC2034 # case.sh has nothing to add
+	told=1
+	exit "$1"
+}
+
 fail()
 {
 	echo "FAILED: $*"
-	exit 1
+	end_case 1
 }
 
 # load_vduse makes VDUSE ready to serve disks.
@@ -24,7 +32,7 @@ skip()
 {
 	echo "$*"
 	[[ ! -d /sys/module/$VSR_MODULE ]] || unload
-	exit 4
+	end_case 4
 }
 
 # same WHAT FOUND WANTED

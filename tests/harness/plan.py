@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from guest import Driver
 from guest.paths import debug
 
-from . import in_tree, install, powercut, reservations, scsi, suspend, vng
+from . import hosts, in_tree, install, powercut, reservations, scsi, suspend, vng
 from .profiles import PROFILES, cases_of_disks
 from .runner import Outcome, cases_of, run_profile
 
@@ -45,6 +45,8 @@ def everything(driver: Driver, full: bool) -> list[Work]:
     for case in cases_of_disks(powercut.SCENARIO, driver):
         work.append(Work(powercut.SCENARIO, [case], lambda _, c=case: powercut.run(c, driver, cuts)))
     work.append(Work(reservations.PROFILE, [reservations.case(driver)], lambda _: reservations.run(driver)))
+    for profile in hosts.profiles() if full and stock else []:
+        work.append(Work(profile.name, cases_of(profile, driver), lambda wanted, n=profile.name: hosts.run(n, driver, wanted)))
     if stock:
         # These have kernels and guests of their own.
         for case in in_tree.cases(driver) if full else []:

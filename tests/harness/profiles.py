@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from guest import Driver, Guest, Qmp
+from guest.machine import Handler
 
 from . import device
 from .iscsi import Target
@@ -47,6 +48,8 @@ class Machine:
         self.devices: dict[str, device.Device] = {}
         self.iscsi: Target | None = None
         self.daemon: Daemon | None = None
+        # What its scenarios ask the host for, besides what all can.
+        self.handlers: dict[str, Handler] = {}
         self._storage: Service | None = None
         self.services: list[Service] = []
         self.no_loop = ""
@@ -591,4 +594,4 @@ PROFILES = [
 ]  # fmt: skip
 
 # Scenarios in which the C driver answers first, for ours to be compared with.
-ORACLE_FIRST = {"identity", "scsi-identity"}
+ORACLE_FIRST = {"identity", "scsi-identity", "hosts"}

@@ -166,6 +166,7 @@ def _run(
             "plug": plug,
             "unplug": unplug,
             **scsi.HANDLERS,
+            **machine.handlers,
         },
         deadline=profile.deadline,
         on_line=on_line,

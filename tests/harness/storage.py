@@ -31,7 +31,7 @@ class Daemon(Service):
         super().__init__(command, folder / "daemon.messages", self._pidfile.exists)
 
     def socket(self, name: str) -> Path:
-        return self._folder / f"{name}.sock"
+        return self._folder / f"vhost-{name}.sock"
 
     def stop(self) -> None:
         """Kills it, whatever it is at."""
