@@ -34,6 +34,8 @@ void rust_do_trace_vq_interrupt(struct virtqueue *vq);
 void rust_do_trace_vq_refused(struct virtqueue *vq, unsigned int op);
 void rust_do_trace_vq_line(struct virtqueue *vq, unsigned int op, unsigned int waiting);
 void rust_do_trace_vq_reset(struct virtqueue *vq, unsigned int in_flight);
+void rust_do_trace_decision(struct virtio_device *vdev, const char *disk, const char *path,
+			    const char *reason, unsigned int count, unsigned int us);
 
 /* Macros with casts, which bindgen cannot evaluate. */
 const blk_status_t RUST_CONST_HELPER_BLK_STS_NOTSUPP = BLK_STS_NOTSUPP;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Tracepoints of the virtqueues. Each module has its own, under its own name (virtio_blk:vq_issue);
- * drivers that are built in share those of virtio_storage. `device` is the number in the device's
- * name (3 is virtio3), which perf and BPF read more easily than a string; `token` tells commands in
- * flight apart, `op` is the operation: REQ_OP_* of the block layer, or the first byte of a SCSI
- * CDB.
+ * Tracepoints of the virtqueues, and of what drivers decide. Each module has its own, under its own
+ * name (virtio_blk:vq_issue); drivers that are built in share those of virtio_storage. `device` is
+ * the number in the device's name (3 is virtio3), which perf and BPF read more easily than a string;
+ * `token` tells commands in flight apart, `op` is the operation: REQ_OP_* of the block layer, or the
+ * first byte of a SCSI CDB.
  */
 #undef TRACE_SYSTEM
 #ifdef MODULE
@@ -134,6 +134,34 @@ TRACE_EVENT(vq_reset,
 	),
 	TP_printk("virtio%u queue=%u in_flight=%u", __entry->device, __entry->queue,
 		  __entry->in_flight)
+);
+
+/*
+ * A driver chose the path of a disk's I/O, and why: what it measured, if it did, is a count and a
+ * time in microseconds.
+ */
+TRACE_EVENT(decision,
+	TP_PROTO(struct virtio_device *vdev, const char *disk, const char *path,
+		 const char *reason, unsigned int count, unsigned int us),
+	TP_ARGS(vdev, disk, path, reason, count, us),
+	TP_STRUCT__entry(
+		__field(unsigned int, device)
+		__string(disk, disk)
+		__string(path, path)
+		__string(reason, reason)
+		__field(unsigned int, count)
+		__field(unsigned int, us)
+	),
+	TP_fast_assign(
+		__entry->device = vdev->index;
+		__assign_str(disk);
+		__assign_str(path);
+		__assign_str(reason);
+		__entry->count = count;
+		__entry->us = us;
+	),
+	TP_printk("virtio%u disk=%s path=%s reason=%s count=%u us=%u", __entry->device,
+		  __get_str(disk), __get_str(path), __get_str(reason), __entry->count, __entry->us)
 );
 
 #endif

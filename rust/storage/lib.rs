@@ -24,6 +24,6 @@ mod page_writer;
 pub mod scatterlist;
 pub mod scsi;
 pub mod tally;
-mod trace;
+pub mod trace;
 pub mod virtio;
 pub mod work;

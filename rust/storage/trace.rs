@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tracepoints of the virtqueues. Off, each is an instruction that does nothing.
+//! Tracepoints of the virtqueues, and of what drivers decide. Off, each is an instruction that does
+//! nothing.
 //!
 //! C header: `rust/helpers/trace.h`. The kernel's own `declare_trace!` looks for tracepoints in the
 //! kernel crate's bindings only, and has its arguments made whether they are wanted or not.
 
 use crate::bindings;
-use kernel::ffi::c_void;
+use kernel::{
+    ffi::c_void,
+    prelude::*, //
+};
 
 /// Whether somebody wants to see a tracepoint.
 macro_rules! enabled {
@@ -135,5 +139,54 @@ pub(crate) unsafe fn reset(vq: *mut bindings::virtqueue, in_flight: impl FnOnce(
     if enabled!(__tracepoint_vq_reset) {
         // SAFETY: `vq` is valid.
         unsafe { bindings::rust_do_trace_vq_reset(vq, in_flight()) };
+    }
+}
+
+/// What a driver decided of a disk, as the tracepoint says it.
+pub struct Decision<'a> {
+    /// The disk's name.
+    pub disk: &'a CStr,
+    /// The path that its I/O takes.
+    pub path: &'a CStr,
+    /// Why, in a word.
+    pub reason: &'a CStr,
+    /// What was counted to decide on it, 0 if nothing was.
+    pub count: u32,
+    /// What was measured, in microseconds, 0 if nothing was.
+    pub us: u32,
+}
+
+/// A driver decided on a disk.
+///
+/// # Safety
+///
+/// `vdev` must be valid.
+#[inline(always)]
+pub(crate) unsafe fn decision<'a>(
+    vdev: *mut bindings::virtio_device,
+    what: impl FnOnce() -> Decision<'a>,
+) {
+    if enabled!(__tracepoint_decision) {
+        off_the_path(move || {
+            let Decision {
+                disk,
+                path,
+                reason,
+                count,
+                us,
+            } = what();
+
+            // SAFETY: `vdev` is valid. The strings end, and are copied.
+            unsafe {
+                bindings::rust_do_trace_decision(
+                    vdev,
+                    disk.as_char_ptr(),
+                    path.as_char_ptr(),
+                    reason.as_char_ptr(),
+                    count,
+                    us,
+                )
+            }
+        });
     }
 }

@@ -31,6 +31,10 @@ use crate::{
         owner,
         EOPNOTSUPP, //
     },
+    trace::{
+        self,
+        Decision, //
+    },
 };
 use core::{
     marker::PhantomData,
@@ -487,6 +491,14 @@ impl<Ctx: device::DeviceContext> Device<Ctx> {
         words
             .get(feature as usize / 64)
             .is_some_and(|word| word & (1 << (feature % 64)) != 0)
+    }
+
+    /// Tells who traces what was decided on a disk of the device. `what` is called only if somebody
+    /// does.
+    #[inline]
+    pub fn trace_decision<'a>(&self, what: impl FnOnce() -> Decision<'a>) {
+        // SAFETY: `self.as_raw()` is valid by the type invariant.
+        unsafe { trace::decision(self.as_raw(), what) };
     }
 
     /// The byte order of multi-byte fields: little-endian, but for legacy devices the guest's.

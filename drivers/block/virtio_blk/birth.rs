@@ -101,6 +101,7 @@ impl BoundDisk {
     /// Shows a disk to the system.
     pub(crate) fn show(&self, dev: &Device<Bound>, made: Made, choice: Choice) -> Result {
         *self.choice.lock() = choice;
+        choice.trace(dev, made.name());
         if !matches!(choice.why, Why::Parameter) {
             dev_info!(
                 dev,

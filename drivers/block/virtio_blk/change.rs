@@ -63,6 +63,7 @@ impl BoundDisk {
         match settled {
             Some(choice) if choice.path == before.path => {
                 *self.choice.lock() = choice;
+                choice.trace(&dev, disk.name());
                 disk.remember(&dev, wanted);
                 return Ok(());
             }

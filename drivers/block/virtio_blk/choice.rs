@@ -41,6 +41,7 @@ use storage::{
         },
         SECTOR_SHIFT, //
     },
+    trace::Decision,
     virtio::Device, //
 };
 
@@ -55,10 +56,10 @@ pub(crate) enum Path {
 
 impl Path {
     /// Its name in sysfs.
-    pub(crate) const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static CStr {
         match self {
-            Self::Request => "request",
-            Self::Bio => "bio",
+            Self::Request => c"request",
+            Self::Bio => c"bio",
         }
     }
 }
@@ -102,6 +103,41 @@ pub(crate) enum Why {
 pub(crate) struct Choice {
     pub(crate) path: Path,
     pub(crate) why: Why,
+}
+
+impl Why {
+    /// For who traces: a word, and the count and the time in microseconds that `Choice` prints.
+    fn traced(self) -> (&'static CStr, usize, i64) {
+        match self {
+            Self::Parameter => (c"parameter", 0, 0),
+            Self::Address => (c"address", 0, 0),
+            Self::Serial => (c"serial", 0, 0),
+            Self::Written => (c"written", 0, 0),
+            Self::Nameless { ms } => (c"nameless", 0, i64::from(ms) * 1000),
+            Self::Zones => (c"zones", 0, 0),
+            Self::Fast { reads, us } => (c"fast", reads, us),
+            Self::Slow { late, limit, .. } => (c"slow", late, limit.into()),
+            Self::Silent { answered, ms, .. } => (c"silent", answered, i64::from(ms) * 1000),
+            Self::Unreadable => (c"unreadable", 0, 0),
+        }
+    }
+}
+
+impl Choice {
+    /// Tells who traces that this is the choice for `disk`.
+    pub(crate) fn trace(self, dev: &Device<Bound>, disk: &CStr) {
+        dev.trace_decision(|| {
+            let (reason, count, us) = self.why.traced();
+
+            Decision {
+                disk,
+                path: self.path.name(),
+                reason,
+                count: count as u32,
+                us: us.try_into().unwrap_or(u32::MAX),
+            }
+        });
+    }
 }
 
 impl fmt::Display for Choice {
