@@ -48,6 +48,7 @@ _ALL = [
     Job("write-128k-qd32", "128 KiB sequential write, QD 32", "write", 128, 32),
     Job("randread-4k-qd1", "4 KiB random read, QD 1", "randread", 4, 1),
     Job("randwrite-4k-qd1", "4 KiB random write, QD 1", "randwrite", 4, 1),
+    Job("read-128k-qd1", "128 KiB sequential read, QD 1", "read", 128, 1),
     Job("randread-4k-qd32-b16", "4 KiB random read, QD 32, 16 a call", "randread", 4, 32, 16),
     Job("read-4k-qd32-b16", "4 KiB sequential read, QD 32, 16 a call", "read", 4, 32, 16),
 ]
@@ -61,13 +62,54 @@ _EXITS = [
 ]
 EXITS = {job.name: job for job in _EXITS}
 
+# What a path is measured by, on each medium.
+PATH_JOBS = ("randread-4k-qd1", "randread-4k-qd32", "read-128k-qd1", "read-128k-qd32")
+
+
+@dataclasses.dataclass(frozen=True)
+class Medium:
+    """A disk that takes its time, as use_bio=auto finds it."""
+
+    title: str
+    latency: int = 0  # microseconds
+    queues: int = 2
+    iops: int = 0  # what the host lets through, if not all
+    options: str = ""  # of the device
+
+    def qemu(self, number: int) -> list[str]:
+        """The disk with this number."""
+        node = f"medium{number}"
+        disk = ["-blockdev", f"driver=null-co,size={DISK_GIB << 30},read-zeroes=on,latency-ns={self.latency * 1000},node-name={node}"]
+        if self.iops:
+            disk += ["-object", f"throttle-group,id=limit{number},x-iops-total={self.iops}"]
+            disk += ["-blockdev", f"driver=throttle,throttle-group=limit{number},file={node},node-name={node}-slow"]
+            node += "-slow"
+        options = f",{self.options}" if self.options else ""
+        return [*disk, "-device", f"virtio-blk-pci,drive={node},num-queues={self.queues},iothread=io0,serial=medium{number}{options}"]
+
+
+MEDIA = [
+    Medium("10 µs, 1 queue", 10, 1),
+    Medium("10 µs", 10),
+    Medium("50 µs, 1 queue", 50, 1),
+    Medium("50 µs", 50),
+    Medium("200 µs, 1 queue", 200, 1),
+    Medium("200 µs", 200),
+    Medium("200 µs, write-through", 200, options="write-cache=off"),
+    Medium("1 ms, 1 queue", 1000, 1),
+    Medium("1 ms", 1000),
+    Medium("10 ms, 1 queue", 10_000, 1),
+    Medium("10 ms", 10_000),
+    Medium("limited to 200 I/Os a second", 0, iops=200),
+]
+
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
     name: str
     title: str
     module: str  # the driver that it loads: `c`, `rs` or `null`
-    use_bio: bool = False
+    use_bio: str = "0"
     scheduler: str = ""  # empty: the kernel's choice
     scsi: bool = False  # the disk behind the SCSI host, not the other one
 
@@ -90,7 +132,7 @@ class Variant:
         """What the disk's io_path must say, if it has one."""
         if self.module != "rs" or self.scsi:
             return None
-        return "bio" if self.use_bio else "request"
+        return {"0": "request", "1": "bio", "auto": "auto"}[self.use_bio]
 
 
 VARIANTS = {
@@ -99,7 +141,8 @@ VARIANTS = {
         Variant("null", "null_blk", "null"),
         Variant("c", "C", "c"),
         Variant("request", "request", "rs"),
-        Variant("bio", "bio", "rs", use_bio=True),
+        Variant("bio", "bio", "rs", use_bio="1"),
+        Variant("auto", "auto", "rs", use_bio="auto"),
         Variant("null-none", "null_blk, no scheduler", "null", scheduler="none"),
         Variant("c-none", "C, no scheduler", "c", scheduler="none"),
         Variant("request-none", "request, no scheduler", "rs", scheduler="none"),

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The guest's side: loads each driver in turn, runs fio on it and prints one JSON line a result.
 
-BENCH_PLAN holds what to do: {"kind": "icount", "profile", "wall" or "exits", "jobs": [...], "variants": [...], ...}.
+BENCH_PLAN holds what to do: {"kind": "icount", "profile", "wall", "exits" or "paths", "jobs": [...], "variants": [...], ...}.
 """
 
 import json
@@ -16,7 +16,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from jobs import DISK_GIB, EXITS, JOBS, VARIANTS, Variant  # noqa: E402
+from jobs import DISK_GIB, EXITS, JOBS, MEDIA, VARIANTS, Variant  # noqa: E402
 
 # Our modules: file and build ID.
 MODULES: dict[str, dict[str, str]] = json.loads(os.environ["BENCH_MODULES"])
@@ -48,7 +48,7 @@ def load(variant: Variant) -> None:
             # What insmod does not load by itself, and the driver of the disk.
             run("modprobe", "-a", "scsi_mod", "sd_mod")
         ours = MODULES[variant.driver]["file"]
-        use_bio = [] if variant.scsi else [f"use_bio={int(variant.use_bio)}"]
+        use_bio = [] if variant.scsi else [f"use_bio={variant.use_bio}"]
         run(*(["modprobe", variant.driver] if variant.module == "c" else ["insmod", ours, *use_bio]))
     sysfs = Path("/sys/block") / variant.device
     end = time.monotonic() + 60
@@ -58,7 +58,7 @@ def load(variant: Variant) -> None:
         time.sleep(0.05)
     path = sysfs / "io_path"
     io_path = path.read_text().strip() if path.exists() else None
-    if io_path != variant.io_path:
+    if io_path != variant.io_path and (variant.io_path != "auto" or io_path not in ("request", "bio")):
         fail(f"{variant.title}: the disk's io_path is {io_path}, not {variant.io_path}")
     is_ours = build_id(variant.driver) == MODULES.get(variant.driver, {}).get("build_id")
     if is_ours != (variant.module == "rs"):
@@ -174,6 +174,31 @@ def exits(plan: dict[str, Any], variant: Variant) -> None:
         )
 
 
+def medium_disk(number: int) -> Path:
+    """Its folder in sysfs."""
+    for serial in Path("/sys/block").glob("vd*/serial"):
+        if serial.read_text().strip() == f"medium{number}":
+            return serial.parent
+    fail(f"no disk medium{number}")
+    raise AssertionError
+
+
+def paths(plan: dict[str, Any], variant: Variant) -> None:
+    """I/Os per second on each medium; or what auto makes of it."""
+    for number in range(len(MEDIA)):
+        disk = medium_disk(number)
+        if variant.use_bio == "auto":
+            report(variant, medium=number, path=(disk / "io_path").read_text().strip(), why=(disk / "io_path_reason").read_text().strip())
+            continue
+        arguments = []
+        for name in plan["jobs"]:
+            arguments += [*JOBS[name].fio(f"/dev/{disk.name}"), "--time_based", f"--runtime={plan['milliseconds']}ms", "--stonewall"]
+        for result in fio(arguments):
+            job = JOBS[result["jobname"]]
+            # Of a limited one fewer may come than fit a sample.
+            report(variant, medium=number, job=job.name, iops=max(result[job.direction]["iops"], 0.1))
+
+
 def report(variant: Variant, **values: Any) -> None:
     values |= {"variant": variant.name, "scheduler": scheduler(variant)}
     print("RESULT " + json.dumps(values), flush=True)
@@ -181,7 +206,7 @@ def report(variant: Variant, **values: Any) -> None:
 
 def main() -> None:
     plan = json.loads(os.environ["BENCH_PLAN"])
-    measure = {"icount": icount, "profile": profile, "wall": wall, "exits": exits}[plan["kind"]]
+    measure = {"icount": icount, "profile": profile, "wall": wall, "exits": exits, "paths": paths}[plan["kind"]]
     # The first start of fio reads it from the host.
     run("fio", "--version")
     for turn in range(plan.get("turns", 1)):

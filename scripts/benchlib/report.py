@@ -4,7 +4,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from .jobs import EXITS, JOBS, VARIANTS
+from .jobs import EXITS, JOBS, MEDIA, VARIANTS
 from .run import Result
 from .stats import mean_interval, ratio_interval
 
@@ -86,6 +86,74 @@ def exits_table(results: Sequence[Result]) -> str:
             cells += [f"{mean:{form}}", f"{ratio:.2f}" + (f" ({low:.2f} to {high:.2f})" if low < high else "")]
         lines.append(f"| {EXITS[job].title} | {VARIANTS[variant].title} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+# Of the faster path: what auto may lose.
+_NEAR = 0.95
+
+
+def _paths(results: Sequence[Result]) -> tuple[dict[tuple[int, str], dict[str, list[float]]], list[list[str]]]:
+    """The samples of each medium and job, by path; and what auto took on each medium, each time."""
+    samples: dict[tuple[int, str], dict[str, list[float]]] = {}
+    taken: list[list[str]] = [[] for _ in MEDIA]
+    for result in results:
+        if "path" in result:
+            taken[result["medium"]].append(result["path"])
+        else:
+            samples.setdefault((result["medium"], result["job"]), {}).setdefault(result["variant"], []).append(result["iops"])
+    return samples, taken
+
+
+def paths_table(results: Sequence[Result]) -> str:
+    """A row for each medium: bio mode as a multiple of request mode for each job, what auto took, and what that costs at most."""
+    samples, taken = _paths(results)
+    jobs = [name for name in JOBS if any(job == name for _, job in samples)]
+    lines = [
+        "| medium | " + " | ".join(f"{JOBS[job].title}: bio / request" for job in jobs) + " | auto | least of its speed to the faster path's |",
+        "| --- |" + " ---: |" * len(jobs) + " --- | ---: |",
+    ]
+    good = 0
+    for number, medium in enumerate(MEDIA):
+        cells, worst = [], 9.9
+        for job in jobs:
+            ratio, low, high = ratio_interval(samples[number, job]["bio"], samples[number, job]["request"])
+            cells.append(f"{ratio:.2f} ({low:.2f} to {high:.2f})")
+            for path in set(taken[number]):
+                worst = min(worst, ratio / max(ratio, 1) if path == "bio" else 1 / max(ratio, 1))
+        good += worst >= _NEAR
+        took = ", ".join(f"{path} {taken[number].count(path)}×" for path in sorted(set(taken[number])))
+        lines.append(f"| {medium.title} | {' | '.join(cells)} | {took} | {worst:.2f} |")
+    lines.append(f"\nOn {good} of {len(MEDIA)} media what auto took is the faster path, or within {1 - _NEAR:.0%} of it, in each job.")
+    return "\n".join(lines)
+
+
+def paths_plot(results: Sequence[Result], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    samples, taken = _paths(results)
+    jobs = [name for name in JOBS if any(job == name for _, job in samples)]
+    figure, axis = plt.subplots(figsize=(12, 5))
+    for number, job in enumerate(jobs):
+        stats = [ratio_interval(samples[medium, job]["bio"], samples[medium, job]["request"]) for medium in range(len(MEDIA))]
+        axis.errorbar(
+            [medium + (number - (len(jobs) - 1) / 2) * 0.15 for medium in range(len(MEDIA))],
+            [ratio for ratio, _, _ in stats],
+            yerr=[[ratio - low for ratio, low, _ in stats], [high - ratio for ratio, _, high in stats]],
+            fmt="o", capsize=3, label=JOBS[job].title,
+        )  # fmt: skip
+    axis.axhline(1, color="black", linewidth=0.8)
+    axis.set_xticks(
+        range(len(MEDIA)),
+        [f"{medium.title.replace(', ', chr(10))}\nauto: {'/'.join(sorted(set(taken[number])))}" for number, medium in enumerate(MEDIA)],
+        fontsize="x-small",
+    )
+    axis.set_title("I/Os per second in bio mode as a multiple of request mode, and what auto takes")
+    axis.legend(fontsize="small")
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
 
 
 def plot(all_samples: Sequence[Samples], path: Path) -> None:

@@ -13,7 +13,7 @@ from guest import Driver, Guest
 from guest.modules import OUR_MODULES, build_id, our_module
 from guest.paths import CACHE
 
-from .jobs import DISK_GIB, LATENCIES
+from .jobs import DISK_GIB, LATENCIES, MEDIA
 
 # The count of executed instructions is the guest's clock; it jumps while the CPU sleeps.
 _ICOUNT = ["-accel", "tcg", "-icount", "shift=0,sleep=off"]
@@ -79,6 +79,13 @@ def _slow_disks() -> list[str]:
     return disks
 
 
+def _media() -> list[str]:
+    disks = ["-object", "iothread,id=io0"]
+    for number, medium in enumerate(MEDIA):
+        disks += medium.qemu(number)
+    return disks
+
+
 def measure(
     plan: dict[str, Any],
     *,
@@ -88,8 +95,8 @@ def measure(
     on_mark: Callable[[Path], None] | None = None,
 ) -> Path:
     """Carry out a plan (see measure.py) in a guest of its own; returns the folder of its logs."""
-    counts = plan["kind"] not in ("wall", "exits")
-    beside = plan["kind"] == "exits"
+    counts = plan["kind"] not in ("wall", "exits", "paths")
+    beside = {"exits": _slow_disks, "paths": _media}.get(plan["kind"])
 
     def on_line(line: str) -> None:
         if line.startswith("RESULT "):
@@ -112,7 +119,7 @@ def measure(
         deadline=deadline,
         handlers={"mark": mark},
         on_line=on_line,
-        qemu=_slow_disks() if beside else _disks(lockstep=counts),
+        qemu=beside() if beside else _disks(lockstep=counts),
     )
     guest.count = counts
     guest.plugin = plugin

@@ -13,6 +13,9 @@ if [[ $MODE == scsi ]]; then
 else
 	reset=("/sys/block/$d/reset" 1)
 fi
+# Who waits for C's I/O cannot be killed.
+limit=7000
+[[ $MODE != c ]] || limit=120
 partition "$d" 2048 65536 67584 131072 198656 655360
 wait_for 10 test -b "/dev/${d}3" || fail "no partitions"
 folders=()
@@ -29,7 +32,10 @@ fio --name=load --filename="/dev/${d}1" --rw=randwrite --bsrange=512-16k --direc
 	--allow_file_create=0 --verify=crc32c --verify_fatal=1 --do_verify=1 --verify_backlog=256 --rate_iops=300 --time_based \
 	--runtime=100000 --output=/tmp/load.log >/tmp/load.err 2>&1 &
 load=$!
-python3 "$VSR_SRC/tests/guest/campaign.py" "/dev/$d" "${virtio%/virtio*}/config" "${reset[@]}" "${folders[@]}" || fail "seed $VSR_SEED"
+python3 "$VSR_SRC/tests/guest/campaign.py" "/dev/$d" "${virtio%/virtio*}/config" "${reset[@]}" "${folders[@]}" &
+program=$!
+wait_for "$limit" not_running $program || fail "nothing moves: $(dmesg | tail -n 3)"
+wait $program || fail "seed $VSR_SEED"
 ! not_running $load || fail "fio has ended: $(cat /tmp/load.err /tmp/load.log)"
 kill -INT $load
 wait_for 60 not_running $load || fail "fio does not end"
