@@ -2,7 +2,7 @@
 
 //! What to do with a device that works no more: look, wait, and only when loss is proven, or the
 //! operator wants it, reset it and send again what it has not answered. What counts as proof, and
-//! when such a device is given up, is in the library, see [`repair`](storage::virtio::repair).
+//! when such a device is given up, is in the library, see [`repair`].
 
 use crate::{
     cache::CacheMode,

@@ -3,9 +3,8 @@
 //! What to do with a device that works no more: look, wait, and when loss is proven, reset it and
 //! send again what it has not answered.
 //!
-//! What counts as proof, and when such a device is given up, is in the library, see
-//! [`repair`](storage::virtio::repair). A command that is only late is the business of error
-//! handling.
+//! What counts as proof, and when such a device is given up, is in the library, see [`repair`]. A
+//! command that is only late is the business of error handling.
 
 use crate::{
     events::{
