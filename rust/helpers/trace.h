@@ -2,9 +2,9 @@
 /*
  * Tracepoints of the virtqueues, and of what drivers decide. Each module has its own, under its own
  * name (virtio_blk:vq_issue); drivers that are built in share those of virtio_storage. `device` is
- * the number in the device's name (3 is virtio3), which perf and BPF read more easily than a string;
- * `token` tells commands in flight apart, `op` is the operation: REQ_OP_* of the block layer, or the
- * first byte of a SCSI CDB.
+ * the number in the device's name (3 is virtio3), which perf and BPF read more easily than a
+ * string; `token` tells commands in flight apart, `op` is the operation: REQ_OP_* of the block
+ * layer, or the first byte of a SCSI CDB.
  */
 #undef TRACE_SYSTEM
 #ifdef MODULE
