@@ -271,9 +271,9 @@ def _vhost_device(cell: Cell) -> None:
     cell.machine.services.append(service)
     cell.machine.qemu += ["-chardev", f"socket,id=vhost,path={socket}"]
     # QEMU passes on that feature, though the back end has not offered it.
-    cell.machine.device_json(
-        driver="vhost-user-scsi-pci", id="cell", chardev="vhost", num_queues=1, param_change=False, addr="0x10"
-    )
+    device = {"driver": "vhost-user-scsi-pci", "id": "cell", "chardev": "vhost", "num_queues": 1, "param_change": False}
+    cell.machine.device_json(**device, addr="0x10")
+    cell.plugged = [device]
 
 
 def _microvm(cell: Cell) -> None:
