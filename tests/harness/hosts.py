@@ -98,7 +98,12 @@ class Cell:
         self.machine.blockdev(f"driver=blkdebug,image={below},node-name=bad,{_ERRORS}")
 
     def files(self) -> tuple[Path, Path]:
-        return self.machine.file("cell", SIZE * MIB), self.machine.file("bad", BAD_SIZE * MIB)
+        bad = self.machine.file("bad", BAD_SIZE * MIB)
+        # An NBD server reads no holes, and so meets no errors there.
+        with open(bad, "r+b") as image:
+            image.seek(32 * MIB)
+            image.write(b"x" * 65536)
+        return self.machine.file("cell", SIZE * MIB), bad
 
     # What the scenario asks for.
 
