@@ -98,7 +98,12 @@ class Cell:
         self.machine.blockdev(f"driver=blkdebug,image={below},node-name=bad,{_ERRORS}")
 
     def files(self) -> tuple[Path, Path]:
-        return self.machine.file("cell", SIZE * MIB), self.machine.file("bad", BAD_SIZE * MIB)
+        bad = self.machine.file("bad", BAD_SIZE * MIB)
+        # An NBD server reads no holes, and so meets no errors there.
+        with open(bad, "r+b") as image:
+            image.seek(32 * MIB)
+            image.write(b"x" * 65536)
+        return self.machine.file("cell", SIZE * MIB), bad
 
     # What the scenario asks for.
 
@@ -271,9 +276,9 @@ def _vhost_device(cell: Cell) -> None:
     cell.machine.services.append(service)
     cell.machine.qemu += ["-chardev", f"socket,id=vhost,path={socket}"]
     # QEMU passes on that feature, though the back end has not offered it.
-    cell.machine.device_json(
-        driver="vhost-user-scsi-pci", id="cell", chardev="vhost", num_queues=1, param_change=False, addr="0x10"
-    )
+    device = {"driver": "vhost-user-scsi-pci", "id": "cell", "chardev": "vhost", "num_queues": 1, "param_change": False}
+    cell.machine.device_json(**device, addr="0x10")
+    cell.plugged = [device]
 
 
 def _microvm(cell: Cell) -> None:
