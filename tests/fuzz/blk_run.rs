@@ -290,10 +290,13 @@ fn submit(n: usize) {
     }
 }
 
+/// Somebody polls, or, where nobody can, asks for the geometry.
 fn poll() {
     let Some(disk) = disk() else { return };
 
     if disk.is_mq() {
         disk.poll(usize::from(byte()));
+    } else {
+        disk.geometry();
     }
 }
