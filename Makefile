@@ -83,7 +83,7 @@ help:
 #: make check         formatting, lints, documentation, unit tests, scripts
 #: make upstream-series   the patches for the kernel, each applied, compiled and checked; ARGS=FOLDER
 #: make mutate        plant bugs, one at a time, and see whether the tests notice
-#: make fuzz          a minute of devices that lie, in user space; ARGS='--minutes 60', ARGS=--coverage
+#: make fuzz          a minute of devices of each driver that lie, in user space; ARGS='--minutes 60', ARGS=--coverage
 #: make clean         remove what was built; distclean: the whole cache too
 #: DRIVER=c           with vm, demo, test: the kernel's own C driver
 #: KERNEL_RELEASE=V   build for and boot another kernel of Debian's: @KERNEL_RELEASES@

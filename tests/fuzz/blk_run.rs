@@ -18,20 +18,14 @@ use crate::{
     virtio::{
         self,
         device,
-        interrupt,
-        scribble,
-        Kind,
-        Place, //
+        Kind, //
     },
     world::{
-        advance,
         below,
         byte,
-        chance,
         is_over,
         run_all,
         spawn,
-        w,
         word, //
     },
 };
@@ -46,6 +40,7 @@ static BLK: Kind = Kind {
     wrote: block::wrote,
     detached: block::detached,
     found: block::found,
+    standing: None,
 };
 
 /// What a plain disk says of itself.
@@ -188,78 +183,17 @@ fn turn() {
 
 /// One thing that users do, or the device.
 fn step() {
-    let ring = || {
-        let rings = &device().rings;
-        (!rings.is_empty()).then(|| rings[below(rings.len())])
-    };
-
     match byte() % 16 {
         0 | 1 | 2 => submit(1),
         3 => submit(1 + below(8)),
-        4 | 5 => {
-            if let Some(ring) = ring() {
-                // SAFETY: The ring lives.
-                while unsafe { (*ring).answer() } {}
-                interrupt(ring);
-            }
-        }
-        6 | 7 => {
-            if let Some(ring) = ring() {
-                for _ in 0..=below(4) {
-                    // SAFETY: As above.
-                    unsafe { (*ring).lie() };
-                }
-                if !chance(3) {
-                    interrupt(ring);
-                }
-            }
-        }
-        8 => {
-            for _ in 0..=below(16) {
-                if let Some(ring) = ring() {
-                    interrupt(ring);
-                }
-            }
-        }
-        9 => scribble(),
         10 => {
             let at = below(96);
             device().config[at] = byte();
             tell_change();
         }
-        11 => {
-            advance(w().now + u64::from(byte()) * 1_000_000_000);
-        }
-        12 => crate::run::sleep_and_wake(turn),
-        13 => match byte() % 14 {
-            0 => device().status |= v::VIRTIO_CONFIG_S_NEEDS_RESET as u8,
-            1 => {
-                if let Some(ring) = ring() {
-                    // SAFETY: As above.
-                    unsafe { (*ring).break_it() };
-                }
-            }
-            2 => memory().fail_at = 1 + u32::from(byte()),
-            3 => {
-                device().status |= v::VIRTIO_CONFIG_S_NEEDS_RESET as u8;
-                tell_change();
-            }
-            4 => device().go(Place::Away),
-            5 => device().go(Place::CutOff),
-            6 => device().go(Place::Here),
-            7 => {
-                device().forget();
-                tell_change();
-            }
-            8 => device().no_queues ^= true,
-            9 => device().stubborn ^= true,
-            10 => device().deaf = true,
-            11 => device().hear(),
-            12 => device().be_honest(),
-            _ => {}
-        },
         14 => poll(),
-        _ => crate::files::open(),
+        15 => crate::files::open(),
+        n => crate::run::step(n, turn),
     }
     turn();
 }
@@ -356,10 +290,13 @@ fn submit(n: usize) {
     }
 }
 
+/// Somebody polls, or, where nobody can, asks for the geometry.
 fn poll() {
     let Some(disk) = disk() else { return };
 
     if disk.is_mq() {
         disk.poll(usize::from(byte()));
+    } else {
+        disk.geometry();
     }
 }

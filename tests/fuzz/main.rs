@@ -3,13 +3,14 @@
 //! A fuzzer of the drivers: both modules as they are, linked with a model of the kernel whose devices lie.
 //!
 //! A run is the life of a device, from probe to removal, and its input decides all that happens in
-//! it. What must hold whatever the device does is asserted where it is seen: see `block.rs`, `virtio.rs`
-//! and `world.rs`.
+//! it. What must hold whatever the device does is asserted where it is seen: see `block.rs`, `scsi.rs`,
+//! `virtio.rs` and `world.rs`.
 
 #![cfg_attr(engine, no_main)]
 #![allow(static_mut_refs, clippy::missing_safety_doc)]
 
 extern crate virtio_blk as _;
+extern crate virtio_scsi as _;
 
 mod blk_run;
 mod block;
@@ -17,6 +18,8 @@ mod files;
 mod mem;
 mod params;
 mod run;
+mod scsi;
+mod scsi_run;
 mod sync;
 mod virtio;
 mod work;
@@ -26,6 +29,15 @@ use std::sync::Once;
 
 extern "C" {
     fn __virtio_blk_init() -> i32;
+    fn __virtio_scsi_init() -> i32;
+}
+
+/// Whose device the input is the life of: by its first byte.
+fn driver(input: &[u8]) -> &'static str {
+    match input.first().unwrap_or(&0) % 4 {
+        0 | 1 => "virtio_blk",
+        _ => "virtio_scsi",
+    }
 }
 
 /// One life of a device.
@@ -36,19 +48,26 @@ fn life(input: &[u8]) {
     LOADED.call_once(|| {
         world::w().verbose = std::env::var_os("VERBOSE").is_some();
         // SAFETY: Once, and before all else, as the kernel does with what is built in.
-        assert!(unsafe { __virtio_blk_init() } == 0);
+        assert!(unsafe { __virtio_blk_init() == 0 && __virtio_scsi_init() == 0 });
         mem::memory().keep();
     });
-    match world::byte() % 2 {
-        0 => blk_run::run(false),
-        _ => blk_run::run(true),
+    let first = world::byte();
+    match driver(input) {
+        "virtio_blk" => blk_run::run(first % 2 == 1),
+        _ => scsi_run::run(),
     }
 }
 
-/// What libFuzzer's crate calls.
+/// What libFuzzer's crate calls. With DRIVER it keeps no lives of another one.
 #[cfg(engine)]
 #[no_mangle]
 extern "C" fn rust_fuzzer_test_input(input: &[u8]) -> i32 {
+    static DRIVER: std::sync::LazyLock<Option<String>> =
+        std::sync::LazyLock::new(|| std::env::var("DRIVER").ok());
+
+    if DRIVER.as_ref().is_some_and(|name| *name != driver(input)) {
+        return -1;
+    }
     life(input);
     0
 }

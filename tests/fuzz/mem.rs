@@ -221,27 +221,22 @@ unsafe fn resize(ptr: *mut c_void, size: usize, align: usize, flags: u32) -> *mu
     new
 }
 
-#[no_mangle]
-unsafe extern "C" fn rust_helper_krealloc_node_align(
-    ptr: *mut c_void,
-    size: usize,
-    align: c_ulong,
-    flags: u32,
-    _node: c_int,
-) -> *mut c_void {
-    resize(ptr, size, align as usize, flags)
+/// The kernel's allocators, which differ in nothing here.
+macro_rules! reallocs {
+    ($($name:ident)*) => {$(
+        #[no_mangle]
+        unsafe extern "C" fn $name(
+            ptr: *mut c_void,
+            size: usize,
+            align: c_ulong,
+            flags: u32,
+            _node: c_int,
+        ) -> *mut c_void {
+            resize(ptr, size, align as usize, flags)
+        }
+    )*};
 }
-
-#[no_mangle]
-unsafe extern "C" fn rust_helper_kvrealloc_node_align(
-    ptr: *mut c_void,
-    size: usize,
-    align: c_ulong,
-    flags: u32,
-    _node: c_int,
-) -> *mut c_void {
-    resize(ptr, size, align as usize, flags)
-}
+reallocs!(rust_helper_krealloc_node_align rust_helper_kvrealloc_node_align);
 
 /// A page is known by its address.
 #[no_mangle]
@@ -284,3 +279,14 @@ extern "C" fn rust_helper_kmap_local_page(page: *mut c_void) -> *mut c_void {
 
 #[no_mangle]
 extern "C" fn rust_helper_kunmap_local() {}
+
+/// The lists here are not chained.
+#[no_mangle]
+unsafe extern "C" fn rust_helper_sg_next(
+    sg: *mut kernel::bindings::scatterlist,
+) -> *mut kernel::bindings::scatterlist {
+    if (*sg).page_link & 2 != 0 {
+        return null_mut();
+    }
+    sg.add(1)
+}

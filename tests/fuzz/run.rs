@@ -11,7 +11,9 @@ use crate::{
     },
     world::{
         advance,
+        below,
         byte,
+        chance,
         is_done,
         is_over,
         is_quiet,
@@ -74,7 +76,7 @@ fn wait(id: u64, turn: fn(), limit: u64) {
 }
 
 /// The device does something to each of its rings, and interrupts.
-fn each_ring(mut f: impl FnMut(&mut virtio::Ring)) {
+pub fn each_ring(mut f: impl FnMut(&mut virtio::Ring)) {
     for i in 0..device().rings.len() {
         let ring = device().rings[i];
 
@@ -249,4 +251,80 @@ pub fn finish() {
     }
     virtio::unplug();
     assert!(w().messages < 1000, "{} messages", w().messages);
+}
+
+/// The device interrupts for this ring, if there is one.
+pub fn some_ring(at: usize) {
+    if let Some(ring) = device().rings.get(at) {
+        virtio::interrupt(*ring);
+    }
+}
+
+/// What a device of any type does, or what happens to it: step `n` of a life.
+pub fn step(n: u8, turn: fn()) {
+    let ring = || {
+        let rings = &device().rings;
+        (!rings.is_empty()).then(|| rings[below(rings.len())])
+    };
+
+    match n {
+        4 | 5 => {
+            if let Some(ring) = ring() {
+                // SAFETY: The ring lives.
+                while unsafe { (*ring).answer() } {}
+                virtio::interrupt(ring);
+            }
+        }
+        6 | 7 => {
+            if let Some(ring) = ring() {
+                for _ in 0..=below(4) {
+                    // SAFETY: As above.
+                    unsafe { (*ring).lie() };
+                }
+                if !chance(3) {
+                    virtio::interrupt(ring);
+                }
+            }
+        }
+        8 => {
+            for _ in 0..=below(16) {
+                if let Some(ring) = ring() {
+                    virtio::interrupt(ring);
+                }
+            }
+        }
+        9 => virtio::scribble(),
+        11 => {
+            advance(w().now + u64::from(byte()) * 1_000_000_000);
+        }
+        12 => sleep_and_wake(turn),
+        13 => match byte() % 14 {
+            0 => device().status |= v::VIRTIO_CONFIG_S_NEEDS_RESET as u8,
+            1 => {
+                if let Some(ring) = ring() {
+                    // SAFETY: As above.
+                    unsafe { (*ring).break_it() };
+                }
+            }
+            2 => crate::mem::memory().fail_at = 1 + u32::from(byte()),
+            3 => {
+                device().status |= v::VIRTIO_CONFIG_S_NEEDS_RESET as u8;
+                tell_change();
+            }
+            4 => device().go(Place::Away),
+            5 => device().go(Place::CutOff),
+            6 => device().go(Place::Here),
+            7 => {
+                device().forget();
+                tell_change();
+            }
+            8 => device().no_queues ^= true,
+            9 => device().stubborn ^= true,
+            10 => device().deaf = true,
+            11 => device().hear(),
+            12 => device().be_honest(),
+            _ => {}
+        },
+        _ => {}
+    }
 }

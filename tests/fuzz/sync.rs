@@ -63,7 +63,7 @@ unsafe extern "C" fn rust_helper___mutex_init(lock: *mut usize) {
 }
 
 #[no_mangle]
-unsafe extern "C" fn mutex_lock(lock: *mut usize) {
+pub unsafe extern "C" fn mutex_lock(lock: *mut usize) {
     might_sleep();
     assert!(*lock != current() + 1, "a mutex is taken twice");
     while *lock != 0 {
@@ -155,7 +155,7 @@ pub unsafe extern "C" fn wait_for_completion(c: *mut b::completion) {
 }
 
 #[no_mangle]
-unsafe extern "C" fn wait_for_completion_timeout(
+pub unsafe extern "C" fn wait_for_completion_timeout(
     c: *mut b::completion,
     jiffies: c_ulong,
 ) -> c_ulong {

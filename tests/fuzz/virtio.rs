@@ -11,7 +11,8 @@ pub use ring::{
     race,
     scribble,
     Buffer,
-    Ring, //
+    Ring,
+    Segment, //
 };
 
 use crate::{
@@ -45,6 +46,8 @@ pub struct Kind {
     pub detached: fn(ring: usize, &Buffer),
     /// There are new rings.
     pub found: fn(),
+    /// The ring whose buffers wait for something to happen.
+    pub standing: Option<u32>,
 }
 
 /// Where a device is.

@@ -18,6 +18,7 @@ use crate::{
         Address, //
     },
 };
+use storage::bindings;
 
 /// How many seconds the device has for an answer. One that gives none is asked no more until it
 /// does: the mid-layer has more patience.
@@ -36,5 +37,14 @@ pub(crate) fn is_absent(hba: &Hba, target: u32) -> bool {
         return false;
     };
 
+    // Without indirect descriptors one that is never answered takes room that the largest command
+    // needs, which then waits for ever; also when the host is to go.
+    if !queue
+        .handler()
+        .dev
+        .has_feature(bindings::VIRTIO_RING_F_INDIRECT_DESC)
+    {
+        return false;
+    }
     !hba.holds() && commands::ask(queue, address, &INQUIRY, PATIENCE).is_ok_and(wire::is_bad_target)
 }

@@ -254,6 +254,12 @@ unsafe extern "C" fn disk_report_zone(
 
     assert!(zone.start == *next, "a gap between zones");
     assert!(zone.len > 0 && zone.start + zone.len <= capacity && zone.capacity <= zone.len);
+    // Open or closed ones are written where their pointer is.
+    let has_pointer = matches!(zone.cond, 2..=4);
+    assert!(
+        !has_pointer || (zone.start..=zone.start + zone.len).contains(&zone.wp),
+        "a write pointer outside of its zone"
+    );
     *next = zone.start + zone.len;
     0
 }

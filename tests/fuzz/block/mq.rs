@@ -209,6 +209,15 @@ impl Disk {
         }
     }
 
+    /// Somebody asks for the geometry.
+    pub fn geometry(&self) {
+        let geometry = new::<b::hd_geometry>();
+
+        // SAFETY: The disk lives.
+        unsafe { (*(*self.disk).fops).getgeo.unwrap()(self.disk, geometry) };
+        kfree(geometry.cast());
+    }
+
     pub fn capacity(&self) -> u64 {
         // SAFETY: The disk lives.
         unsafe { (*(*self.disk).part0).bd_nr_sectors }

@@ -248,7 +248,19 @@ fn does(buffer: &Buffer) {
     io.steps.last_mut().expect("it was added").done = true;
 }
 
-/// A report of zones of 128 KiB that are all empty.
+/// Zones of all types and states.
+const ZONES: [(u8, u8); 8] = [
+    (2, 1),
+    (1, 0),
+    (2, 2),
+    (3, 3),
+    (2, 4),
+    (2, 13),
+    (2, 14),
+    (2, 15),
+];
+
+/// A report of zones of the size that the configuration says.
 fn report(buffer: &Buffer) {
     let mut bytes = vec![0u8; buffer.writable.iter().map(|s| s.len).sum::<usize>() - 1];
     let zone = u64::from(u32::from_le_bytes(
@@ -261,11 +273,15 @@ fn report(buffer: &Buffer) {
 
     while 64 + (n + 1) * 64 <= bytes.len() && start < capacity && zone > 0 {
         let at = 64 + n * 64;
-        bytes[at..at + 8].copy_from_slice(&zone.min(capacity - start).to_le_bytes());
+        let size = zone.min(capacity - start);
+        let (kind, state) = ZONES[(start / zone) as usize % ZONES.len()];
+        // Within the zone, if it is open or closed.
+        let pointer = start + if matches!(state, 2..=4) { size / 2 } else { 0 };
+        bytes[at..at + 8].copy_from_slice(&size.to_le_bytes());
         bytes[at + 8..at + 16].copy_from_slice(&start.to_le_bytes());
-        bytes[at + 16..at + 24].copy_from_slice(&start.to_le_bytes());
-        bytes[at + 24] = 2;
-        bytes[at + 25] = 1;
+        bytes[at + 16..at + 24].copy_from_slice(&pointer.to_le_bytes());
+        bytes[at + 24] = kind;
+        bytes[at + 25] = state;
         start = start.saturating_add(zone);
         n += 1;
     }

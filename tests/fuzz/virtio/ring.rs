@@ -39,6 +39,13 @@ pub struct Buffer {
     pub asked: u32,
 }
 
+impl Buffer {
+    /// What the token points to: bit 1 says how old it is.
+    pub fn object(&self) -> usize {
+        self.token & !2
+    }
+}
+
 #[repr(C)]
 pub struct Ring {
     vq: v::virtqueue,
@@ -308,7 +315,7 @@ impl Ring {
 
     /// Answers what waits longest as it should.
     pub fn answer(&mut self) -> bool {
-        if !device().works() {
+        if !device().works() || device().kind.standing == Some(self.vq.index) {
             return false;
         }
         let Some(head) = self.waiting.pop_front() else {
@@ -319,6 +326,31 @@ impl Ring {
             self.put_used(head as u32, len);
         }
         true
+    }
+
+    /// Answers the first that waits and is `wanted`, by what `answer` writes; whether there is one.
+    pub fn answer_one(
+        &mut self,
+        wanted: impl Fn(&Buffer) -> bool,
+        answer: impl FnOnce(&Buffer) -> u32,
+    ) -> bool {
+        let is_one = |head: &usize| self.state[*head].as_ref().is_some_and(&wanted);
+        let Some(at) = self.waiting.iter().position(is_one) else {
+            return false;
+        };
+        let head = self.waiting.remove(at).unwrap();
+        let len = answer(self.state[head].as_ref().unwrap());
+
+        self.put_used(head as u32, len);
+        true
+    }
+
+    /// Whether the core has this token in the ring.
+    pub fn has(&self, token: usize) -> bool {
+        self.state
+            .iter()
+            .flatten()
+            .any(|buffer| buffer.object() == token)
     }
 
     /// Answers something somehow.

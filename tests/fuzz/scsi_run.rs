@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A life of virtio_scsi with a device that lies: probe, scans, commands, error handling, removal.
+
+use crate::{
+    mem::memory,
+    run::{
+        each_ring,
+        end_of_removal,
+        finish,
+        probe,
+        some_ring,
+        step as common_step, //
+    },
+    scsi::{
+        self,
+        mid, //
+    },
+    virtio::{
+        self,
+        device,
+        Kind, //
+    },
+    world::{
+        below,
+        byte,
+        is_over,
+        run_all,
+        word, //
+    },
+};
+use storage::bindings as v;
+
+static SCSI: Kind = Kind {
+    added: scsi::added,
+    answer: scsi::answer,
+    lie: scsi::lie,
+    popped: scsi::popped,
+    wrote: scsi::wrote,
+    detached: scsi::detached,
+    found: scsi::found,
+    standing: Some(1),
+};
+
+/// What a plain host says of itself.
+fn honest() -> [u8; 256] {
+    let mut config = [0; 256];
+    let mut put = |at: usize, value: u32| {
+        config[at..at + 4].copy_from_slice(&value.to_le_bytes());
+    };
+
+    // Queues, segments, sectors, commands of a unit; events, sense data, commands.
+    put(0, 2);
+    put(4, 126);
+    put(8, 0xffff);
+    put(12, 128);
+    put(16, 16);
+    put(20, 96);
+    put(24, 32);
+    // Channels, targets, units.
+    put(28, 3 << 16);
+    put(32, 0x3fff);
+    config
+}
+
+pub fn run() {
+    let flags = word();
+    let mut features = 1 << v::VIRTIO_RING_F_INDIRECT_DESC
+        | 1 << v::VIRTIO_F_VERSION_1
+        | 1 << v::VIRTIO_SCSI_F_HOTPLUG
+        | 1 << v::VIRTIO_SCSI_F_CHANGE;
+
+    // Each bit takes a feature away, or gives it.
+    for (bit, feature) in [
+        v::VIRTIO_RING_F_INDIRECT_DESC,
+        v::VIRTIO_F_VERSION_1,
+        v::VIRTIO_SCSI_F_HOTPLUG,
+        v::VIRTIO_SCSI_F_CHANGE,
+        v::VIRTIO_SCSI_F_T10_PI,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        features ^= (flags >> bit & 1) << feature;
+    }
+    virtio::plug(
+        v::VIRTIO_ID_SCSI,
+        features,
+        size_of::<v::virtio_scsi_config>(),
+        &SCSI,
+    );
+    let device = device();
+    device.config = honest();
+    device.shifty = flags >> 5 & 7 == 7;
+    device.racing = flags >> 8 & 1 == 1;
+    device.ring_size = [16, 2, 3, 4, 8, 16, 64, 128][flags as usize >> 9 & 7];
+    device.no_queues = flags >> 12 & 15 == 15;
+    memory().fail_at = if flags >> 16 & 7 == 7 {
+        1 + u32::from(byte())
+    } else {
+        0
+    };
+    if flags >> 19 & 7 == 7 {
+        for _ in 0..=below(4) {
+            // Not the high byte of the targets: there are 256 at most.
+            let at = below(36);
+            device.config[at] = byte();
+        }
+    }
+    device.stubborn = flags >> 22 & 7 == 7;
+    device.deaf = flags >> 25 & 7 == 7;
+    mid().remote = flags >> 28 & 1 == 1;
+    mid().deadline = flags >> 29 & 1 == 1;
+    for bit in 0..12 {
+        if flags >> (30 + bit) & 1 == 0 {
+            mid().stock.push((bit as u8 / 3, bit as u16 % 3));
+        }
+    }
+    for (name, values, at) in [
+        ("virtscsi_poll_queues", ["0", "0", "0", "1"], 42),
+        ("virtscsi_timeouts", ["0", "1", "1", "3"], 44),
+        ("virtscsi_repairs", ["10", "0", "1", "2"], 46),
+        ("virtscsi_tmf_timeout", ["30", "0", "1", "5"], 48),
+    ] {
+        crate::params::set(
+            &format!("virtio_scsi.{name}"),
+            values[flags as usize >> at & 3],
+        );
+    }
+
+    if probe(turn) {
+        while !is_over() {
+            step();
+        }
+        match flags >> 50 & 3 {
+            0 => {}
+            1 => crate::run::shut_down(turn),
+            _ => crate::run::peace(turn, scsi::all_ended),
+        }
+    }
+    end_of_removal(turn);
+    finish();
+    scsi::end();
+    memory().end();
+}
+
+/// What goes on by itself meanwhile.
+fn turn() {
+    run_all();
+    scsi::softirq();
+    scsi::rerun();
+    run_all();
+    each_ring(|ring| assert!(!ring.is_untold(), "the device is not told of something"));
+}
+
+/// One thing that users do, or the device.
+fn step() {
+    match byte() % 16 {
+        0..3 if scsi::count() < 300 => scsi::submit(1),
+        3 if scsi::count() < 300 => scsi::submit(1 + below(8)),
+        10 => {
+            for _ in 0..=below(4) {
+                scsi::event();
+            }
+            some_ring(1);
+        }
+        14 => match byte() % 8 {
+            0 | 1 => scsi::poll(),
+            2 | 3 => scsi::ioctl(),
+            4 => scsi::open_host_reset(),
+            5 => scsi::change_depth(),
+            6 => {
+                let at = below(36);
+                device().config[at] = byte();
+                crate::run::tell_change();
+            }
+            _ => {}
+        },
+        15 => crate::files::open(),
+        n => common_step(n, turn),
+    }
+    turn();
+}
