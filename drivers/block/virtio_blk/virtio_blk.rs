@@ -115,7 +115,8 @@ impl virtio::Driver for VirtioBlk {
     fn probe<'bound>(
         dev: &'bound Device<Core<'_>>,
     ) -> impl PinInit<Self::Data<'bound>, Error> + 'bound {
-        probe::probe(dev)
+        // What holds the result is allocated first: a disk that nobody could unbind is not made.
+        pin_init::pin_init_scope(move || Ok(probe::probe(dev)))
     }
 
     fn unbind<'bound>(dev: &'bound Device<Core<'_>>, disk: Pin<&Arc<BoundDisk>>) {
