@@ -50,6 +50,8 @@ class Cell:
         self.size = SIZE
         # What is pulled and pushed, in this order.
         self.plugged: list[dict[str, Any]] = []
+        # Name and socket of the connection that goes with it: a back end does not know a new device on an old one.
+        self.connection: tuple[str, str] | None = None
         # What follows a new size of the disk.
         self.resize: Callable[[Guest, int], None] = self._resize_node
         # Makes `bad` bad; what fails then.
@@ -118,8 +120,14 @@ class Cell:
         name = self.plugged[0]["id"]
         guest.qmp.run("device_del", id=name)
         guest.qmp.wait_event("DEVICE_DELETED", 120, device=name)
+        if self.connection:
+            guest.qmp.run("chardev-remove", id=self.connection[0])
 
     def _push(self, guest: Guest, args: list[str]) -> None:
+        if self.connection:
+            name, path = self.connection
+            where = {"addr": {"type": "unix", "data": {"path": path}}, "server": False, "reconnect-ms": 100}
+            guest.qmp.run("chardev-add", id=name, backend={"type": "socket", "data": where})
         for device in self.plugged:
             guest.qmp.run("device_add", **device)
 
@@ -227,6 +235,7 @@ def _daemon(cell: Cell) -> None:
         ["cell", "bad"],
     )  # fmt: skip
     cell.machine.services.append(daemon)
+    cell.connection = "cell", str(daemon.socket("cell"))
     cell.resize = lambda guest, size: daemon.ask("block_resize", size=size, **{"node-name": "cell"})
     for number, name in enumerate(("cell", "bad")):
         cell.machine.qemu += ["-chardev", f"socket,id={name},path={daemon.socket(name)},reconnect-ms=100"]
@@ -278,7 +287,7 @@ def _vhost_device(cell: Cell) -> None:
     # QEMU passes on that feature, though the back end has not offered it.
     device = {"driver": "vhost-user-scsi-pci", "id": "cell", "chardev": "vhost", "num_queues": 1, "param_change": False}
     cell.machine.device_json(**device, addr="0x10")
-    cell.plugged = [device]
+    cell.plugged, cell.connection = [device], ("vhost", str(socket))
 
 
 def _microvm(cell: Cell) -> None:
