@@ -22,7 +22,10 @@ pub use cmnd::{
     CommandList,
     Late, //
 };
-pub use device::Device;
+pub use device::{
+    Device,
+    Found, //
+};
 pub use host::{
     Host,
     HostRef,

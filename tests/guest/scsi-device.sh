@@ -115,3 +115,23 @@ if [[ $MODE != c ]]; then
 	same "questions about target 77 in two scans" "$(grep 'unit=77:0 ' <<<"$seen" | sed -nE 's/.* op=(\S+) .* in=([0-9]+) .*/\1 \2/p' | xargs)" \
 		"inquiry 0 inquiry 0"
 fi
+# The VPD pages that the mid-layer keeps: the list, and each page of it once, if it is known to be safe; else the length of each
+# first. Where it is not known, long pages are read whole, also those that are not kept.
+# pages UNIT PAGES prints the questions about these pages with their allocation lengths.
+pages()
+{
+	grep "unit=$1 " <<<"$seen" | sed -nE "s/.* cdb=1201($2)(....)00 .*/\\1:\\2/p" | xargs
+}
+ranges()
+{
+	[[ $(find "/sys/block/$(disk actuators)/queue/independent_access_ranges" -mindepth 1 -maxdepth 1 -type d | wc -l) == 8 ]]
+}
+kept="80|83|b0|b1|b2"
+if [[ $MODE == c ]]; then
+	same "how many questions about pages of a disk like QEMU's" "$(pages 2:0 "$kept" | wc -w)" 10
+else
+	same "the questions about pages of a disk like QEMU's" "$(pages 2:0 "00|$kept")" \
+		"00:00ff 00:00ff 80:00ff 83:00ff b0:00ff b1:00ff b2:00ff"
+fi
+same "how many questions about pages of another disk" "$(pages 0:0 "$kept" | wc -w)" 10
+wait_for 20 ranges || fail "the ranges of a disk of 8 actuators: $(ls "/sys/block/$(disk actuators)/queue/independent_access_ranges")"

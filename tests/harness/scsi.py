@@ -175,6 +175,8 @@ def _scsi_device(machine: Machine) -> None:
             {"target": 0, "serial": "own"},
             {"target": 1, "lun": 3, "serial": "own4k", "block": 4096, "blocks": 16384},
             {"target": 255, "lun": 300, "serial": "high", "blocks": 2048},
+            {"target": 2, "serial": "as-qemu", "vendor": "QEMU"},
+            {"target": 3, "serial": "actuators", "actuators": 8},
         ],
     )
     machine.vhost_user_scsi(

@@ -34,6 +34,7 @@ use storage::{
         operations::Timeout,
         Command,
         Device,
+        Found,
         Host,
         HostTemplate,
         Late,
@@ -147,6 +148,14 @@ impl Operations for ScsiHost {
         // What the host passes through may have limits that the hypervisor shows in VPD pages,
         // whatever version of the standard the device claims.
         dev.try_vpd_pages();
+    }
+
+    fn device_configure(dev: Found<'_>) {
+        // The disks and drives that QEMU makes itself: 12 of a disk's 40 commands less. What QEMU
+        // passes through, and all else, bears other names.
+        if dev.is_of_vendor(b"QEMU") {
+            dev.read_vpd_pages_at_once();
+        }
     }
 }
 

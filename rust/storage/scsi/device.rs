@@ -5,7 +5,10 @@
 //! C header: [`include/scsi/scsi_device.h`](srctree/include/scsi/scsi_device.h)
 
 use crate::bindings;
-use core::ptr::NonNull;
+use core::{
+    ops::Range,
+    ptr::NonNull, //
+};
 use kernel::{
     prelude::*,
     types::Opaque, //
@@ -138,6 +141,49 @@ impl Device {
             r if r > 0 && r & 0x00ff_0000 == bad_target => Presence::Gone,
             _ => Presence::Unknown,
         })
+    }
+}
+
+/// A device that has said what it is, and is not in use yet.
+///
+/// # Invariants
+///
+/// The mid-layer is configuring the device, and holds it.
+pub struct Found<'a>(&'a Device);
+
+impl<'a> Found<'a> {
+    /// # Safety
+    ///
+    /// `ptr` must be a device that the mid-layer is configuring, for the chosen lifetime.
+    #[inline]
+    pub(super) unsafe fn from_raw(ptr: *mut bindings::scsi_device) -> Self {
+        // SAFETY: By this function's safety requirements.
+        // INVARIANT: As above.
+        Self(unsafe { Device::from_raw(ptr) })
+    }
+
+    /// Whether its INQUIRY data name this vendor, but for spaces at the end.
+    pub fn is_of_vendor(&self, vendor: &[u8]) -> bool {
+        const VENDOR: Range<usize> = 8..16;
+
+        // SAFETY: By the type invariant the data are there, at least 36 bytes, and stay.
+        let data = unsafe { core::slice::from_raw_parts((*self.0.as_raw()).inquiry, VENDOR.end) };
+
+        data[VENDOR].trim_ascii_end() == vendor
+    }
+
+    /// Has the mid-layer read each VPD page by one command, instead of three: without a look at the
+    /// list of pages, nor at the page's length first.
+    ///
+    /// For devices only that refuse pages that they do not have, and bear being asked for 255
+    /// bytes. A longer page that the mid-layer keeps is read whole by a second command; of others,
+    /// `sd`'s list of more than five actuators (page 0xb9) and those of some device handlers, only
+    /// 255 bytes are seen.
+    ///
+    /// C counterpart: `BLIST_NO_VPD_SIZE`.
+    pub fn read_vpd_pages_at_once(&self) {
+        // SAFETY: By the type invariant; nobody else looks at its flags meanwhile.
+        unsafe { (*self.0.as_raw()).set_no_vpd_size(1) };
     }
 }
 

@@ -12,7 +12,10 @@ use super::{
         Late,
         Private, //
     },
-    device::Device,
+    device::{
+        Device,
+        Found, //
+    },
     host::HostPrivate,
     template::HostTemplate,
     HostByte, //
@@ -153,6 +156,13 @@ pub trait Operations: Sized + 'static {
 
     /// A device was found, and is to be asked what it is. May sleep.
     fn device_init(dev: &Device) {
+        let _ = dev;
+    }
+
+    /// A device has said what it is; its VPD pages are to be read. May sleep.
+    ///
+    /// C counterpart: `sdev_configure`.
+    fn device_configure(dev: Found<'_>) {
         let _ = dev;
     }
 }
@@ -346,6 +356,18 @@ impl<T: Operations> OperationsVTable<T> {
     /// # Safety
     ///
     /// May only be called by the mid-layer, on a host of `T`.
+    unsafe extern "C" fn sdev_configure_callback(
+        sdev: *mut bindings::scsi_device,
+        _limits: *mut bindings::queue_limits,
+    ) -> c_int {
+        // SAFETY: The mid-layer passes a valid device, which it is configuring.
+        T::device_configure(unsafe { Found::from_raw(sdev) });
+        0
+    }
+
+    /// # Safety
+    ///
+    /// May only be called by the mid-layer, on a host of `T`.
     unsafe extern "C" fn change_queue_depth_callback(
         sdev: *mut bindings::scsi_device,
         depth: c_int,
@@ -393,6 +415,9 @@ impl<T: Operations> OperationsVTable<T> {
         }
         if T::HAS_DEVICE_INIT {
             template.sdev_init = Some(Self::sdev_init_callback);
+        }
+        if T::HAS_DEVICE_CONFIGURE {
+            template.sdev_configure = Some(Self::sdev_configure_callback);
         }
         template
     };

@@ -16,7 +16,7 @@ fn padded(text: &str, size: usize) -> Vec<u8> {
         .collect()
 }
 
-fn standard(first: u8, protected: bool) -> Vec<u8> {
+fn standard(first: u8, protected: bool, vendor: &str) -> Vec<u8> {
     const SPC_4: u8 = 6;
     const COMMAND_QUEUE: u8 = 2;
     let mut page = vec![
@@ -30,7 +30,7 @@ fn standard(first: u8, protected: bool) -> Vec<u8> {
         COMMAND_QUEUE,
     ];
 
-    page.extend(padded("VSR", 8));
+    page.extend(padded(vendor, 8));
     page.extend(padded("TEST DEVICE", 16));
     page.extend(padded("1", 4));
     page
@@ -38,7 +38,7 @@ fn standard(first: u8, protected: bool) -> Vec<u8> {
 
 /// INQUIRY of a unit that is not there.
 pub fn no_unit() -> Vec<u8> {
-    standard(0x7f, false)
+    standard(0x7f, false, "VSR")
 }
 
 /// REPORT LUNS.
@@ -61,11 +61,14 @@ const PAGES: &[u8] = &[0x00, 0x80, 0x83, 0x86, 0xb0, 0xb1, 0xb2];
 /// INQUIRY; `None` if there is no such page.
 pub fn inquiry(unit: &Unit, cdb: &[u8]) -> Option<Vec<u8>> {
     if cdb[1] & 1 == 0 {
-        return (cdb[2] == 0).then(|| standard(0, unit.is_protected()));
+        return (cdb[2] == 0).then(|| standard(0, unit.is_protected(), &unit.vendor));
     }
     let mut body = vec![0; 60];
     match cdb[2] {
-        0x00 => body = PAGES.to_vec(),
+        0x00 => {
+            body = PAGES.to_vec();
+            body.extend((unit.actuators > 0).then_some(0xb9));
+        }
         0x80 => body = unit.serial.clone().into_bytes(),
         0x83 => body = designators(unit),
         0x86 => body[0] = if unit.is_protected() { 0x07 } else { 0 },
@@ -80,6 +83,15 @@ pub fn inquiry(unit: &Unit, cdb: &[u8]) -> Option<Vec<u8>> {
         0xb1 => body[..2].copy_from_slice(&[0, 1]),
         // UNMAP, WRITE SAME of both sizes; what was unmapped reads as zeroes; thin.
         0xb2 => body = vec![0, 0xe4, 2, 0],
+        0xb9 if unit.actuators > 0 => {
+            let blocks = unit.blocks / u64::from(unit.actuators);
+            for number in 0..unit.actuators {
+                body.extend([number, 1, 0, 0, 0, 0, 0, 0]);
+                body.extend((u64::from(number) * blocks).to_be_bytes());
+                body.extend(blocks.to_be_bytes());
+                body.extend([0; 8]);
+            }
+        }
         _ => return None,
     }
     let mut page = vec![0, cdb[2]];

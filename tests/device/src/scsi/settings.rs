@@ -23,6 +23,16 @@ pub struct Unit {
     /// Formatted with protection information of type 1.
     #[serde(default)]
     pub protected: bool,
+    /// Whose product it says it is.
+    #[serde(default = "default_vendor")]
+    pub vendor: String,
+    /// Its concurrent positioning ranges, of one size; none means that it has no such page.
+    #[serde(default)]
+    pub actuators: u8,
+}
+
+fn default_vendor() -> String {
+    "VSR".into()
 }
 
 fn default_blocks() -> u64 {
@@ -42,6 +52,8 @@ impl Unit {
             blocks: default_blocks(),
             block: default_block(),
             protected: false,
+            vendor: default_vendor(),
+            actuators: 0,
         }
     }
 }

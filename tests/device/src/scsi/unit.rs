@@ -28,6 +28,8 @@ use vmm_sys_util::{
 
 pub struct Unit {
     pub serial: String,
+    pub vendor: String,
+    pub actuators: u8,
     pub blocks: u64,
     /// Bytes of a block.
     pub block: usize,
@@ -96,6 +98,8 @@ impl Unit {
 
         Ok(Self {
             serial: settings.serial.clone(),
+            vendor: settings.vendor.clone(),
+            actuators: settings.actuators,
             blocks: settings.blocks,
             block: settings.block,
             data: room(settings.blocks * settings.block as u64)?,
