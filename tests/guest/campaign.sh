@@ -5,6 +5,7 @@
 # VSR_FAULT is a word of the only fault that is to be tried, by which the C driver, too, can be seen with it.
 # limit: 7200
 [[ $MODE != c || -n $VSR_FAULT ]] || skip "the C driver hangs at the first of them"
+dmesg -C
 d=$(disk campaign)
 virtio=$(readlink -f "/sys/block/$d/device" | grep -o '.*/virtio[0-9]*')
 if [[ $MODE == scsi ]]; then
@@ -23,6 +24,8 @@ for part in 2:ext4 3:xfs; do
 	fs=${part#*:} place=/tmp/campaign-${part#*:}
 	# The debug kernel has ext4 alone.
 	modprobe "$fs" 2>/dev/null || grep -qw "$fs" /proc/filesystems || continue
+	# What the other mode left keeps mkfs.xfs from it.
+	dd if=/dev/zero of="/dev/$d${part%:*}" bs=1M count=1 oflag=direct conv=notrunc status=none
 	"mkfs.$fs" -q "/dev/$d${part%:*}" || fail "mkfs.$fs"
 	mkdir -p "$place"
 	mount "/dev/$d${part%:*}" "$place" || fail "mount"
