@@ -8,12 +8,7 @@
 dmesg -C
 d=$(disk campaign)
 virtio=$(readlink -f "/sys/block/$d/device" | grep -o '.*/virtio[0-9]*')
-if [[ $MODE == scsi ]]; then
-	host=$(readlink -f "/sys/block/$d/device" | grep -o 'host[0-9]*' | head -n 1)
-	reset=(/sys/class/scsi_host/"$host"/host_reset adapter)
-else
-	reset=("/sys/block/$d/reset" 1)
-fi
+read -ra reset < <(operator_reset "$d")
 # Who waits for C's I/O cannot be killed.
 limit=7000
 [[ $MODE != c ]] || limit=120

@@ -170,3 +170,13 @@ read_attr()
 {
 	cat "/sys/block/$1/queue/$2"
 }
+
+# operator_reset DISK prints the file by which the operator resets its device, or its host, and the word for it.
+operator_reset()
+{
+	if [[ $MODE == scsi ]]; then
+		echo "/sys/class/scsi_host/$(readlink -f "/sys/block/$1/device" | grep -o 'host[0-9]*' | head -n 1)/host_reset adapter"
+	else
+		echo "/sys/block/$1/reset 1"
+	fi
+}

@@ -6,12 +6,7 @@
 [[ $MODE != c ]] || skip "the C driver hangs"
 expect_log 'I/O error, dev|Buffer I/O error|is not a head!|out of range|Synchronize Cache|Asking for cache data failed'
 d=$(disk liar)
-if [[ $MODE == scsi ]]; then
-	host=$(readlink -f "/sys/block/$d/device" | grep -o 'host[0-9]*' | head -n 1)
-	reset=(/sys/class/scsi_host/"$host"/host_reset adapter)
-else
-	reset=("/sys/block/$d/reset" 1)
-fi
+read -ra reset < <(operator_reset "$d")
 told()
 {
 	host blkdev liar state | grep -o 'lies=[0-9]*' | cut -d = -f 2
