@@ -124,13 +124,11 @@ impl RequestQueue {
             },
             Direction::None => Protection::default(),
         });
-        let mut cdb = [0; wire::CDB_SIZE];
-        let len = cmd.cdb().len().min(cdb.len());
-        cdb[..len].copy_from_slice(&cmd.cdb()[..len]);
+        let cdb = *cmd.cdb_field();
 
         cmd.data()
             .header_mut(self.header_size())
-            .set(self.order, &task, &cdb[..len], protection);
+            .set(self.order, &task, &cdb, protection);
         cmd.data().footer_mut().reset();
         true
     }
@@ -217,7 +215,7 @@ pub(crate) fn submit(
 pub(crate) fn ask(
     queue: &Queue<RequestQueue>,
     target: Address,
-    cdb: &[u8],
+    cdb: &[u8; wire::CDB_SIZE],
     seconds: u32,
 ) -> Result<u8> {
     /// None that a command of the mid-layer has.

@@ -25,7 +25,11 @@ use storage::bindings;
 const PATIENCE: u32 = 2;
 
 /// An INQUIRY for none of its data.
-const INQUIRY: [u8; 6] = [0x12, 0, 0, 0, 0, 0];
+const INQUIRY: [u8; wire::CDB_SIZE] = {
+    let mut cdb = [0; wire::CDB_SIZE];
+    cdb[0] = 0x12;
+    cdb
+};
 
 /// Whether the device says that there is no such target. May sleep.
 pub(crate) fn is_absent(hba: &Hba, target: u32) -> bool {

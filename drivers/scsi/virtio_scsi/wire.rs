@@ -144,7 +144,7 @@ storage::device_readable! {
         task_attr: u8,
         prio: u8,
         crn: u8,
-        rest: [u8; 40],
+        rest: [u8; PI_SIZE + CDB_SIZE],
     }
 }
 
@@ -156,39 +156,36 @@ impl Default for Request {
             task_attr: 0,
             prio: 0,
             crn: 0,
-            rest: [0; 40],
+            rest: [0; PI_SIZE + CDB_SIZE],
         }
     }
 }
 
 impl Request {
-    /// Writes the header of `cdb`, which is cut at the size of its field (the mid-layer knows that
-    /// size). A device with `VIRTIO_SCSI_F_T10_PI` gets `protection`.
+    /// Writes the header of `cdb`, which zeroes fill up. A device with `VIRTIO_SCSI_F_T10_PI` gets
+    /// `protection`.
     #[inline]
     pub(crate) fn set(
         &mut self,
         order: Order,
         task: &Task,
-        cdb: &[u8],
+        cdb: &[u8; CDB_SIZE],
         protection: Option<Protection>,
     ) {
-        let cdb = &cdb[..cdb.len().min(CDB_SIZE)];
-        let at = match protection {
-            None => 0,
-            Some(protection) => {
-                self.rest[..4].copy_from_slice(&order.u32(protection.out));
-                self.rest[4..8].copy_from_slice(&order.u32(protection.into));
-                PI_SIZE
-            }
-        };
-
         self.lun = task.address.to_wire();
         self.tag = order.u64(task.tag);
         self.task_attr = TASK_ATTRIBUTE;
         self.prio = task.priority;
         self.crn = 0;
-        self.rest[at..at + cdb.len()].copy_from_slice(cdb);
-        self.rest[at + cdb.len()..].fill(0);
+        match protection {
+            // The device gets no more than that.
+            None => self.rest[..CDB_SIZE].copy_from_slice(cdb),
+            Some(protection) => {
+                self.rest[..4].copy_from_slice(&order.u32(protection.out));
+                self.rest[4..PI_SIZE].copy_from_slice(&order.u32(protection.into));
+                self.rest[PI_SIZE..].copy_from_slice(cdb);
+            }
+        }
     }
 }
 

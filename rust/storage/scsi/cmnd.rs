@@ -56,6 +56,9 @@ use kernel::{
 /// Bit of `scsi_cmnd::state`: the command was finished, or its time is over.
 const STATE_COMPLETE: usize = 1 << bindings::SCMD_STATE_COMPLETE;
 
+/// The size in bytes of a command's field for its command descriptor block.
+pub const CDB_FIELD_SIZE: usize = 32;
+
 /// The data of a command of the driver, allocated with the command.
 ///
 /// # Safety
@@ -255,6 +258,12 @@ impl<T: Operations> Command<T> {
         let raw = self.raw();
 
         &raw.cmnd[..usize::from(raw.cmd_len).min(raw.cmnd.len())]
+    }
+
+    /// The field that the command descriptor block lies in; the mid-layer fills it up with zeroes.
+    #[inline]
+    pub fn cdb_field(&self) -> &[u8; CDB_FIELD_SIZE] {
+        &self.raw().cmnd
     }
 
     /// Which way the data moves; `None` also for both ways at once, which the mid-layer gave up.
