@@ -63,13 +63,13 @@ class _Symbols:
         return self._names[bisect.bisect_right(self._starts, address) - 1]
 
 
-def profile(variant: str, job: str, ios: int, top: int) -> str:
+def profile(variant: str, job: str, ios: int, top: int, bounce: bool) -> str:
     """A table of the functions that cost most, in instructions an I/O."""
     marks: list[collections.Counter[int]] = []
 
     print(f"# Profile of {VARIANTS[variant].title}: {JOBS[job].title}, {ios:,} I/Os", flush=True)
     log = measure(
-        {"kind": "profile", "variants": [variant], "jobs": [job], "ios": ios},
+        {"kind": "profile", "variants": [variant], "jobs": [job], "ios": ios, "bounce": bounce},
         deadline=900,
         on_result=lambda result: None,
         plugin=_plugin(),

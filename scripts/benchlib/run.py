@@ -2,9 +2,10 @@
 """One guest that measures: its machine, its plan, and the results as they come."""
 
 import atexit
+import functools
 import json
-import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ _ICOUNT = ["-accel", "tcg", "-icount", "shift=0,sleep=off"]
 
 # Nothing shall work in the background: khugepaged alone adds several hundred instructions an I/O to a short run.
 _QUIET = ["transparent_hugepage=never"]
+
+# As in a confidential guest, whose memory the host cannot see: all that a device reads or writes is copied to a buffer that it can.
+_BOUNCE = ["swiotlb=force"]
 
 Result = dict[str, Any]
 
@@ -39,23 +43,26 @@ class BenchGuest(Guest):
         return command
 
 
+@functools.cache
 def _keep_modules() -> dict[str, str]:
     """Copies of our modules: a build may replace them while the benchmark runs."""
+    (CACHE / "guest").mkdir(parents=True, exist_ok=True)
+    # A number of a process would not do: each run has its own name space of them.
+    folder = Path(tempfile.mkdtemp(prefix="bench-", dir=CACHE / "guest"))
+    atexit.register(shutil.rmtree, folder)
     modules = {}
     for name in OUR_MODULES:
-        copy = CACHE / "guest" / f"{name}-bench-{os.getpid()}.ko"
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        if not copy.exists():
-            shutil.copy(our_module(name), copy)
-            atexit.register(copy.unlink)
+        copy = Path(shutil.copy(our_module(name), folder))
         modules[name] = {"file": str(copy), "build_id": build_id(copy)}
     return {"BENCH_MODULES": json.dumps(modules)}
 
 
-def _disks(lockstep: bool) -> list[str]:
+def _disks(lockstep: bool, bounce: bool) -> list[str]:
     """Two disks without a medium, one of them behind a SCSI host. In lockstep the device serves a kick before the guest goes on, so that the device's
     speed has no part in the figures; else it works beside the guest, in a thread of its own."""
     thread = "ioeventfd=off" if lockstep else "iothread=io0"
+    if bounce:
+        thread += ",iommu_platform=on,disable-legacy=on"
     return [
         "-object", "iothread,id=io0",
         "-blockdev", f"driver=null-co,size={DISK_GIB << 30},read-zeroes=on,node-name=null",
@@ -96,6 +103,7 @@ def measure(
 ) -> Path:
     """Carry out a plan (see measure.py) in a guest of its own; returns the folder of its logs."""
     counts = plan["kind"] not in ("wall", "exits", "paths")
+    bounce = plan.get("bounce", False)
     beside = {"exits": _slow_disks, "paths": _media}.get(plan["kind"])
 
     def on_line(line: str) -> None:
@@ -113,13 +121,13 @@ def measure(
         'exec python3 "$VSR_SRC/scripts/benchlib/measure.py"',
         cpus=2 if beside else 1,
         memory="1G",
-        cmdline=_QUIET,
+        cmdline=_QUIET + (_BOUNCE if bounce else []),
         env={"BENCH_PLAN": json.dumps(plan)} | _keep_modules(),
         driver=Driver.RS,
         deadline=deadline,
         handlers={"mark": mark},
         on_line=on_line,
-        qemu=beside() if beside else _disks(lockstep=counts),
+        qemu=beside() if beside else _disks(lockstep=counts, bounce=bounce),
     )
     guest.count = counts
     guest.plugin = plugin
