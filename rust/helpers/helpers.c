@@ -17,6 +17,7 @@
 #include <linux/topology.h>
 #include <linux/virtio_config.h>
 #include <linux/workqueue.h>
+#include <xen/xen.h>
 
 #include "helpers.h"
 
@@ -28,6 +29,22 @@ void rust_helper_storage_synchronize_rcu_tasks(void)
 struct page *rust_helper_storage_virt_to_page(const void *addr)
 {
 	return virt_to_page(addr);
+}
+
+/*
+ * What biovec_phys_mergeable() asks of pages that lie side by side, here from first on: whether a
+ * device may have the len bytes at offset in one piece.
+ */
+bool rust_helper_storage_may_merge(const struct page *first, u32 offset, u32 len,
+				   unsigned long boundary)
+{
+	const struct page *last = first + ((unsigned long)offset + len - 1) / PAGE_SIZE;
+	phys_addr_t begin = page_to_phys(first) + offset;
+
+	if (IS_ENABLED(CONFIG_KMSAN) || xen_domain() ||
+	    is_zone_device_page(first) || is_zone_device_page(last))
+		return false;
+	return (begin | boundary) == ((begin + len - 1) | boundary);
 }
 
 u64 rust_helper_storage_ktime_get_ns(void)

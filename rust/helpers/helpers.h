@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * C wrappers of inline functions and macros that Rust cannot call. None is on a path that runs
- * once for each I/O.
+ * once for each I/O, but for those that say so.
  */
 #ifndef _STORAGE_HELPERS_H
 #define _STORAGE_HELPERS_H
@@ -19,6 +19,9 @@ struct virtqueue;
 
 void rust_helper_storage_synchronize_rcu_tasks(void);
 struct page *rust_helper_storage_virt_to_page(const void *addr);
+/* For each run of pages of an I/O that lie side by side: it saves descriptors. */
+bool rust_helper_storage_may_merge(const struct page *first, u32 offset, u32 len,
+				   unsigned long boundary);
 u64 rust_helper_storage_ktime_get_ns(void);
 void rust_helper_storage_account_flush(struct bio *bio, u64 duration_ns);
 void rust_helper_storage_set_geometry(struct hd_geometry *geo, u16 cylinders, u8 heads,

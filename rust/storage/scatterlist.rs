@@ -12,6 +12,7 @@ use crate::{
 };
 use kernel::{
     alloc::KVVec,
+    page::PAGE_SIZE,
     prelude::*, //
 };
 
@@ -38,9 +39,31 @@ impl Segment {
         Self {
             // SAFETY: By this function's safety requirements.
             page: unsafe { bindings::storage_virt_to_page(ptr.cast()) },
-            offset: (ptr as usize % kernel::page::PAGE_SIZE) as u32,
+            offset: (ptr as usize % PAGE_SIZE) as u32,
             len: len as u32,
         }
+    }
+
+    /// Whether `next` lies right behind this, and both together are no longer than `max`.
+    #[inline]
+    pub(crate) fn goes_on_in(&self, next: &Self, max: u32) -> bool {
+        let end = self.offset as usize + self.len as usize;
+        let begin = next.offset as usize;
+
+        // Only there pages that lie side by side have descriptions that do, and the other way round.
+        cfg!(CONFIG_SPARSEMEM_VMEMMAP)
+            && self.page.wrapping_add(end / PAGE_SIZE) == next.page.wrapping_add(begin / PAGE_SIZE)
+            && end % PAGE_SIZE == begin % PAGE_SIZE
+            && self.len <= max
+            && next.len <= max - self.len
+    }
+
+    /// Whether pages that lie side by side may be one segment; `boundary` is the mask of the
+    /// addresses that it must not cross.
+    #[inline]
+    pub(crate) fn may_be_merged(&self, boundary: usize) -> bool {
+        // SAFETY: The pages are those of an I/O that is in flight.
+        unsafe { bindings::storage_may_merge(self.page, self.offset, self.len, boundary) }
     }
 }
 
@@ -73,6 +96,12 @@ impl SgTable {
     #[inline]
     pub(crate) fn clear(&mut self) {
         self.used = 0;
+    }
+
+    /// Forgets all but the first `len` entries.
+    #[inline]
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.used = self.used.min(len);
     }
 
     /// Appends an entry; fails with [`ENOBUFS`] if the table is full.

@@ -244,6 +244,18 @@ extern "C" fn rust_helper_storage_virt_to_page(ptr: *const c_void) -> *mut c_voi
     (ptr as usize & !4095) as *mut c_void
 }
 
+/// Here pages have no descriptions that lie side by side, but vectors of one page do.
+#[no_mangle]
+extern "C" fn rust_helper_storage_may_merge(
+    _first: *const c_void,
+    _offset: u32,
+    len: u32,
+    boundary: usize,
+) -> bool {
+    // Some must not.
+    boundary != 0 && len % 3 != 0
+}
+
 #[no_mangle]
 extern "C" fn rust_helper_storage_smp_processor_id() -> u32 {
     (w().now / 1000 % 2) as u32

@@ -49,6 +49,16 @@ if [[ -e /proc/sys/vm/nr_hugepages ]]; then
 fi
 awk '/ op=(read|write) / { split($7, s, /[=,]/); for (i = 2; i in s; i++) if (s[i] > 8192) { print; bad = 1 } }
 	END { exit bad }' /tmp/ops.log || fail "a segment is larger than size_max"
+# Pages that lie side by side are one segment, up to the limit.
+blkdev_start pieces
+wait_for 10 disk pieces >/dev/null || fail "no disk"
+for name in ops pieces; do
+	p=$(disk $name)
+	pieces=$(python3 "$VSR_SRC/tests/guest/pieces.py" "/dev/$p" 2048 "$(<"/sys/block/$p/queue/max_segment_size")") ||
+		fail "pieces of $name"
+	logged $name " op=write .* sector=2048 bytes=131072 segs=$pieces "
+done
+blkdev_stop pieces
 if (($(read_attr "$d" discard_max_bytes) > 0)); then
 	same discard_max_bytes "$(read_attr "$d" discard_max_bytes)" $((64 * 512))
 	blkdev ops mark discard

@@ -294,23 +294,62 @@ impl Bio {
         }
     }
 
-    /// Lists the bio's data, if it [has some](Op::has_data).
+    /// Lists the bio's data, if it [has some](Op::has_data), in as few pieces as the disk's limits
+    /// allow.
+    ///
+    /// C counterpart: `blk_rq_map_sg()`.
     #[inline]
     pub(crate) fn map_data(&self, table: &mut SgTable) -> Result {
-        if !self.op().has_data() {
+        // SAFETY: The bio is valid by the type invariant.
+        let bio = unsafe { &*self.as_raw() };
+        if bio.bi_iter.bi_size == 0 || !self.op().has_data() {
             return Ok(());
         }
+        // SAFETY: The bio has data, and so a vector. One that is submitted has a block device with a
+        // queue, whose limits do not change meanwhile.
+        let (bv, limits) = unsafe {
+            let bvec = bio.bi_io_vec.wrapping_add(bio.bi_iter.bi_idx as usize);
+            (&*bvec, &(*(*bio.bi_bdev).bd_queue).limits)
+        };
+        let done = bvec_done(&bio.bi_iter);
+        let len = bio.bi_iter.bi_size;
+
+        // Most have one piece.
+        if len <= bv.bv_len - done && len <= limits.max_segment_size {
+            return table.push(Segment {
+                page: bv.bv_page,
+                offset: bv.bv_offset + done,
+                len,
+            });
+        }
+        let before = table.len();
+        if !self.map_pieces(table, limits, true)? {
+            table.truncate(before);
+            self.map_pieces(table, limits, false)?;
+        }
+        Ok(())
+    }
+
+    /// Lists the data. If `merge`, what lies side by side is one piece; `false` if that must not
+    /// be.
+    fn map_pieces(
+        &self,
+        table: &mut SgTable,
+        limits: &bindings::queue_limits,
+        merge: bool,
+    ) -> Result<bool> {
+        let (max, boundary) = (limits.max_segment_size, limits.seg_boundary_mask);
         // SAFETY: The bio is valid by the type invariant.
         let bio = unsafe { &*self.as_raw() };
         let bvec_iter = bio.bi_iter;
-        // SAFETY: A bio that is submitted has a block device with a queue.
-        let max = unsafe { (*(*bio.bi_bdev).bd_queue).limits.max_segment_size };
         let mut left = bvec_iter.bi_size;
         let mut done = bvec_done(&bvec_iter);
         let mut bvec = bio
             .bi_io_vec
             .cast_const()
             .wrapping_add(bvec_iter.bi_idx as usize);
+        let mut piece: Option<Segment> = None;
+        let mut merged = false;
 
         while left > 0 {
             // SAFETY: As long as data is left, `bvec` points to a vector of the bio.
@@ -319,20 +358,35 @@ impl Bio {
             left -= len;
 
             while len > 0 {
-                let part = len.min(max);
-                let offset = bv.bv_offset + done;
-                table.push(Segment {
+                let next = Segment {
                     page: bv.bv_page,
-                    offset,
-                    len: part,
-                })?;
-                done += part;
-                len -= part;
+                    offset: bv.bv_offset + done,
+                    len: len.min(max),
+                };
+                done += next.len;
+                len -= next.len;
+                match &mut piece {
+                    Some(piece) if merge && piece.goes_on_in(&next, max) => {
+                        piece.len += next.len;
+                        merged = true;
+                        continue;
+                    }
+                    Some(piece) if merged && !piece.may_be_merged(boundary) => return Ok(false),
+                    Some(piece) => table.push(*piece)?,
+                    None => (),
+                }
+                piece = Some(next);
+                merged = false;
             }
             bvec = bvec.wrapping_add(1);
             done = 0;
         }
-        Ok(())
+        match piece {
+            Some(piece) if merged && !piece.may_be_merged(boundary) => return Ok(false),
+            Some(piece) => table.push(piece)?,
+            None => (),
+        }
+        Ok(true)
     }
 }
 
