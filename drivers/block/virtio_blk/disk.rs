@@ -195,8 +195,10 @@ fn report_zones(
     let map = &*data.zones;
     let mut start = sector & !map.zone_sectors.checked_sub(1).ok_or(EOPNOTSUPP)?;
     let mut buf = report_buffer(data.report_size, nr_zones)?;
+    // The disk may have become smaller.
+    let end = map.capacity.min(disk.capacity());
 
-    while report.count() < nr_zones && start < map.capacity {
+    while report.count() < nr_zones && start < end {
         buf.fill(0);
         mq::request::execute_in(disk, true, start, &mut buf)?;
 
@@ -205,7 +207,7 @@ fn report_zones(
             break;
         }
         for index in 0..count {
-            if report.count() == nr_zones || start >= map.capacity {
+            if report.count() == nr_zones || start >= end {
                 break;
             }
             let zone = zones::parse(map, &buf, index, start).map_err(|bad| {

@@ -289,7 +289,7 @@ fn prepare<T: BlkDisk>(
     zones: &ZoneMap,
     again: bool,
 ) -> Result<NewDisk<T>> {
-    let disk =
+    let mut disk =
         disk.inspect_err(|e| dev_err!(dev, "the block layer refuses the disk: {:?}\n", e))?;
 
     if again {

@@ -394,15 +394,33 @@ impl<T: Operations> NewDisk<T> {
         })
     }
 
-    /// Reads what the zones of a zoned disk are like. May sleep.
+    /// Reads what the zones of a zoned disk are like, once. Fails with [`EOPNOTSUPP`] if it has
+    /// none, or does not [report](Operations::report_zones) them, and with [`EBUSY`] if they were
+    /// read: to what the block layer keeps for each, fewer zones would be fatal. May sleep.
+    ///
+    /// The disk is the caller's alone meanwhile: nobody else may change its capacity.
     ///
     /// C counterpart: `blk_revalidate_disk_zones()`.
-    pub fn revalidate_zones(&self) -> Result {
-        if !cfg!(CONFIG_BLK_DEV_ZONED) {
+    #[cfg(CONFIG_BLK_DEV_ZONED)]
+    pub fn revalidate_zones(&mut self) -> Result {
+        let disk = self.as_raw();
+
+        // SAFETY: The disk and its queue are valid by the type invariant.
+        let (features, zones) = unsafe { ((*self.queue()).limits.features, (*disk).nr_zones) };
+        if !T::HAS_REPORT_ZONES || features & bindings::BLK_FEAT_ZONED == 0 {
             return Err(EOPNOTSUPP);
         }
-        // SAFETY: The disk is valid and zoned, or else the call fails.
-        to_result(unsafe { bindings::blk_revalidate_disk_zones(self.as_raw()) })
+        if zones != 0 {
+            return Err(EBUSY);
+        }
+        // SAFETY: The disk is valid and zoned, and has the operation for that.
+        to_result(unsafe { bindings::blk_revalidate_disk_zones(disk) })
+    }
+
+    /// Such a kernel knows no zones.
+    #[cfg(not(CONFIG_BLK_DEV_ZONED))]
+    pub fn revalidate_zones(&mut self) -> Result {
+        Err(EOPNOTSUPP)
     }
 }
 
@@ -557,10 +575,16 @@ unsafe extern "C" fn report_zones_callback<T: Operations>(
     from_result(|| {
         // SAFETY: The block layer passes a valid disk of `T`, and arguments that live as long as
         // the call.
-        let (disk, mut report) =
-            unsafe { (Disk::<T>::from_raw(disk), ZoneReport::new(disk, args)) };
+        let (disk, mut report) = unsafe {
+            (
+                Disk::<T>::from_raw(disk),
+                ZoneReport::new(disk, args, sector, nr_zones),
+            )
+        };
+        let said = T::report_zones(disk, sector, nr_zones, &mut report)?;
 
-        T::report_zones(disk, sector, nr_zones, &mut report).map(|n| n as c_int)
+        // Who asked has no more than that.
+        Ok(said.min(report.count()).min(c_int::MAX as u32) as c_int)
     })
 }
 

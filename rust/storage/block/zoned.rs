@@ -64,36 +64,70 @@ pub struct Zone {
 }
 
 /// Who asked for zones.
+///
+/// What C's users of reports take for granted is checked here: file systems count zones into arrays
+/// of as many as they asked for, or as the disk has, and the block layer takes a write pointer for
+/// the place of a zone.
 pub struct ZoneReport<'a> {
     disk: *mut bindings::gendisk,
     args: *mut bindings::blk_report_zones_args,
+    /// Where the next zone begins.
+    next: u64,
     count: u32,
+    most: u32,
     _p: PhantomData<&'a ()>,
 }
 
 impl ZoneReport<'_> {
+    /// A report of `most` zones at most, the first of which is that of `sector`.
+    ///
     /// # Safety
     ///
-    /// Both must be valid for the life of the result.
+    /// Both pointers must be valid for the life of the result.
     pub(crate) unsafe fn new(
         disk: *mut bindings::gendisk,
         args: *mut bindings::blk_report_zones_args,
+        sector: u64,
+        most: u32,
     ) -> Self {
+        // SAFETY: By this function's safety requirements.
+        let (size, _) = unsafe { zones_of(&*disk) };
+
         Self {
             disk,
             args,
+            next: sector & !size.wrapping_sub(1),
             count: 0,
+            most,
             _p: PhantomData,
         }
     }
 
-    /// Reports the next zone. Fails if the block layer refuses it, or its user wants no more.
+    /// Reports the next zone. Fails with [`EINVAL`] if it is not that, does not begin on the disk,
+    /// is more than was asked for, or is larger than the zones of the disk, or if its capacity or
+    /// its write pointer goes beyond it; or if the block layer refuses it, or its user wants no
+    /// more.
     ///
     /// May sleep. C counterpart: `disk_report_zone()`.
     pub fn add(&mut self, zone: Zone) -> Result {
         // Such a kernel has nobody to ask for a report, nor the function for it.
         if !cfg!(CONFIG_BLK_DEV_ZONED) {
             return Err(EOPNOTSUPP);
+        }
+        // SAFETY: By the requirements of `new()`.
+        let (size, capacity) = unsafe { zones_of(&*self.disk) };
+        let has_wp = matches!(
+            zone.condition,
+            ZoneCondition::ImplicitOpen | ZoneCondition::ExplicitOpen | ZoneCondition::Closed
+        );
+        if self.count == self.most
+            || zone.start != self.next
+            || zone.start >= capacity
+            || !(1..=size).contains(&zone.len)
+            || !(1..=zone.len).contains(&zone.capacity)
+            || (has_wp && !(0..=zone.len).contains(&zone.write_pointer.wrapping_sub(zone.start)))
+        {
+            return Err(EINVAL);
         }
         let kind = match zone.kind {
             ZoneType::Conventional => bindings::blk_zone_type_BLK_ZONE_TYPE_CONVENTIONAL,
@@ -102,7 +136,10 @@ impl ZoneReport<'_> {
         };
         let (cond, wp) = match zone.condition {
             ZoneCondition::NotWp => (bindings::blk_zone_cond_BLK_ZONE_COND_NOT_WP, None),
-            ZoneCondition::Empty => (bindings::blk_zone_cond_BLK_ZONE_COND_EMPTY, None),
+            ZoneCondition::Empty => (
+                bindings::blk_zone_cond_BLK_ZONE_COND_EMPTY,
+                Some(zone.start),
+            ),
             ZoneCondition::ImplicitOpen => (bindings::blk_zone_cond_BLK_ZONE_COND_IMP_OPEN, None),
             ZoneCondition::ExplicitOpen => (bindings::blk_zone_cond_BLK_ZONE_COND_EXP_OPEN, None),
             ZoneCondition::Closed => (bindings::blk_zone_cond_BLK_ZONE_COND_CLOSED, None),
@@ -133,6 +170,7 @@ impl ZoneReport<'_> {
         to_result(unsafe {
             bindings::disk_report_zone(self.disk, &mut raw, self.count, self.args)
         })?;
+        self.next += size;
         self.count += 1;
         Ok(())
     }
@@ -143,16 +181,23 @@ impl ZoneReport<'_> {
     }
 }
 
-/// Whether the data of a zone append of `sector` can have gone to `at`: it lies in the same zone of
-/// the disk. The block layer takes the place where an I/O was as an index of its zones.
-pub(crate) fn in_same_zone(disk: &bindings::gendisk, sector: u64, at: u64) -> bool {
+/// The size of the zones of a disk, a power of two or 0, and the disk's capacity; in sectors.
+fn zones_of(disk: &bindings::gendisk) -> (u64, u64) {
     // SAFETY: A disk has a queue and a first block device as long as it lives.
-    let (zone, capacity) = unsafe {
+    let (size, capacity) = unsafe {
         (
             u64::from((*disk.queue).limits.chunk_sectors),
             (*disk.part0).bd_nr_sectors,
         )
     };
 
-    zone.is_power_of_two() && (sector ^ at) < zone && at < capacity
+    (if size.is_power_of_two() { size } else { 0 }, capacity)
+}
+
+/// Whether the data of a zone append of `sector` can have gone to `at`: it lies in the same zone of
+/// the disk. The block layer takes the place where an I/O was as an index of its zones.
+pub(crate) fn in_same_zone(disk: &bindings::gendisk, sector: u64, at: u64) -> bool {
+    let (size, capacity) = zones_of(disk);
+
+    (sector ^ at) < size && at < capacity
 }
