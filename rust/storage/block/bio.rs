@@ -226,10 +226,13 @@ impl Bio {
         unsafe { bindings::bio_endio(self.into_raw().as_ptr()) };
     }
 
-    /// Copies the bio's data to `to`, as far as that reaches: not at all if it
-    /// [has none](Op::has_data). For disks whose driver moves the data itself; who submitted a bio
-    /// may change its data meanwhile. Any context.
+    /// Copies the data of a [write](Op::is_write) to `to`, as far as that reaches: not at all if it
+    /// [has none](Op::has_data), and nothing of what a read is to fill. For disks whose driver moves
+    /// the data itself; who submitted a bio may change its data meanwhile. Any context.
     pub fn copy_to(&self, to: &mut [u8]) {
+        if !self.op().is_write() {
+            return;
+        }
         let mut to = to;
 
         self.for_each_page(|at, len| {
@@ -241,8 +244,13 @@ impl Bio {
         });
     }
 
-    /// Copies `from` to the bio's data, as far as it reaches. Any context.
+    /// Copies `from` to the memory of a read, as far as it reaches; not to that of a
+    /// [write](Op::is_write), which may be the page of zeroes, or of a file that may only be read.
+    /// Any context.
     pub fn copy_from(&self, from: &[u8]) {
+        if self.op().is_write() {
+            return;
+        }
         let mut from = from;
 
         self.for_each_page(|at, len| {
