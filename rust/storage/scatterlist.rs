@@ -72,6 +72,8 @@ impl Segment {
 pub struct SgTable {
     entries: KVVec<bindings::scatterlist>,
     used: usize,
+    /// Some entry may have [`SG_CHAIN`], perhaps of an earlier list.
+    chained: bool,
 }
 
 // SAFETY: The pointers in the entries are dead once the list's user is done with it.
@@ -83,13 +85,18 @@ impl SgTable {
         for _ in 0..capacity {
             entries.push(bindings::scatterlist::default(), GFP_KERNEL)?;
         }
-        Ok(Self { entries, used: 0 })
+        Ok(Self {
+            entries,
+            used: 0,
+            chained: false,
+        })
     }
 
     pub(crate) const fn empty() -> Self {
         Self {
             entries: KVVec::new(),
             used: 0,
+            chained: false,
         }
     }
 
@@ -140,6 +147,7 @@ impl SgTable {
         entry.offset = 0;
         entry.length = 0;
         self.used += 1;
+        self.chained = true;
         Ok(())
     }
 
@@ -156,7 +164,16 @@ impl SgTable {
     /// The entries that are still free, to be filled by C code that ends the list itself.
     #[inline]
     pub(crate) fn spare(&mut self) -> &mut [bindings::scatterlist] {
-        &mut self.entries[self.used..]
+        let spare = &mut self.entries[self.used..];
+
+        // `sg_next()` would follow what an earlier list went on with. Only on a queue of SCSI
+        // commands and requests can there be both.
+        if self.chained {
+            for entry in &mut *spare {
+                entry.page_link = 0;
+            }
+        }
+        spare
     }
 
     /// Accounts for `n` entries that were written into [`Self::spare`].
