@@ -132,8 +132,12 @@ pub struct Major {
 }
 
 impl Major {
-    /// Registers a free major number. May sleep.
+    /// Registers a free major number. May sleep. Fails with [`EINVAL`] for a name of more than 15
+    /// bytes, of which C keeps so many, and does not know the name again.
     pub fn register(name: &'static CStr) -> Result<Self> {
+        if name.to_bytes().len() > 15 {
+            return Err(EINVAL);
+        }
         // SAFETY: `name` is a valid string.
         let ret = unsafe { bindings::__register_blkdev(0, name.as_char_ptr(), None) };
 

@@ -545,7 +545,7 @@ struct OwnBio {
 /// Fills `data` by a bio of the driver itself: [`Op::DRV_IN`] at `sector`, told apart by `flag`
 /// ([`Bio::driver_flag`]) if a driver has two of them. `submit` gets it. Waits until the bio ends.
 ///
-/// Process context, sleeps.
+/// Process context, sleeps. Fails with [`EINVAL`] if `data` is empty.
 pub fn execute_in<T: Operations>(
     disk: &Disk<T>,
     flag: bool,
@@ -554,6 +554,10 @@ pub fn execute_in<T: Operations>(
     submit: impl FnOnce(Bio),
 ) -> Result {
     let flags = if flag { DRIVER_FLAG } else { 0 };
+
+    if data.is_empty() {
+        return Err(EINVAL);
+    }
     // SAFETY: `data` is heap memory.
     let segment = unsafe { Segment::new(data.as_ptr(), data.len()) };
     let mut own = KBox::new(

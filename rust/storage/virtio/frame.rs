@@ -360,7 +360,8 @@ impl<H: DeviceReadable, F: DeviceWritable, P: DeviceReadable> Envelope<H, F, P> 
     }
 
     fn payload(&self) -> Segment {
-        if self.more.is_empty() {
+        // Items without a size have no memory.
+        if self.more.is_empty() || size_of::<P>() == 0 {
             return self.payload_segment;
         }
         // SAFETY: The vector is memory of `kmalloc()`.

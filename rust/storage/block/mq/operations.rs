@@ -180,20 +180,32 @@ impl<T: Operations> OperationsVTable<T> {
         match T::queue_rq(hw, rq, last) {
             Ok(()) => Status::OK,
             // SAFETY: As above.
-            Err(refused) => Self::take_back(unsafe { (*bd).rq }, refused),
+            Err(refused) => unsafe { Self::take_back(hctx, (*bd).rq, refused) },
         }
         .as_raw()
     }
 
     /// What to say about `lent`, which was lent to the driver, after the driver refused a request.
+    ///
+    /// # Safety
+    ///
+    /// `hctx` must be live.
     #[cold]
-    fn take_back(lent: *mut bindings::request, refused: Refused<T>) -> Status {
+    unsafe fn take_back(
+        hctx: *mut bindings::blk_mq_hw_ctx,
+        lent: *mut bindings::request,
+        refused: Refused<T>,
+    ) -> Status {
         let Refused(rq, status) = refused;
+        // Its memory may be that of the one that was lent, which ended, and yet be a request of
+        // another disk with the same tag set by now.
+        // SAFETY: The request and `hctx` are valid.
+        let is_ours = unsafe { (*rq.as_raw()).q == (*hctx).queue };
 
         // Only the request that was lent can go back this way, and not as one that was taken. For
         // another one, which the driver had kept, blk-mq waits elsewhere: it ends here, and the
         // one that was lent is the driver's.
-        if rq.as_raw() != lent || status == Status::OK {
+        if rq.as_raw() != lent || !is_ours || status == Status::OK {
             rq.end(match status {
                 Status::OK => status,
                 _ => Status::IOERR,

@@ -47,6 +47,7 @@ use kernel::{
         from_err_ptr,
         to_result, //
     },
+    page::PAGE_SIZE,
     prelude::*,
     sync::{
         atomic::{
@@ -214,7 +215,12 @@ impl<T: Operations> Request<T> {
             assert!(
                 align_of::<T::RequestData>() <= align_of::<bindings::request>(),
                 "the data of a request lies right behind it"
-            )
+            );
+            // More, and `blk_mq_alloc_rqs()` asks for pages until there are none.
+            assert!(
+                size_of::<T::RequestData>() <= 8 * PAGE_SIZE,
+                "the data of a request is small"
+            );
         };
         rq.wrapping_add(1).cast()
     }
