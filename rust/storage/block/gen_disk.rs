@@ -52,6 +52,10 @@ use kernel::{
         },
         Arc, //
     },
+    time::{
+        delay::fsleep,
+        Delta, //
+    },
     types::{
         ForeignOwnable,
         Opaque, //
@@ -61,6 +65,9 @@ use kernel::{
 
 /// How often [`GenDisk::drain`] looks, in jiffies.
 const LOOK_AFTER: usize = 2;
+
+/// How often who drops a disk that could not be added looks.
+const PAUSE: Delta = Delta::from_millis(5);
 
 /// Cylinders, heads and sectors for old partitioning tools.
 #[derive(Clone, Copy)]
@@ -443,6 +450,16 @@ impl<T: Operations> Drop for NewDisk<T> {
                     bindings::blk_mq_freeze_queue_wait(q);
                     bindings::blk_mq_unfreeze_queue_nomemrestore(q);
                 }
+            }
+            // When it was being added, and that failed half-way, somebody may have found it: who
+            // reads /proc/diskstats, say. There are no new ones; but the last one frees the disk,
+            // and takes leave of the tag set then.
+            // SAFETY: The disk is valid, and its first block device with it.
+            while unsafe {
+                let kobj = &raw const (*(*disk).part0).bd_device.kobj;
+                (&raw const (*kobj).kref.refcount.refs.counter).read_volatile() > 1
+            } {
+                fsleep(PAUSE);
             }
         }
         // SAFETY: This is the driver's reference.
