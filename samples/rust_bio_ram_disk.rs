@@ -13,24 +13,33 @@ use kernel::{
         Mutex, //
     },
 };
-use storage::block::{
-    bio::Bio,
-    bio_disk::{
-        self,
-        Bios, //
+use storage::{
+    block::{
+        bio::Bio,
+        bio_disk::{
+            self,
+            Bios, //
+        },
+        gen_disk::{
+            self,
+            Disk,
+            GenDisk,
+            GenDiskBuilder,
+            Geometry, //
+        },
+        limits::LimitsBuilder,
+        Op,
+        Status,
+        SECTOR_SHIFT, //
     },
-    gen_disk::{
-        self,
-        Disk,
-        GenDisk,
-        GenDiskBuilder,
-        Geometry, //
+    work::{
+        ModuleWorkqueue,
+        ModuleWorkqueueGuard, //
     },
-    limits::LimitsBuilder,
-    Op,
-    Status,
-    SECTOR_SHIFT, //
 };
+
+/// The module's end waits for it, and so for the last user of the disk.
+static WORKQUEUE: ModuleWorkqueue = ModuleWorkqueue::new();
 
 storage::module_params! {
     "rust_bio_ram_disk":
@@ -86,13 +95,15 @@ impl bio_disk::Operations for RamDisk {
     }
 }
 
-/// The module is the disk.
+/// The module is the disk. Its fields go in this order when it is unloaded.
 struct RamDiskModule {
     _disk: GenDisk<RamDisk>,
+    _workqueue: ModuleWorkqueueGuard,
 }
 
 impl kernel::Module for RamDiskModule {
     fn init(module: &'static ThisModule) -> Result<Self> {
+        let workqueue = WORKQUEUE.create(c"rbram")?;
         let size = (SIZE_MIB.get() as usize) << 20;
         let bytes = VVec::from_elem(0, size, GFP_KERNEL)?;
         let memory = Arc::pin_init(
@@ -102,10 +113,11 @@ impl kernel::Module for RamDiskModule {
             GFP_KERNEL,
         )?;
         let disk = GenDiskBuilder::new(LimitsBuilder::new(), (size >> SECTOR_SHIFT) as u64)
-            .build_bio(fmt!("rbram0"), module, memory)?;
+            .build_bio(fmt!("rbram0"), module, &WORKQUEUE, memory)?;
 
         Ok(Self {
             _disk: disk.add_disk(None)?,
+            _workqueue: workqueue,
         })
     }
 }

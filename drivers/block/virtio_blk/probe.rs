@@ -216,6 +216,7 @@ pub(crate) fn make(
             let disk = disk_builder(dev, &recovery, config, &limits, number, false)?.build_mq(
                 fmt!("{}", DiskName(number)),
                 this_module::<crate::Module>(),
+                &WORKQUEUE,
                 tag_set,
                 shared,
             );
@@ -270,6 +271,7 @@ pub(crate) fn make(
             let disk = builder.build_bio(
                 fmt!("{}", DiskName(number)),
                 this_module::<crate::Module>(),
+                &WORKQUEUE,
                 shared,
             );
             Ok(Made {

@@ -17,7 +17,8 @@ use super::{
 };
 use crate::{
     bindings,
-    compat::EOPNOTSUPP, //
+    compat::EOPNOTSUPP,
+    work::ModuleWorkqueue, //
 };
 use kernel::{
     error::from_err_ptr,
@@ -54,15 +55,18 @@ pub trait Operations: gen_disk::Operations<Kind = Bios> {
 }
 
 impl GenDiskBuilder {
-    /// Makes a disk of bios. May sleep. Fails with [`EOPNOTSUPP`] for one of
+    /// Makes a disk of bios. The end of `workqueue`, of the driver's module, waits until it is
+    /// freed. May sleep. Fails with [`EOPNOTSUPP`] for one of
     /// [zones](super::limits::LimitsBuilder::zoned): the block layer keeps writes to those in order
     /// for disks of requests only. C counterpart: `blk_alloc_disk()`.
     pub fn build_bio<T: Operations>(
         mut self,
         name: fmt::Arguments<'_>,
         module: &'static ThisModule,
+        workqueue: &'static ModuleWorkqueue,
         data: T::Data,
     ) -> Result<NewDisk<T>> {
+        let hold = workqueue.hold()?;
         if self.limits.is_zoned() {
             return Err(EOPNOTSUPP);
         }
@@ -84,7 +88,7 @@ impl GenDiskBuilder {
             ..gen_disk::fops::<T>(module)
         };
 
-        self.finish(disk, fops, None, name, data)
+        self.finish(disk, fops, hold, None, name, data)
     }
 }
 

@@ -26,6 +26,10 @@ use crate::{
         synchronize_rcu,
         EOPNOTSUPP, //
     },
+    work::{
+        Hold,
+        ModuleWorkqueue, //
+    },
 };
 use core::{
     ffi::c_void,
@@ -257,14 +261,17 @@ impl GenDiskBuilder {
         self
     }
 
-    /// Makes a disk of requests. May sleep. C counterpart: `blk_mq_alloc_disk()`.
+    /// Makes a disk of requests. The end of `workqueue`, of the driver's module, waits until it is
+    /// freed. May sleep. C counterpart: `blk_mq_alloc_disk()`.
     pub fn build_mq<T: Operations<Kind = Requests<M>>, M: mq::Operations>(
         mut self,
         name: fmt::Arguments<'_>,
         module: &'static ThisModule,
+        workqueue: &'static ModuleWorkqueue,
         tag_set: Arc<TagSet<M>>,
         data: T::Data,
     ) -> Result<NewDisk<T>> {
+        let hold = workqueue.hold()?;
         // SAFETY: The tag set and the limits are valid.
         let disk = from_err_ptr(unsafe {
             bindings::__blk_mq_alloc_disk(
@@ -275,7 +282,7 @@ impl GenDiskBuilder {
             )
         })?;
 
-        self.finish(disk, fops::<T>(module), Some(tag_set), name, data)
+        self.finish(disk, fops::<T>(module), hold, Some(tag_set), name, data)
     }
 
     /// Fits out a new `disk` of `T`.
@@ -283,6 +290,7 @@ impl GenDiskBuilder {
         self,
         disk: *mut bindings::gendisk,
         fops: bindings::block_device_operations,
+        hold: Hold,
         tag_set: Option<Arc<dyn AnyTagSet>>,
         name: fmt::Arguments<'_>,
         data: T::Data,
@@ -296,6 +304,7 @@ impl GenDiskBuilder {
                 groups,
                 retired: Atomic::new(false),
                 _tag_set: tag_set,
+                _hold: hold,
                 _p: PhantomData,
             };
             Ok(KBox::new(private, GFP_KERNEL)?)
@@ -345,6 +354,8 @@ struct Private<T: Operations> {
     /// Nobody may open the disk any more. Changed under its `open_mutex`.
     retired: Atomic<bool>,
     _tag_set: Option<Arc<dyn AnyTagSet>>,
+    /// Last: what goes before may sleep, see [`Hold`].
+    _hold: Hold,
     _p: PhantomData<T>,
 }
 
@@ -653,6 +664,7 @@ unsafe extern "C" fn free_disk_callback<T: Operations>(disk: *mut bindings::gend
     // For `bio_disk::poll_bio_callback()`, which may have come by a bio that has left the disk.
     synchronize_rcu();
 
+    // From where its hold is dropped to the end nothing sleeps.
     // SAFETY: The disk is of `T`, was added, and its last user is gone.
     drop(unsafe { KBox::from_raw((*disk).private_data.cast::<Private<T>>()) });
 }
