@@ -589,6 +589,7 @@ PROFILES = [
         options={"machine": "q35", "cmdline": ["intel_iommu=on", "iommu.strict=1"], "one_thread": True},
     ),
     Profile("bounce", ("dma",), _bounce, options={"cmdline": ["swiotlb=force,track_hiwater"]}),
+    Profile("bio-sample", ("bio-ram-disk",), lambda machine: None, ("bio",), "rust_bio_ram_disk"),
     *(Profile(f"shutdown-{mode}", ("shutdown",), shutdown, (mode,)) for mode in MODES),
     *(_installed(mode) for mode in MODES),
 ]  # fmt: skip
