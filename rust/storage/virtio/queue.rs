@@ -124,6 +124,8 @@ pub struct Queue<H: Handler> {
     work: Work<Self>,
     interrupts: Atomic<usize>,
     deferred: Atomic<usize>,
+    /// It is in a set of queues.
+    pub(super) claimed: Atomic<bool>,
     pub(super) glance: Glance,
     #[pin]
     handler: H,
@@ -200,6 +202,7 @@ impl<H: Handler> Queue<H> {
             work <- new_work!("storage::virtio::Queue"),
             interrupts: Atomic::new(0),
             deferred: Atomic::new(0),
+            claimed: Atomic::new(false),
             glance: Glance::new(),
             handler <- handler,
         }? Error)

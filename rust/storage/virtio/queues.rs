@@ -19,13 +19,19 @@ use crate::{
     compat::synchronize_rcu,
     cpu_map::CpuMap, //
 };
-use core::ffi::c_void;
+use core::{
+    ffi::c_void,
+    ops::Deref, //
+};
 use kernel::{
     device,
     error::to_result,
     prelude::*,
     str::CString,
-    sync::Arc,
+    sync::{
+        atomic::Full,
+        Arc, //
+    },
     time::{
         delay::fsleep,
         Delta, //
@@ -34,6 +40,9 @@ use kernel::{
 
 /// A [`Queue`] of any handler, as its set sees it: each in an `Arc`.
 trait AnyQueue: Send + Sync {
+    /// Notes whether the queue is in a set; returns whether it was.
+    fn set_claimed(&self, claimed: bool) -> bool;
+
     /// # Safety
     ///
     /// See [`Queue::attach`].
@@ -67,6 +76,10 @@ trait AnyQueue: Send + Sync {
 }
 
 impl<H: Handler> AnyQueue for Queue<H> {
+    fn set_claimed(&self, claimed: bool) -> bool {
+        self.claimed.xchg(claimed, Full)
+    }
+
     unsafe fn attach(&self, vq: *mut bindings::virtqueue) -> Result {
         // SAFETY: By this function's safety requirements.
         unsafe { Queue::attach(self, vq) }
@@ -114,12 +127,38 @@ impl<H: Handler> AnyQueue for Queue<H> {
     }
 }
 
-/// The queues that a driver wants, in the order of their numbers.
+/// A queue that is in no other set, so that this one may take from it all that it has.
+struct Claimed(Arc<dyn AnyQueue>);
+
+impl Claimed {
+    fn new(queue: Arc<dyn AnyQueue>) -> Result<Self> {
+        if queue.set_claimed(true) {
+            return Err(EBUSY);
+        }
+        Ok(Self(queue))
+    }
+}
+
+impl Drop for Claimed {
+    fn drop(&mut self) {
+        self.0.set_claimed(false);
+    }
+}
+
+impl Deref for Claimed {
+    type Target = dyn AnyQueue;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.0
+    }
+}
+
+/// The queues that a driver wants, in the order of their numbers: as many in each of the vectors.
 #[derive(Default)]
 pub struct Builder {
     names: KVec<CString>,
     infos: KVec<bindings::virtqueue_info>,
-    queues: KVec<Arc<dyn AnyQueue>>,
+    queues: KVec<Claimed>,
     /// The same for the watch.
     looks: KVec<Arc<dyn Look>>,
     /// What [`super::context::Context::table`] points to, see [`Queue::callback`].
@@ -149,12 +188,13 @@ impl Builder {
         self.unspread = n;
     }
 
-    /// Appends `queue`, which interrupts call `name`.
+    /// Appends `queue`, which interrupts call `name`. Fails with [`EBUSY`] if it is in a set
+    /// already, of whatever device.
     pub fn add<H: Handler>(&mut self, name: CString, queue: Arc<Queue<H>>) -> Result {
         self.push(name, queue, Some(Queue::<H>::callback))
     }
 
-    /// Appends `queue`, which does not interrupt: the driver looks itself.
+    /// The same for one that does not interrupt: the driver looks itself.
     pub fn add_polled<H: Handler>(&mut self, name: CString, queue: Arc<Queue<H>>) -> Result {
         self.push(name, queue, None)
     }
@@ -171,9 +211,18 @@ impl Builder {
             ctx: false,
         };
 
+        let claimed = Claimed::new(queue.clone())?;
+
+        // All of them or none: who ignores that memory was short may still use the set.
+        self.ptrs.reserve(1, GFP_KERNEL)?;
+        self.looks.reserve(1, GFP_KERNEL)?;
+        self.queues.reserve(1, GFP_KERNEL)?;
+        self.infos.reserve(1, GFP_KERNEL)?;
+        self.names.reserve(1, GFP_KERNEL)?;
+
         self.ptrs.push(Arc::as_ptr(&queue).cast(), GFP_KERNEL)?;
-        self.looks.push(queue.clone(), GFP_KERNEL)?;
-        self.queues.push(queue, GFP_KERNEL)?;
+        self.looks.push(queue, GFP_KERNEL)?;
+        self.queues.push(claimed, GFP_KERNEL)?;
         self.infos.push(info, GFP_KERNEL)?;
         Ok(self.names.push(name, GFP_KERNEL)?)
     }
@@ -258,7 +307,8 @@ impl QueueSet {
         }
         self.attached = 0;
         for queue in &self.wanted.queues {
-            // SAFETY: The device, if the queue was attached to it, was reset.
+            // SAFETY: The queue is in no other set: it is attached to this device, which was
+            // reset, or to none.
             unsafe { queue.cancel_all() };
         }
     }
@@ -425,8 +475,7 @@ impl Device<device::Bound> {
     /// Finds the virtqueues and attaches the queues of `wanted` to them. The bus layer tears them
     /// down after the driver's data was dropped.
     ///
-    /// May sleep. Fails with [`EBUSY`] if this was done already (see [`Self::start_over`]), or if
-    /// one of the queues belongs to another device.
+    /// May sleep. Fails with [`EBUSY`] if this was done already (see [`Self::start_over`]).
     pub fn find_vqs(&self, mut wanted: Builder) -> Result {
         let vdev = self.as_raw();
         let mut queues = self.state().queues.lock();
