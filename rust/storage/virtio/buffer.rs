@@ -26,8 +26,11 @@ use kernel::prelude::*;
 pub struct WritableBuffer(KBox<KVec<u8>>);
 
 impl WritableBuffer {
-    /// Allocates a buffer of `len` bytes, all zero. May sleep.
+    /// Allocates a buffer of `len` bytes, all zero; [`EINVAL`] if that is none. May sleep.
     pub fn new(len: usize) -> Result<Self> {
+        if len == 0 {
+            return Err(EINVAL);
+        }
         Ok(Self(KBox::new(
             KVec::from_elem(0, len, GFP_KERNEL)?,
             GFP_KERNEL,
@@ -54,7 +57,7 @@ impl WritableBuffer {
 unsafe impl Token for WritableBuffer {
     fn map(&mut self, chain: &mut Chain) -> Result {
         chain.end_readable();
-        // SAFETY: A `KVec` is memory of `kmalloc()`.
+        // SAFETY: A `KVec` that is not empty is memory of `kmalloc()`.
         chain.push(unsafe { Segment::new(self.0.as_ptr(), self.0.len()) })
     }
 
