@@ -124,13 +124,6 @@ impl ModuleWorkqueue {
         Ok(Hold(self))
     }
 
-    /// Waits until all work has ended that was enqueued so far. May sleep; not by such work. For
-    /// who keeps the workqueue: the module that is being loaded.
-    pub fn flush(&self, _guard: &ModuleWorkqueueGuard) {
-        // SAFETY: The guard keeps the workqueue; there is one guard only for each.
-        unsafe { bindings::__flush_workqueue(self.wq.load(Acquire) as *mut _) };
-    }
-
     /// Enqueues `work`; `false` if it waits already, or if the module is being unloaded. Any
     /// context.
     pub fn enqueue<T, const ID: u64>(&self, work: Arc<T>) -> bool
@@ -173,6 +166,14 @@ impl Drop for Hold {
 ///
 /// The pointer is that of a workqueue which no other guard has, until the guard takes it away.
 pub struct ModuleWorkqueueGuard(&'static ModuleWorkqueue);
+
+impl ModuleWorkqueueGuard {
+    /// Waits until all work has ended that was enqueued so far. May sleep; not by such work.
+    pub fn flush(&self) {
+        // SAFETY: By the invariants it is a workqueue's pointer.
+        unsafe { bindings::__flush_workqueue(self.0.wq.load(Acquire) as *mut _) };
+    }
+}
 
 impl Drop for ModuleWorkqueueGuard {
     fn drop(&mut self) {

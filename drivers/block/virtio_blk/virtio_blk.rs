@@ -166,7 +166,7 @@ impl kernel::InPlaceModule for Module {
             },
             _driver <- Registration::new(<Self as kernel::ModuleMetadata>::NAME, module),
             // All disks are there when the module is.
-            _: { SLOW_WORKQUEUE.flush(_slow_workqueue) },
+            _: { _slow_workqueue.flush() },
         })
     }
 }
