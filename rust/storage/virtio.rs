@@ -29,6 +29,7 @@ use crate::{
     bindings,
     compat::{
         owner,
+        with_spin_lock_irq,
         EOPNOTSUPP, //
     },
     trace::{
@@ -184,14 +185,21 @@ impl<T: Driver> Adapter<T> {
         T::unbind(dev, data);
 
         // SAFETY: `vdev` is valid, see above.
-        let base = unsafe { &raw mut (*vdev).dev };
-        // SAFETY: `base` is valid; nothing borrows the data any more, and with the pointer
-        // cleared, the driver core's `post_unbind` finds nothing to drop.
-        unsafe {
-            let ptr = bindings::dev_get_drvdata(base);
-            bindings::dev_set_drvdata(base, core::ptr::null_mut());
-            drop(Pin::<KBox<T::Data<'_>>>::from_foreign(ptr.cast()));
-        }
+        let (base, lock) = unsafe { (&raw mut (*vdev).dev, &raw mut (*vdev).config_lock) };
+        // Who is told of a change of the configuration holds this lock; see there.
+        let take = || {
+            // SAFETY: `base` is valid.
+            unsafe {
+                let ptr = bindings::dev_get_drvdata(base);
+                bindings::dev_set_drvdata(base, core::ptr::null_mut());
+                ptr
+            }
+        };
+        // SAFETY: The lock is valid, and not held here.
+        let ptr = unsafe { with_spin_lock_irq(lock, take) };
+        // SAFETY: Nothing borrows the data any more, and with the pointer cleared, the driver
+        // core's `post_unbind` finds nothing to drop.
+        drop(unsafe { Pin::<KBox<T::Data<'_>>>::from_foreign(ptr.cast()) });
 
         Self::release(dev);
     }
@@ -200,8 +208,8 @@ impl<T: Driver> Adapter<T> {
     fn data<'a>(dev: &'a Device<device::CoreInternal<'_>>) -> Option<Pin<&'a T::Data<'a>>> {
         // SAFETY: The device is valid. What is stored is the `Pin<KBox<T::Data<'_>>>` of
         // `set_drvdata()`. Callers hold the device's lock, which excludes its removal, or the
-        // device is away, which its removal waits for; or they tell of a change of the
-        // configuration, which the core does not during a removal.
+        // device is away, which its removal waits for; or they hold the lock under which that
+        // takes the data away.
         unsafe {
             let base = &raw mut (*dev.as_raw()).dev;
             (!bindings::dev_get_drvdata(base).is_null())
@@ -331,10 +339,10 @@ impl<T: Driver> Adapter<T> {
         // `struct virtio_device`.
         let dev = unsafe { &*vdev.cast::<Device<device::CoreInternal<'_>>>() };
 
-        // The virtio core calls this only between the end of a successful probe and
-        // `virtio_config_core_disable()`, which precedes `remove`, and never across these. But a
-        // reset by others that was refused, since the driver had gone, enables it again: without
-        // data then.
+        // The virtio core calls this, with `config_lock` held, only between the end of a successful
+        // probe and `virtio_config_core_disable()`, which precedes `remove`. But a reset by others
+        // that was refused, since the driver goes or has gone, enables it again: amid `remove`, or
+        // without data.
         if let Some(data) = Self::data(dev) {
             T::config_changed(dev, data);
         }
