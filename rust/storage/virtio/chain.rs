@@ -54,6 +54,12 @@ impl Chain {
         &mut self.table
     }
 
+    /// How many buffers there are, at least: the table may go on in another list.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+
     /// All buffers so far are read by the device; those that follow are written by it.
     #[inline]
     pub(crate) fn end_readable(&mut self) {

@@ -13,7 +13,8 @@ use super::{
     },
     generations::Generations,
     progress::Progress,
-    replay::Kept, //
+    replay::Kept,
+    Device, //
 };
 use crate::{
     bindings,
@@ -96,6 +97,8 @@ pub struct Ring<T: Token> {
     /// Nothing can be added: the ring is detached, or what is kept goes first.
     closed: Cell<bool>,
     size: usize,
+    /// A token takes one descriptor, whatever it has.
+    indirect: bool,
     /// How much was added so far.
     order: Cell<usize>,
     /// What waits for the device's restart, see `replay.rs`, and how much that is.
@@ -123,6 +126,7 @@ impl<T: Token> Ring<T> {
             vq: core::ptr::null_mut(),
             closed: Cell::new(true),
             size: 0,
+            indirect: false,
             order: Cell::new(0),
             kept: Cell::new(None),
             waiting: Cell::new(0),
@@ -154,6 +158,9 @@ impl<T: Token> Ring<T> {
         // INVARIANT: By this function's safety requirements.
         self.vq = vq;
         self.size = size;
+        // SAFETY: The virtqueue is valid, and so is its device.
+        self.indirect = unsafe { &*(*vq).vdev.cast::<Device>() }
+            .has_feature(bindings::VIRTIO_RING_F_INDIRECT_DESC);
         // What was kept goes first, see `replay()`.
         self.closed.set(self.is_held());
         old
@@ -219,18 +226,23 @@ impl<T: Token> Ring<T> {
             return Err((token, EINVAL));
         }
 
+        let room = self.has_room(chain.len());
         let ptr = token.into_raw();
-        // SAFETY: `vq` is valid by the type invariant; the lists are valid and ended; the buffers
-        // stay valid by the safety requirements of `Token`.
-        let ret = unsafe {
-            bindings::virtqueue_add_sgs(
-                self.vq,
-                lists.as_mut_ptr(),
-                readable,
-                writable,
-                self.generations.mark(ptr),
-                bindings::GFP_ATOMIC,
-            )
+        let ret = if room {
+            // SAFETY: `vq` is valid by the type invariant; the lists are valid and ended; the
+            // buffers stay valid by the safety requirements of `Token`.
+            unsafe {
+                bindings::virtqueue_add_sgs(
+                    self.vq,
+                    lists.as_mut_ptr(),
+                    readable,
+                    writable,
+                    self.generations.mark(ptr),
+                    bindings::GFP_ATOMIC,
+                )
+            }
+        } else {
+            ENOSPC.to_errno()
         };
 
         match to_result(ret) {
@@ -256,6 +268,17 @@ impl<T: Token> Ring<T> {
                 }
             }
         }
+    }
+
+    /// Whether there is room for a token of so many descriptors, or the ring is broken, which
+    /// `virtqueue_add_sgs()` says. If a split ring is full that notifies the device, here with the
+    /// queue's lock held. VDUSE takes a lock for it under which it calls
+    /// [`Handler::used`](super::queue::Handler::used), which takes the queue's.
+    #[inline]
+    fn has_room(&self, descriptors: usize) -> bool {
+        let needed = if self.indirect { 1 } else { descriptors };
+
+        self.num_free() >= needed || self.is_broken()
     }
 
     /// Takes the next token that the device used, with the count of bytes that the device *says*
