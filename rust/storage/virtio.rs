@@ -556,9 +556,14 @@ impl Device<device::Bound> {
         }
     }
 
-    /// Resets the device: no DMA and no interrupts after this returns. May sleep.
+    /// Resets the device, which has no virtqueues. May sleep.
+    ///
+    /// Not on virtio PCI with a queue for administration: at that each reset looks, and it is there
+    /// with the others only.
     pub(crate) fn reset(&self) {
-        let _ = queues::reset(self.as_raw());
+        if !self.has_feature(bindings::VIRTIO_F_ADMIN_VQ) {
+            let _ = queues::reset(self.as_raw());
+        }
     }
 }
 

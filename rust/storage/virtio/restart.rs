@@ -173,11 +173,8 @@ impl Device<device::Bound> {
         const FEATURES_OK: u32 = bindings::VIRTIO_CONFIG_S_FEATURES_OK;
 
         // It was, if it had queues; but it is told again now that these are gone, as virtio core
-        // does it: some devices forget only now where they were. Not on virtio PCI with a queue for
-        // administration, which is gone with the others, and at which a reset looks.
-        if self.status() != 0 || !self.has_feature(bindings::VIRTIO_F_ADMIN_VQ) {
-            self.reset();
-        }
+        // does it: some devices forget only now where they were.
+        self.reset();
         self.add_status(bindings::VIRTIO_CONFIG_S_ACKNOWLEDGE);
         self.add_status(bindings::VIRTIO_CONFIG_S_DRIVER);
         // SAFETY: The device is bound; every transport provides the function.
