@@ -250,8 +250,8 @@ impl<T: Driver> Adapter<T> {
         };
         if dev.is_asleep() {
             dev_err!(dev, "the device did not wake up\n");
-            dev.end_sleep();
             // Nobody brings it back any more: its removal need not wait for that.
+            let _ = dev.end_sleep(true);
             dev.state().away.store(false, Release);
             T::resume(dev, data);
         }
@@ -278,8 +278,8 @@ impl<T: Driver> Adapter<T> {
         let ret = from_result(|| {
             // If it was unbound before we had the lock, there is nothing to let go.
             T::quiesce(dev, Self::data(dev).ok_or(EBUSY)?);
-            dev.sleep();
             dev.state().away.store(true, Release);
+            dev.sleep();
             Ok(0)
         });
         // SAFETY: It was locked, and the reference taken, above.

@@ -156,7 +156,7 @@ impl Recovery {
 
     /// Resets the device because the operator wants it, also one that was given up or did not come
     /// back from sleep; sends again what it has not answered. May sleep. Fails with [`ENXIO`] if
-    /// the device was unbound, or is away.
+    /// the device was unbound, or is away, with [`EBUSY`] if others take it just now.
     pub(crate) fn demand(self: &Arc<Self>) -> Result {
         const TICK_MS: i64 = 100;
         // Who resets it, or has it sleep, starts it again; not with us in between. Two minutes are
@@ -173,7 +173,7 @@ impl Recovery {
             if dev.condition() == Condition::Away {
                 return Err(ENXIO);
             }
-            dev.end_sleep();
+            dev.end_sleep(left == 0)?;
             self.doomed.store(false, Relaxed);
             repairs.forget();
             self.repair(dev, "the operator wants it")

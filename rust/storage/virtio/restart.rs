@@ -157,9 +157,17 @@ impl Device<device::Bound> {
         self.state().queues.lock().is_asleep()
     }
 
-    /// Nobody wakes the device any more, or not before [`Self::restart`]. May sleep.
-    pub fn end_sleep(&self) {
-        self.state().queues.lock().end_sleep();
+    /// Nobody wakes the device any more, or not before [`Self::restart`]. May sleep. Fails with
+    /// [`EBUSY`] if others have it ([`Self::is_lent`]), who are not given up `for_good`.
+    pub fn end_sleep(&self, for_good: bool) -> Result {
+        // Who takes it says so before they take this lock.
+        let mut queues = self.state().queues.lock();
+
+        if self.is_lent() && !for_good {
+            return Err(EBUSY);
+        }
+        queues.end_sleep();
+        Ok(())
     }
 
     /// How many tokens the queues have given back so far, which shows whether the device makes
