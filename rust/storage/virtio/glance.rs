@@ -39,8 +39,8 @@ impl Glance {
         }
     }
 
-    /// The virtqueue is about to go: a grace period passes before it is freed. With the queue's
-    /// lock held.
+    /// Others took used buffers, so that nobody knows where the ring goes on; or the virtqueue is
+    /// about to go: then with the queue's lock held, and a grace period passes before it is freed.
     pub(super) fn forget(&self) {
         self.vq.store(core::ptr::null_mut(), Relaxed);
     }

@@ -74,6 +74,7 @@ impl<H: Handler> Look for Queue<H> {
                 let polled = ring.is_polled();
                 drop(guard);
                 H::used(this);
+                self.glance.forget();
                 let guard = self.lock();
                 let n = guard.ring.completed().wrapping_sub(before);
                 // Who polls looks when it likes.

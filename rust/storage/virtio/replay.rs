@@ -251,6 +251,7 @@ impl<H: Handler> Queue<H> {
     pub(super) unsafe fn take_done(&self) {
         // SAFETY: By this function's safety requirements.
         H::used(unsafe { ArcBorrow::from_raw(self) });
+        self.glance.forget();
     }
 
     /// Adds what was kept to the new ring, and opens that for others. May sleep, but not for ever.
