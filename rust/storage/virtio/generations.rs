@@ -56,6 +56,11 @@ impl Generations {
         Some(ptr)
     }
 
+    /// There are no tokens any more.
+    pub(super) fn forget(&self) {
+        self.old.set(0);
+    }
+
     /// How many of the `all` tokens in the ring are there for so many seconds at least.
     pub(super) fn age(&self, all: usize, now: Instant<Monotonic>) -> (usize, u64) {
         match (self.old.get(), self.since.get()) {

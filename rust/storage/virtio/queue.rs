@@ -339,11 +339,15 @@ impl<H: Handler> Queue<H> {
         }
         // SAFETY: `vq` is valid until it is deleted, after this.
         unsafe { trace::reset(vq, || self.lock().ring.in_flight() as u32) };
-        // No more often than that: C has a `BUG_ON()` behind the last one, which a device that
-        // wrote into the descriptors can reach.
         while self.lock().ring.lent() > 0 {
-            // SAFETY: `vq` is valid and, since the ring is detached, used by nobody else.
-            let ptr = unsafe { bindings::virtqueue_detach_unused_buf(vq) };
+            let size = self.lock().ring.last_size() as u32;
+            // SAFETY: `vq` is valid and, since the ring is detached, used by nobody else. Behind
+            // the last buffer C has a `BUG_ON()`, since all descriptors are free there. A device
+            // that wrote into them made virtio_ring lose count, or even a buffer.
+            let ptr = unsafe {
+                (*vq).num_free = size;
+                bindings::virtqueue_detach_unused_buf(vq)
+            };
             let Some(ptr) = self.lock().ring.came_back(ptr) else {
                 break;
             };
@@ -351,7 +355,10 @@ impl<H: Handler> Queue<H> {
             // SAFETY: All that the ring holds came from `into_raw()` in `push()`.
             each(unsafe { H::Token::from_raw(ptr) });
         }
-        self.lock().ring.progress.end();
+        let guard = self.lock();
+
+        guard.ring.forget_lost();
+        guard.ring.progress.end();
     }
 
     /// The `callback` of the virtqueue.

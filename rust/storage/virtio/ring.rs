@@ -346,6 +346,13 @@ impl<T: Token> Ring<T> {
         self.in_flight.get()
     }
 
+    /// What has not come back from a virtqueue that is about to be deleted, never will: the device
+    /// made virtio_ring lose it. The next virtqueue has nothing to do with it.
+    pub(super) fn forget_lost(&self) {
+        self.in_flight.set(0);
+        self.generations.forget();
+    }
+
     /// From here on, what is added goes into the ring. What was kept has gone.
     pub(super) fn open(&self) -> Option<Kept<T>> {
         self.closed.set(false);
