@@ -487,18 +487,22 @@ impl<Ctx: device::DeviceContext> Device<Ctx> {
     #[inline]
     pub fn has_feature(&self, feature: u32) -> bool {
         const WORDS: usize = size_of::<bindings::virtio_device__bindgen_ty_1>() / 8;
+        let index = feature as usize / 64;
 
-        // SAFETY: `self.as_raw()` is valid by the type invariant; features do not change while a
-        // driver can see the device. The union is an array of 64-bit words, however it is named.
-        let words = unsafe {
+        if index >= WORDS {
+            return false;
+        }
+        // SAFETY: `self.as_raw()` is valid by the type invariant. The union is an array of 64-bit
+        // words, however it is named. Volatile: at a restart the core writes the same bits again,
+        // and those of the next driver while the last one still has a reference.
+        let word = unsafe {
             (&raw const (*self.as_raw()).__bindgen_anon_1)
-                .cast::<[u64; WORDS]>()
-                .read()
+                .cast::<u64>()
+                .add(index)
+                .read_volatile()
         };
 
-        words
-            .get(feature as usize / 64)
-            .is_some_and(|word| word & (1 << (feature % 64)) != 0)
+        word & (1 << (feature % 64)) != 0
     }
 
     /// Tells who traces what was decided on a disk of the device. `what` is called only if somebody
