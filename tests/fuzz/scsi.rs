@@ -18,6 +18,7 @@ pub use cmnd::{
 };
 pub use host::{
     change_depth,
+    get,
     open_host_reset, //
 };
 pub use ladder::ioctl;

@@ -360,7 +360,9 @@ unsafe extern "C" fn rust_helper_dev_set_drvdata(dev: *mut b::device, data: *mut
 /// References to a device are counted in its power management, which nobody uses here.
 #[no_mangle]
 unsafe extern "C" fn get_device(dev: *mut b::device) -> *mut b::device {
-    (*dev).id += 1;
+    if !crate::scsi::get(dev) {
+        (*dev).id += 1;
+    }
     dev
 }
 

@@ -220,8 +220,9 @@ unsafe impl Sync for HostRef {}
 impl Clone for HostRef {
     #[inline]
     fn clone(&self) -> Self {
+        // Not `scsi_host_get()`, which takes no reference to a host that was removed.
         // SAFETY: The host is valid.
-        unsafe { bindings::scsi_host_get(self.0.as_ptr()) };
+        unsafe { bindings::get_device(&raw mut (*self.as_raw()).shost_gendev) };
         Self(self.0)
     }
 }

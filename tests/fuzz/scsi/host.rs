@@ -78,13 +78,18 @@ unsafe extern "C" fn scsi_host_alloc(
     shost
 }
 
-#[no_mangle]
-pub(super) extern "C" fn scsi_host_get(shost: *mut v::Scsi_Host) -> *mut v::Scsi_Host {
-    let host = mid().host.as_mut().expect("a host that is there");
+/// Takes a reference to a host, if `dev` is that of one. Not so `scsi_host_get()`, which takes none to
+/// a host that was removed.
+pub fn get(dev: *mut b::device) -> bool {
+    // SAFETY: The host is there.
+    let own = |host: &&mut Host| unsafe { &raw mut (*host.shost).shost_gendev } == dev.cast();
+    let Some(host) = mid().host.as_mut().filter(own) else {
+        return false;
+    };
 
-    assert!(host.shost == shost && host.refs > 0);
+    assert!(host.refs > 0);
     host.refs += 1;
-    shost
+    true
 }
 
 #[no_mangle]

@@ -202,7 +202,8 @@ unsafe fn probe(id: c_uint, lun: u64) -> bool {
     }
     let sdev = new::<v::scsi_device>();
 
-    (*sdev).host = host::scsi_host_get(shost());
+    (*sdev).host = shost();
+    assert!(host::get((&raw mut (*shost()).shost_gendev).cast()));
     (*sdev).id = id;
     (*sdev).lun = lun;
     (*sdev).sdev_state = v::scsi_device_state_SDEV_CREATED;
