@@ -48,7 +48,8 @@ pub struct Limits {
     pub can_queue: u16,
     /// Commands in flight to a device.
     pub cmd_per_lun: u16,
-    /// Entries of the scatterlist of a command, and of that of its protection information.
+    /// Entries of the scatterlist of a command, and of that of its protection information: 1 at
+    /// least.
     pub sg_tablesize: u16,
     /// Sectors that a command moves.
     pub max_sectors: u32,
@@ -444,11 +445,14 @@ impl<T: Operations> NewHost<T> {
             | bindings::scsi_host_prot_capabilities_SHOST_DIX_TYPE2_PROTECTION
             | bindings::scsi_host_prot_capabilities_SHOST_DIX_TYPE3_PROTECTION;
 
+        // For 0 the block layer takes 128, and the mid-layer makes room for none of them.
+        let sg_tablesize = limits.sg_tablesize.max(1);
+
         shost.nr_hw_queues = limits.nr_hw_queues;
         shost.nr_maps = if limits.polled { MAPS_WITH_POLL } else { 1 };
         shost.can_queue = limits.can_queue.into();
         shost.cmd_per_lun = i16::try_from(limits.cmd_per_lun).unwrap_or(i16::MAX);
-        shost.sg_tablesize = limits.sg_tablesize;
+        shost.sg_tablesize = sg_tablesize;
         shost.max_sectors = limits.max_sectors;
         shost.max_channel = 0;
         shost.max_id = limits.max_id;
@@ -458,7 +462,7 @@ impl<T: Operations> NewHost<T> {
             shost.prot_capabilities = ALL_TYPES;
             // Else the mid-layer takes 65,535: protection that user space brings has as many
             // segments as its pages, however few the data has.
-            shost.sg_prot_tablesize = limits.sg_tablesize;
+            shost.sg_prot_tablesize = sg_tablesize;
             shost.prot_guard_type = bindings::scsi_host_guard_type_SHOST_DIX_GUARD_CRC as u8;
         }
     }
