@@ -24,7 +24,8 @@ pub use cmnd::{
 };
 pub use device::{
     Device,
-    Found, //
+    Found,
+    NewDevice, //
 };
 pub use host::{
     Host,

@@ -38,6 +38,7 @@ use storage::{
         Host,
         HostTemplate,
         Late,
+        NewDevice,
         Operations,
         QueueMaps,
         Refused, //
@@ -144,7 +145,7 @@ impl Operations for ScsiHost {
         scan::is_absent(hba, target)
     }
 
-    fn device_init(dev: &Device) {
+    fn device_init(dev: NewDevice<'_>) {
         // What the host passes through may have limits that the hypervisor shows in VPD pages,
         // whatever version of the standard the device claims.
         dev.try_vpd_pages();

@@ -70,14 +70,6 @@ impl Device {
         unsafe { kernel::device::Device::from_raw(&raw mut (*self.as_raw()).sdev_gendev) }
     }
 
-    /// Has the mid-layer read the VPD pages, whatever version the device claims. To be called by
-    /// [`super::Operations::device_init`].
-    #[inline]
-    pub fn try_vpd_pages(&self) {
-        // SAFETY: The device is valid, and not in use yet.
-        unsafe { (*self.as_raw()).sdev_bflags = bindings::BLIST_TRY_VPD_PAGES };
-    }
-
     /// Sets how many commands the device may have in flight; returns what became of it.
     ///
     /// C counterpart: `scsi_change_queue_depth()`.
@@ -141,6 +133,34 @@ impl Device {
             r if r > 0 && r & 0x00ff_0000 == bad_target => Presence::Gone,
             _ => Presence::Unknown,
         })
+    }
+}
+
+/// A device that was found, and is to be asked what it is.
+///
+/// # Invariants
+///
+/// The mid-layer is making the device: nobody else looks at its flags yet.
+pub struct NewDevice<'a>(&'a Device);
+
+impl<'a> NewDevice<'a> {
+    /// # Safety
+    ///
+    /// `ptr` must be a device that the mid-layer is making, for the chosen lifetime.
+    #[inline]
+    pub(super) unsafe fn from_raw(ptr: *mut bindings::scsi_device) -> Self {
+        // SAFETY: By this function's safety requirements.
+        // INVARIANT: As above.
+        Self(unsafe { Device::from_raw(ptr) })
+    }
+
+    /// Has the mid-layer read the VPD pages, whatever version the device claims.
+    ///
+    /// C counterpart: `BLIST_TRY_VPD_PAGES`.
+    #[inline]
+    pub fn try_vpd_pages(&self) {
+        // SAFETY: The device is valid; by the type invariant the flags are ours.
+        unsafe { (*self.0.as_raw()).sdev_bflags = bindings::BLIST_TRY_VPD_PAGES };
     }
 }
 

@@ -14,7 +14,8 @@ use super::{
     },
     device::{
         Device,
-        Found, //
+        Found,
+        NewDevice, //
     },
     host::HostPrivate,
     template::HostTemplate,
@@ -155,7 +156,9 @@ pub trait Operations: Sized + 'static {
     }
 
     /// A device was found, and is to be asked what it is. May sleep.
-    fn device_init(dev: &Device) {
+    ///
+    /// C counterpart: `sdev_init`.
+    fn device_init(dev: NewDevice<'_>) {
         let _ = dev;
     }
 
@@ -348,8 +351,8 @@ impl<T: Operations> OperationsVTable<T> {
     ///
     /// May only be called by the mid-layer, on a host of `T`.
     unsafe extern "C" fn sdev_init_callback(sdev: *mut bindings::scsi_device) -> c_int {
-        // SAFETY: The mid-layer passes a valid device.
-        T::device_init(unsafe { Device::from_raw(sdev) });
+        // SAFETY: The mid-layer passes a valid device, which it is making.
+        T::device_init(unsafe { NewDevice::from_raw(sdev) });
         0
     }
 
