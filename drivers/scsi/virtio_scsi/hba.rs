@@ -125,7 +125,8 @@ impl Hba {
             return Err(cmd.refuse());
         } else if e == ENODEV && self.holds() {
             return Err(cmd.refuse());
-        } else if e == ENODEV {
+        } else if e == ENODEV || e == EIO && self.is_removing() {
+            // Nobody starts, or repairs, the device any more.
             HostByte::NO_CONNECT
         } else if e == EIO {
             // The ring is broken: until it is repaired, or the device is gone.
