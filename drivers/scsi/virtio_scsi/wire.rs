@@ -344,14 +344,15 @@ pub(crate) const fn function_succeeded(response: ControlResponse) -> bool {
 /// twice: a question that takes nothing away, or a flush. Neither a reservation, nor what moves a
 /// tape.
 pub(crate) const fn is_repeatable(cdb: &[u8]) -> bool {
+    let Some(code) = cdb.first() else {
+        return false;
+    };
+
+    // TEST UNIT READY, INQUIRY, MODE SENSE, READ CAPACITY, SYNCHRONIZE CACHE, LOG SENSE, PERSISTENT
+    // RESERVE IN, ZONING IN, REPORT LUNS, and what of SERVICE ACTION IN and MAINTENANCE IN.
     matches!(
-        cdb,
-        // TEST UNIT READY, INQUIRY, MODE SENSE, READ CAPACITY, SYNCHRONIZE CACHE, LOG SENSE,
-        // PERSISTENT RESERVE IN, REPORT LUNS, and what of SERVICE ACTION IN and MAINTENANCE IN.
-        [
-            0x00 | 0x12 | 0x1a | 0x25 | 0x35 | 0x4d | 0x5a | 0x5e | 0x91 | 0x9e | 0xa0 | 0xa3,
-            ..
-        ]
+        *code,
+        0x00 | 0x12 | 0x1a | 0x25 | 0x35 | 0x4d | 0x5a | 0x5e | 0x91 | 0x95 | 0x9e | 0xa0 | 0xa3
     )
 }
 
