@@ -100,6 +100,7 @@ impl Operations for ScsiHost {
         }
         // What a device that is being repaired has not answered is sent again.
         if !works(queue) {
+            late.forget_timeouts();
             hba.recovery.suspect();
             return Timeout::Wait;
         }

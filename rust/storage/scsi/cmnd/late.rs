@@ -91,6 +91,11 @@ impl<T: Operations> Late<'_, T> {
         self.shared().timeouts.load(Relaxed)
     }
 
+    /// Forgets them: the device could not answer meanwhile.
+    pub fn forget_timeouts(&self) {
+        self.shared().timeouts.store(0, Relaxed);
+    }
+
     /// For how many seconds the driver has had it, as far as timeouts tell.
     pub fn seconds(&self) -> u32 {
         // SAFETY: The command is valid, and has a request.
