@@ -75,6 +75,17 @@ for i in 1 2 3; do
 	climb "silent$i" "op=tmf drop count=0"
 	saw "silent$i" abort unit-reset nexus-reset restart
 done
+# What the kernel itself sent, and nobody knows whether it was done, is not sent twice, however often its sender would allow:
+# PERSISTENT RESERVE OUT, with sd's 30 s.
+host blkdev own mark once
+host blkdev own fault "op=other drop"
+host blkdev own fault "op=tmf drop count=0"
+same "what the sender of a lost registration hears" "$(timeout 200 python3 -c "import fcntl, os, struct
+print(hex(fcntl.ioctl(os.open('/dev/$d', os.O_RDWR), 0x401870C8, struct.pack('QQII', 0, 1, 0, 0))))")" 0xe0000 # PR_STS_RETRY_PATH_FAILURE
+host blkdev own clear
+sed '1,/^# once$/d' "$(host blkdev own log)" >/tmp/seen
+saw once abort unit-reset nexus-reset restart
+same "registrations that the device saw" "$(grep -c ' op=other ' /tmp/seen)" 1
 # With many commands in flight each rung costs its time limit once, and none is left out.
 echo 2 >"/sys/block/$d/queue/nomerges"
 for round in 1 2 3; do

@@ -328,6 +328,10 @@ impl<T: Operations> OperationsVTable<T> {
         // SAFETY: The mid-layer passes a command that was queued.
         let late = unsafe { Late::<T>::from_raw(cmd) };
 
+        // `scsi_decide_disposition()` takes the driver's word; who calls this does not.
+        if late.is_marginal() {
+            return false;
+        }
         if late.timeouts() > 0 && late.fails_fast() {
             late.set_host_byte(HostByte::TRANSPORT_FAILFAST);
             return false;

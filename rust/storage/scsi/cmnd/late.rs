@@ -30,6 +30,9 @@ use kernel::{
     time::msecs_to_jiffies, //
 };
 
+/// The bits of a result that are the host's.
+const HOST_BYTE: i32 = 0x00ff_0000;
+
 /// See [`Late::siblings`].
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Siblings {
@@ -180,10 +183,18 @@ impl<T: Operations> Late<'_, T> {
         unsafe { (*request(self.cmd)).cmd_flags & FAIL_FAST != 0 }
     }
 
+    /// Whether the driver gave the command back as one not to be tried again.
+    pub(in crate::scsi) fn is_marginal(&self) -> bool {
+        // SAFETY: The command is valid; error handling, which has it, calls this.
+        let result = unsafe { (*self.cmd).result };
+
+        result & HOST_BYTE == HostByte::TRANSPORT_MARGINAL.with_status(0)
+    }
+
     /// Sets what the host says of the command, which error handling took back.
     pub(in crate::scsi) fn set_host_byte(&self, host: HostByte) {
         // SAFETY: The command is valid; error handling, which has it, calls this.
-        unsafe { (*self.cmd).result = ((*self.cmd).result & !0x00ff_0000) | host.with_status(0) };
+        unsafe { (*self.cmd).result = ((*self.cmd).result & !HOST_BYTE) | host.with_status(0) };
     }
 
     /// Has the time of all tries together (`scsi_cmd_runtime_exceeced()`) begin now: the time that
