@@ -132,37 +132,48 @@ for words in id=other id=70000 double; do
 	verify "$d" --direct=1 --ioengine=io_uring --iodepth=16 --bs=4k --size=256k --numjobs=2 --offset_increment=1m
 done
 # What was in flight is sent again: a write, a question. Not a PERSISTENT RESERVE OUT, of which nobody knows whether it was done:
-# who sent it hears of a transport that failed (DID_TRANSPORT_MARGINAL).
+# who sent it hears of a transport that failed (DID_TRANSPORT_MARGINAL). The same if it is an administrator who wants the reset.
+since()
+{
+	sed "1,/^# $how\$/d" "$(host blkdev own log)"
+}
 seen()
 {
-	(($(sed '1,/^# again$/d' "$(host blkdev own log)" | grep -c " op=$1 ") >= $2))
+	(($(since | grep -c " op=$1 ") >= $2))
 }
-host blkdev own mark again
-fault "op=write lba=512 drop"
-fault "op=other drop"
-fault "op=ready drop"
-dd if=/dev/urandom of=/tmp/data bs=4k count=1 status=none
-dd if=/tmp/data of="/dev/$d" bs=4k seek=64 count=1 oflag=direct conv=notrunc status=none &
-writer=$!
-wait_for 20 seen write 1 || fail "the device saw no write"
-python3 "$VSR_SRC/tests/guest/sgio.py" "$d" 5f000000000000000000 >/tmp/reserve &
-reserver=$!
-wait_for 20 seen other 1 || fail "the device saw no reservation"
-python3 "$VSR_SRC/tests/guest/sgio.py" "$d" 000000000000 >/tmp/ready &
-asker=$!
-wait_for 20 seen ready 1 || fail "the device saw no question"
-fault "op=read lba=64 id=other"
-timeout 100 dd if="/dev/$d" of=/dev/null bs=512 skip=64 count=1 iflag=direct status=none || fail "a read failed: $(dmesg)"
-for process in $writer $reserver $asker; do
-	wait_for 60 not_running "$process" || fail "what was in flight waits still: $(dmesg)"
-	wait "$process" || fail "what was in flight failed: $(dmesg)"
+host_reset=/sys/class/scsi_host/host$(basename "$(readlink -f "/sys/block/$d/device")" | cut -d: -f1)/host_reset
+for how in broken wanted; do
+	host blkdev own mark $how
+	fault "op=write lba=512 drop"
+	fault "op=other drop"
+	fault "op=ready drop"
+	dd if=/dev/urandom of=/tmp/data bs=4k count=1 status=none
+	dd if=/tmp/data of="/dev/$d" bs=4k seek=64 count=1 oflag=direct conv=notrunc status=none &
+	writer=$!
+	wait_for 20 seen write 1 || fail "$how: the device saw no write"
+	python3 "$VSR_SRC/tests/guest/sgio.py" "$d" 5f000000000000000000 >/tmp/reserve &
+	reserver=$!
+	wait_for 20 seen other 1 || fail "$how: the device saw no reservation"
+	python3 "$VSR_SRC/tests/guest/sgio.py" "$d" 000000000000 >/tmp/ready &
+	asker=$!
+	wait_for 20 seen ready 1 || fail "$how: the device saw no question"
+	if [[ $how == broken ]]; then
+		fault "op=read lba=64 id=other"
+		timeout 100 dd if="/dev/$d" of=/dev/null bs=512 skip=64 count=1 iflag=direct status=none || fail "a read failed: $(dmesg)"
+	else
+		echo adapter >"$host_reset" || fail "the host cannot be reset: $(dmesg)"
+	fi
+	for process in $writer $reserver $asker; do
+		wait_for 60 not_running "$process" || fail "$how: what was in flight waits still: $(dmesg)"
+		wait "$process" || fail "$how: what was in flight failed: $(dmesg)"
+	done
+	same "$how: the reservation" "$(cat /tmp/reserve)" "$(failed 0x14)"
+	same "$how: the question" "$(cat /tmp/ready)" "$good"
+	same "$how: writes, reservations, questions" "$(for op in write other ready; do
+		since | grep -c " op=$op "
+	done | xargs)" "2 1 2"
+	cmp -n 4096 /tmp/data <(dd if="/dev/$d" bs=4k skip=64 count=1 iflag=direct status=none) || fail "$how: the write got lost"
 done
-same "the reservation" "$(cat /tmp/reserve)" "$(failed 0x14)"
-same "the question" "$(cat /tmp/ready)" "$good"
-same "writes, reservations, questions" "$(for op in write other ready; do
-	sed '1,/^# again$/d' "$(host blkdev own log)" | grep -c " op=$op "
-done | xargs)" "2 1 2"
-cmp -n 4096 /tmp/data <(dd if="/dev/$d" bs=4k skip=64 count=1 iflag=direct status=none) || fail "the write got lost"
 # One that is broken after each reset is given up, and so are its commands; who wants it resets it.
 echo 2 >/sys/module/virtio_scsi/parameters/virtscsi_repairs
 fault "id=other count=0"
@@ -171,6 +182,5 @@ fails timeout 100 dd if="/dev/$d" of=/dev/null bs=512 skip=64 count=1 iflag=dire
 dmesg | grep -q 'the device works no more: it is reset' || fail "it was not given up: $(dmesg)"
 host blkdev own clear
 echo 10 >/sys/module/virtio_scsi/parameters/virtscsi_repairs
-echo adapter >"/sys/class/scsi_host/host$(basename "$(readlink -f "/sys/block/$d/device")" | cut -d: -f1)/host_reset" ||
-	fail "the host cannot be reset: $(dmesg)"
+echo adapter >"$host_reset" || fail "the host cannot be reset: $(dmesg)"
 dd if="/dev/$d" of=/dev/null bs=512 skip=64 count=1 iflag=direct status=none || fail "it does not work again: $(dmesg)"

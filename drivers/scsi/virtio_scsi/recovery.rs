@@ -105,9 +105,10 @@ impl Recovery {
         self.removing.load(Relaxed)
     }
 
-    /// Resets the device because somebody wants it, also one that was given up; all commands come
-    /// back. If the device does not start, that is tried again. May sleep. Fails with [`ENXIO`],
-    /// and does nothing, if the device is away; else as [`Device::restart`].
+    /// Resets the device because somebody wants it, also one that was given up, and sends again
+    /// what it has not answered, but for what error handling waits for: that comes back. If the
+    /// device does not start, all commands come back, and it is tried again. May sleep. Fails with
+    /// [`ENXIO`], and does nothing, if the device is away; else as [`Device::restart`].
     pub(crate) fn demand(self: &Arc<Self>, dev: &Device<Bound>) -> Result {
         if dev.condition() == Condition::Away {
             self.suspect();
@@ -115,9 +116,14 @@ impl Recovery {
         }
         self.repairs.hold().forget();
         dev_warn!(dev, "resetting the device\n");
-        self.down.store(true, Relaxed);
-        dev.cancel_queues();
-        self.restart(dev).inspect_err(|_| self.suspect())
+        self.restart(dev).inspect_err(|e| {
+            // Error handling may not end while a command of its own is kept.
+            if *e != ENXIO {
+                self.down.store(true, Relaxed);
+                dev.cancel_queues();
+            }
+            self.suspect();
+        })
     }
 
     /// The device was reset by others, or slept, and should be back. May sleep.

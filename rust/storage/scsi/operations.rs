@@ -143,7 +143,8 @@ pub trait Operations: Sized + 'static {
 
     /// Resets the host: as the last rung, or because an administrator wants it, when nothing is
     /// late (`/sys/class/scsi_host/hostN/host_reset`). *Also if it fails*, the driver finishes all
-    /// commands that it has. May sleep, but not for ever.
+    /// commands whose time is over ([`Command::is_late`]); others it may send again. May sleep, but
+    /// not for ever.
     fn host_reset(host: &Self::HostData) -> Result;
 
     /// Whether there is no such target, so that its units need not be looked for. Process context,
