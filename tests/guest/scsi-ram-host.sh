@@ -63,6 +63,16 @@ done
 unload
 same "disks that are left" "$(targets)" 0
 
+# Whatever an administrator calls the host's state, the host goes.
+load targets=1
+d=$(disk 0000)
+for state in cancel deleted; do
+	echo $state >"/sys/class/scsi_host/host$(basename "$(readlink -f "/sys/block/$d/device")" | cut -d: -f1)/state" || fail "$state"
+done
+unload
+same "disks that are left" "$(targets)" 0
+fails test -e "/sys/block/$d"
+
 load targets=256 size_mib=1
 same "targets" "$(targets)" 256
 unload

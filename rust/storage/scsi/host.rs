@@ -533,6 +533,31 @@ impl<T: Operations> Host<T> {
     }
 }
 
+/// Lets a host be removed that an administrator has called deleted, by its file `state`: the
+/// mid-layer would leave it as it is.
+///
+/// # Safety
+///
+/// `shost` must be a valid host whose lock is held.
+#[inline]
+unsafe fn undelete(shost: *mut bindings::Scsi_Host) {
+    // SAFETY: By this function's safety requirements. Who looks at the state does so without the
+    // lock, hence volatile.
+    unsafe {
+        let state = &raw mut (*shost).shost_state;
+
+        match state.read_volatile() {
+            bindings::scsi_host_state_SHOST_DEL => {
+                state.write_volatile(bindings::scsi_host_state_SHOST_CANCEL)
+            }
+            bindings::scsi_host_state_SHOST_DEL_RECOVERY => {
+                state.write_volatile(bindings::scsi_host_state_SHOST_CANCEL_RECOVERY)
+            }
+            _ => (),
+        }
+    }
+}
+
 impl<T: Operations> Drop for Host<T> {
     #[inline]
     fn drop(&mut self) {
@@ -546,6 +571,7 @@ impl<T: Operations> Drop for Host<T> {
             let private = HostPrivate::<T>::of(shost);
 
             private.end_resets();
+            with_lock(shost, |shost| undelete(shost));
             bindings::scsi_remove_host(shost);
             bindings::async_synchronize_full_domain(private.background.get());
             HostPrivate::<T>::take(shost);
