@@ -81,7 +81,7 @@ host blkdev own mark once
 host blkdev own fault "op=other drop"
 host blkdev own fault "op=tmf drop count=0"
 same "what the sender of a lost registration hears" "$(timeout 200 python3 -c "import fcntl, os, struct
-print(hex(fcntl.ioctl(os.open('/dev/$d', os.O_RDWR), 0x401870C8, struct.pack('QQII', 0, 1, 0, 0))))")" 0xe0000 # PR_STS_RETRY_PATH_FAILURE
+print(hex(fcntl.ioctl(os.open('/dev/$d', os.O_RDWR), 0x401870C8, bytearray(struct.pack('QQII', 0, 1, 0, 0)))))")" 0xe0000 # PR_STS_RETRY_PATH_FAILURE
 host blkdev own clear
 sed '1,/^# once$/d' "$(host blkdev own log)" >/tmp/seen
 saw once abort unit-reset nexus-reset restart
