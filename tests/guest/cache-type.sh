@@ -20,6 +20,23 @@ fails sh -c "echo sideways >$file" 2>/dev/null
 same cache_type "$(<"$file")" "write through"
 echo "write back" >"$file"
 same "flushes with write back again" "$(sync_write)" 1
+# What was written before the cache goes is flushed then: no fsync after would do it. (The C driver leaves it.)
+[[ $MODE == c ]] || for round in {1..5}; do
+	host flushlog mark flush
+	dd if=/dev/zero of="/dev/$d" bs=4k count=1 oflag=direct conv=notrunc status=none
+	echo "write through" >"$file"
+	python3 -c "import os; os.fsync(os.open('/dev/$d', os.O_RDWR))"
+	same "what the host saw in round $round" "$(host flushlog read flush)" "W F"
+	# The same with writes under way, which sixteen threads do not stop.
+	echo "write back" >"$file"
+	fio --name=writers --filename="/dev/$d" --rw=randwrite --bs=4k --direct=1 --ioengine=psync --numjobs=16 --time_based --runtime=3 \
+		--size=32m --thread --minimal >/dev/null &
+	sleep 1
+	echo "write through" >"$file" || fail "with writes under way"
+	same write_cache "$(read_attr "$d" write_cache)" "write through"
+	wait $! || fail "an error of a writer"
+	echo "write back" >"$file"
+done
 # Who writes at the same time leaves device and disk in the same mode, be it whose.
 [[ $MODE == c ]] || for round in {1..25}; do
 	for cache in "write through" "write back" "write through" "write back"; do

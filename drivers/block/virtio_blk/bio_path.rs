@@ -126,8 +126,8 @@ pub(crate) struct State {
     long: usize,
     /// Somebody may sleep.
     sleepers: bool,
-    /// Nothing is to be added: the device is going to sleep.
-    held: bool,
+    /// So many want that nothing is added: the device is going to sleep, say.
+    held: usize,
     /// For the counters.
     pub(crate) waits: Waits,
 }
@@ -186,7 +186,7 @@ impl BioQueue {
             ready, line, held, ..
         } = inner.state();
 
-        if ready.is_empty() && line.is_empty() && !*held {
+        if ready.is_empty() && line.is_empty() && *held == 0 {
             if let Some(command) = inner.state().free.pop() {
                 self.begin(inner, command, bio, done);
                 return;
@@ -372,7 +372,7 @@ impl BioQueue {
 
     /// Moves on what waits: ready commands first, then the line. Not from an interrupt.
     fn refill(&self, inner: &mut QueueGuard<'_, Self>, done: &mut BioList) {
-        if inner.state().held {
+        if inner.state().held > 0 {
             return;
         }
         while let Some(command) = inner.state().ready.pop() {
@@ -469,7 +469,12 @@ impl BioQueue {
 impl State {
     /// Something waits that may be possible now.
     fn waits(&self) -> bool {
-        !self.held && (!self.ready.is_empty() || !self.line.is_empty())
+        self.held == 0 && !self.is_empty()
+    }
+
+    /// Nothing waits.
+    fn is_empty(&self) -> bool {
+        self.ready.is_empty() && self.line.is_empty()
     }
 
     /// Whether sleepers are to be woken: the line is short again.
@@ -648,18 +653,19 @@ impl BioPath {
         }
     }
 
-    /// From here on bios wait in the line, and flushes between their steps.
+    /// From here on bios wait in the line, and flushes between their steps; to be followed by a
+    /// [release](Self::release).
     pub(crate) fn hold(&self) {
         for queue in &self.queues {
-            queue.lock().state().held = true;
+            queue.lock().state().held += 1;
         }
     }
 
-    /// Lets them go on. Not here: a ring that is broken has to be repaired first, for which the
-    /// device may have to be reset by who called this.
+    /// Lets them go on, if nobody else holds them. Not here: a ring that is broken has to be
+    /// repaired first, for which the device may have to be reset by who called this.
     pub(crate) fn release(&self) {
         for queue in &self.queues {
-            queue.lock().state().held = false;
+            queue.lock().state().held -= 1;
             Queue::defer(queue.as_arc_borrow(), &WORKQUEUE);
         }
     }
@@ -676,7 +682,7 @@ impl BioPath {
         self.queues.iter().all(|queue| {
             let mut guard = queue.lock();
 
-            guard.ring.in_flight() == 0 && !guard.state().waits()
+            guard.ring.in_flight() == 0 && guard.state().is_empty()
         }) && self.gate.is_idle()
     }
 

@@ -95,7 +95,7 @@ impl CacheMode {
         if now && writeback {
             return Ok(());
         }
-        disk.set_write_cache(now)
+        Self::show(disk, now)
     }
 
     /// Writes the mode to a device that was reset, before I/O goes on. `false` if it does not take
@@ -116,7 +116,19 @@ impl CacheMode {
         let _changing = self.changing.lock();
 
         let now = binding.with(|dev| self.note(dev))?;
-        disk.set_write_cache(now)
+        Self::show(disk, now)
+    }
+
+    /// Has the block layer see that mode. Waits for I/O.
+    fn show<T: BlkDisk>(disk: &Disk<T>, writeback: bool) -> Result {
+        if !writeback {
+            // A write is safe without a flush if the device was in this mode from its submission to
+            // its end (specification, "Device Operation"). Others may be in the cache, and from
+            // here on nobody sends a flush: who calls fsync for them would be told a lie.
+            T::drain(disk);
+            disk.flush()?;
+        }
+        disk.set_write_cache(writeback)
     }
 
     /// Writes a mode to the device, which need not take it.

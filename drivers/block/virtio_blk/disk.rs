@@ -107,6 +107,9 @@ pub(crate) trait BlkDisk: gen_disk::Operations<Data = Arc<Shared<Self::Path>>> {
     /// Reads the serial number, or the wear ([`wire::LIFETIME`](crate::wire::LIFETIME)), by a
     /// command of the driver itself. May sleep.
     fn read(disk: &Disk<Self>, what: u64, to: &mut KVec<u8>) -> Result;
+
+    /// Waits until all that is in flight has ended; what comes meanwhile is held back. May sleep.
+    fn drain(disk: &Disk<Self>);
 }
 
 /// A disk in request mode.
@@ -119,6 +122,13 @@ impl BlkDisk for RequestDisk {
 
     fn read(disk: &Disk<Self>, what: u64, to: &mut KVec<u8>) -> Result {
         mq::request::execute_in(disk, false, what, to)
+    }
+
+    fn drain(disk: &Disk<Self>) {
+        disk.drain(|| {
+            disk.data().path.poll_all();
+            true
+        });
     }
 }
 
@@ -158,6 +168,14 @@ impl BlkDisk for BioDisk {
             bios.push(bio);
             disk.data().path.submit_list(bios, false);
         })
+    }
+
+    fn drain(disk: &Disk<Self>) {
+        let path = &disk.data().path;
+
+        path.hold();
+        wait_until(path, BioPath::is_drained);
+        path.release();
     }
 }
 

@@ -67,7 +67,7 @@ use kernel::{
     ThisModule, //
 };
 
-/// How often [`GenDisk::drain`] looks, in jiffies.
+/// How often [`Disk::drain`] looks, in jiffies.
 const LOOK_AFTER: usize = 2;
 
 /// How often who drops a disk that could not be added looks.
@@ -221,6 +221,42 @@ impl<T: Operations> Disk<T> {
             LimitsBuilder::set_feature(&mut lim, bindings::BLK_FEAT_WRITE_CACHE, on);
             bindings::queue_limits_commit_update_frozen(q, &mut lim)
         })
+    }
+
+    /// Writes the device's volatile cache back; nothing is done if the disk counts as one without.
+    /// Fails with [`ENXIO`] if the disk was not added, or as the device does.
+    ///
+    /// May sleep. C counterpart: `blkdev_issue_flush()`.
+    pub fn flush(&self) -> Result {
+        // SAFETY: The disk and its queue are valid, and its first block device lives as long as it.
+        // The bios of a disk of bios go to blk-mq, which it has nothing of, before it is added.
+        to_result(unsafe {
+            let part0 = (*self.as_raw()).part0;
+            let flags = (&raw const (*part0).__bd_flags.counter).read_volatile() as u32;
+
+            if (*self.queue()).mq_ops.is_null() && flags & bindings::BD_HAS_SUBMIT_BIO == 0 {
+                return Err(ENXIO);
+            }
+            bindings::blkdev_issue_flush(part0)
+        })
+    }
+}
+
+impl<M: mq::Operations, T: Operations<Kind = Requests<M>>> Disk<T> {
+    /// Waits until the driver has no request, and holds back what comes meanwhile. Calls `look`
+    /// while it waits, which says whether to wait on: who polled for the end of requests may be
+    /// frozen, and the device may never answer.
+    ///
+    /// May sleep. C counterparts: `blk_mq_freeze_queue()`, `blk_mq_unfreeze_queue()`.
+    pub fn drain(&self, mut look: impl FnMut() -> bool) {
+        let q = self.queue();
+
+        // SAFETY: The disk and its queue are valid; the freeze ends below, in this task.
+        unsafe {
+            bindings::blk_freeze_queue_start(q);
+            while bindings::blk_mq_freeze_queue_wait_timeout(q, LOOK_AFTER) == 0 && look() {}
+            bindings::blk_mq_unfreeze_queue_nomemrestore(q);
+        }
     }
 }
 
@@ -546,24 +582,6 @@ impl<T: Operations> GenDisk<T> {
     pub fn mark_dead(&self) {
         // SAFETY: The disk is valid.
         unsafe { bindings::blk_mark_disk_dead(self.as_raw()) };
-    }
-}
-
-impl<M: mq::Operations, T: Operations<Kind = Requests<M>>> GenDisk<T> {
-    /// Waits until the driver has no request, and holds back what comes meanwhile. Calls `look`
-    /// while it waits, which says whether to wait on: who polled for the end of requests may be
-    /// frozen, and the device may never answer.
-    ///
-    /// May sleep. C counterparts: `blk_mq_freeze_queue()`, `blk_mq_unfreeze_queue()`.
-    pub fn drain(&self, mut look: impl FnMut() -> bool) {
-        let q = self.queue();
-
-        // SAFETY: The disk and its queue are valid; the freeze ends below, in this task.
-        unsafe {
-            bindings::blk_freeze_queue_start(q);
-            while bindings::blk_mq_freeze_queue_wait_timeout(q, LOOK_AFTER) == 0 && look() {}
-            bindings::blk_mq_unfreeze_queue_nomemrestore(q);
-        }
     }
 }
 
