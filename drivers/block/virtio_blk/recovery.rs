@@ -238,17 +238,18 @@ impl Repair for Recovery {
         let (_, in_flight) = dev.counts();
 
         self.resets.fetch_add(1, Relaxed);
-        self.overdue.store(false, Relaxed);
         dev_warn!(
             dev,
             "resetting the device, since {}; {} commands in flight are sent again\n",
             why,
             in_flight
         );
-        dev.restart(|| self.configure(dev)?.then_some(()).ok_or(EIO))
-            .inspect_err(|e| {
-                dev_err!(dev, "the device does not start again: {:?}\n", e);
-            })
+        let result = dev.restart(|| self.configure(dev)?.then_some(()).ok_or(EIO));
+        // Afterwards: a device may take its time for a reset, and is late all the while.
+        self.overdue.store(false, Relaxed);
+        result.inspect_err(|e| {
+            dev_err!(dev, "the device does not start again: {:?}\n", e);
+        })
     }
 }
 
