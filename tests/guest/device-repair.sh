@@ -65,7 +65,7 @@ echo 1 >"/sys/block/$d/reset" || fail "the reset failed"
 wait_for 60 not_running $writer || fail "the writes do not end"
 wait $writer || fail "the writes were not done in order"
 # What the device swallowed is late, beside other I/O that is not; the operator has set an end to that.
-blkdev repair fault "op=read sector=4096 swallow"
+blkdev repair fault "op=read sector=4096 swallow count=2"
 dd if="/dev/$d" of=/dev/null bs=4k count=1 skip=512 iflag=direct status=none &
 reader=$!
 before=$(resets)
@@ -73,14 +73,21 @@ sleep 3
 ! not_running $reader || fail "the read did not wait"
 same "resets without an end" "$(resets)" "$before"
 echo 1 >/sys/module/virtio_blk/parameters/timeouts
-while ! not_running $reader; do
+while (($(resets) == before)); do
 	dd if="/dev/$d" of=/dev/null bs=4k count=1 iflag=direct status=none
 	sleep 0.2
-	((SECONDS < 1000)) || fail "the late read does not end"
-done 2>/dev/null
-wait $reader || fail "the late read failed"
-same "resets for one that is late" "$(resets)" $((before + 1))
+	((SECONDS < 1000)) || fail "no reset for one that is late"
+done
 echo 0 >/sys/module/virtio_blk/parameters/timeouts
+# What was sent again, and is not answered either, has not ended.
+dmesg | grep -q 'slow storage: ' || fail "no word of the late read: $(dmesg)"
+sleep 4
+! not_running $reader || fail "the read that was sent again did not wait"
+! dmesg | grep 'have ended' || fail "a command that waits is told to have ended"
+same "resets for one that is late" "$(resets)" $((before + 1))
+echo 1 >"/sys/block/$d/reset" || fail "the reset failed"
+wait_for 60 not_running $reader || fail "the late read does not end"
+wait $reader || fail "the late read failed"
 # A device that breaks its ring again and again is given up, with 32 I/Os in one plug.
 echo 2 >/sys/module/virtio_blk/parameters/repairs
 blkdev repair fault "id=70000 count=0"

@@ -550,6 +550,7 @@ impl Device<device::Bound> {
         let mut queues = self.state().queues.lock();
 
         queues.asleep = true;
+        self.state().context.watch.begin_anew();
         // There should be nothing in flight any more. Who has it sleep, or resets it, takes care of
         // one that is not there.
         if queues.take_back(false).is_err() {

@@ -77,6 +77,7 @@ impl Device<device::Bound> {
             return Err(EBUSY);
         }
         let _no_io = NoIo::enter();
+        self.state().context.watch.begin_anew();
         queues.take_back(true)?;
         let result = self.negotiate_again().and_then(|()| {
             queues.find_again()?;

@@ -28,6 +28,10 @@ use kernel::{
     str::CString,
     sync::{
         aref::ARef,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         Arc,
         Mutex,
         SetOnce, //
@@ -98,6 +102,8 @@ struct Told {
     next: u64,
     /// How old it was when that was told last; 0 if all have ended since.
     last: u64,
+    /// How often the device had been reset by then.
+    resets: usize,
 }
 
 /// The watch over a device.
@@ -112,6 +118,7 @@ pub(super) struct Watch {
     #[pin]
     queues: Mutex<KVec<Arc<dyn Look>>>,
     label: SetOnce<CString>,
+    resets: Atomic<usize>,
     taken: Tally,
     notified: Tally,
 }
@@ -129,9 +136,14 @@ impl Watch {
             work <- Opaque::ffi_init(|slot| unsafe {
                 bindings::storage_watch_setup(slot, Some(Self::run));
             }),
-            told <- new_spinlock_irq!(Told { next: LATE_SECONDS, last: 0 }),
+            told <- new_spinlock_irq!(Told {
+                next: LATE_SECONDS,
+                last: 0,
+                resets: 0,
+            }),
             queues <- new_mutex!(KVec::new()),
             label: SetOnce::new(),
+            resets: Atomic::new(0),
             taken: Tally::new(),
             notified: Tally::new(),
         }? Error)
@@ -148,6 +160,12 @@ impl Watch {
     /// Says what the device is called in messages.
     pub(super) fn set_label(&self, label: CString) {
         self.label.populate(label);
+    }
+
+    /// What is in flight is about to be taken from the device and sent again: that it is young then
+    /// is not to be taken for an answer. Any context.
+    pub(super) fn begin_anew(&self) {
+        self.resets.fetch_add(1, Relaxed);
     }
 
     /// Something was added to a queue that is not watched. Any context, with the queue's lock held:
@@ -178,9 +196,11 @@ impl Watch {
 
             &*container_of!(Opaque::cast_from(work), Self, work)
         };
+        // Before the look: one that sees what a reset did then differs from this.
+        let resets = this.resets.load(Relaxed);
         let (again, soon, waiting, seconds) = this.look();
 
-        this.tell(waiting, seconds);
+        this.tell(waiting, seconds, resets);
         if again {
             this.start(if soon { ANSWER_MS } else { PERIOD_MS }, true);
         }
@@ -241,16 +261,18 @@ impl Watch {
         }
     }
 
-    /// Tells the administrator that commands are late, or that they were answered.
-    fn tell(&self, waiting: usize, seconds: u64) {
+    /// Tells the administrator that commands are late, or that they were answered; `resets` is how
+    /// often the device had been reset before they were looked at.
+    fn tell(&self, waiting: usize, seconds: u64, resets: usize) {
         let mut told = self.told.lock();
 
         if waiting == 0 {
             let last = core::mem::take(&mut told.last);
+            let same = told.resets == self.resets.load(Relaxed);
 
             told.next = LATE_SECONDS;
             drop(told);
-            if last > 0 {
+            if last > 0 && same {
                 dev_warn!(
                     self.dev,
                     "{}the commands that were late for {} s or longer have ended\n",
@@ -267,6 +289,7 @@ impl Watch {
             told.next *= 2;
         }
         told.last = seconds;
+        told.resets = resets;
         drop(told);
         dev_warn!(
             self.dev,
