@@ -153,8 +153,7 @@ impl WorkItem<BIRTH> for BoundDisk {
             dev_err!(dev, "the disk could not be made: {:?}\n", e);
         }
         drop(live);
-        if this.cache_lost.load(Relaxed) {
-            SLOW_WORKQUEUE.enqueue::<_, RESIZE>(this.clone());
-        }
+        // What changed when there was no disk yet, and a cache mode that the device did not take.
+        SLOW_WORKQUEUE.enqueue::<_, RESIZE>(this.clone());
     }
 }
