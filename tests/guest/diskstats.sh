@@ -33,16 +33,38 @@ for from in 0 1; do
 done
 echo 1 >"/sys/block/$d/queue/iostats"
 echo 1 >"/sys/block/$slow/queue/iostats"
-# A flush is no write, and counts by itself.
+# A flush command counts by itself, and who asks for it as a write of nothing.
 flushes()
 {
 	awk -v d="$d" '$3 == d { print $19 }' /proc/diskstats
 }
 f0=$(flushes)
+read -r _ _ w0 ws0 _ < <(counts)
 for _ in $(seq 20); do
 	dd if=/dev/zero of="/dev/$d" bs=4k count=1 oflag=direct conv=notrunc,fsync status=none
 done
 same "the count of flushes" $(($(flushes) - f0)) 20
+read -r _ _ w1 ws1 inflight < <(counts)
+same "the count of writes, and of who asks for a flush" $((w1 - w0)) 40
+same "the count of sectors that they wrote" $((ws1 - ws0)) 160
+same "the count of I/Os in flight" "$inflight" 0
+# All who ask at the same time count, whoever's flush serves them.
+read -r _ _ w0 _ < <(counts)
+python3 - "/dev/$d" <<'P' || fail "fsyncs of eight threads"
+import os, sys, threading
+def work():
+    fd = os.open(sys.argv[1], os.O_RDWR)
+    for _ in range(20):
+        os.fsync(fd)
+threads = [threading.Thread(target=work) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+P
+read -r _ _ w1 _ inflight < <(counts)
+same "the count of 160 fsyncs" $((w1 - w0)) 160
+same "the count of I/Os in flight after them" "$inflight" 0
 # Time in I/O is counted while a slow disk works.
 d=$(disk slow)
 t0=$(awk -v d="$d" '$3 == d { print $13 }' /proc/diskstats)

@@ -105,7 +105,7 @@ pub(crate) struct Progress {
     step: Option<Step>,
     /// What the step asks the device to do.
     asked: Option<Command>,
-    /// When the data's statistics began, in jiffies, if they did.
+    /// When the bio's statistics began, in jiffies, if they did.
     started: Option<usize>,
     /// When the flush step began.
     flushing: Option<Instant<Monotonic>>,
@@ -234,8 +234,9 @@ impl BioQueue {
         }
         let (slot, progress) = command.as_mut().parts();
 
-        // The driver's own commands are not the user's I/O.
-        progress.started = if plan.data && bio.op() != Op::DRV_IN {
+        // The driver's own commands are not the user's I/O. A flush is: as in blk-mq, a write of
+        // nothing, beside the command that it takes.
+        progress.started = if bio.op() != Op::DRV_IN {
             bio.start_accounting()
         } else {
             None
@@ -340,6 +341,8 @@ impl BioQueue {
             return;
         }
         while let Some(mut bio) = progress.served.pop() {
+            // Without its time, which there is no place to keep for.
+            bio.end_accounting(bio.start_accounting());
             bio.set_status(status);
             done.push(bio);
         }
