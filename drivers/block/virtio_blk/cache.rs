@@ -93,7 +93,9 @@ impl CacheMode {
             self.note(dev)
         })?;
         if now && writeback {
-            return Ok(());
+            // The block layer took FUA from writes that came before, and may be under way still.
+            T::drain(disk);
+            return disk.flush();
         }
         Self::show(disk, now)
     }
