@@ -47,6 +47,8 @@ impl BoundDisk {
         let known = choice::wanted(dev);
 
         if let Some(choice) = settled(dev, known, &config) {
+            // Who changes the path as soon as the disk is shown waits until it is in its slot.
+            let _live = self.live.lock();
             let made = probe::make(dev, self, &config, choice.path, false)?;
 
             return self.show(dev, made, choice);
