@@ -50,7 +50,7 @@ impl Segment {
         let end = self.offset as usize + self.len as usize;
         let begin = next.offset as usize;
 
-        // Only there pages that lie side by side have descriptions that do, and the other way round.
+        // Only there have pages that lie side by side descriptions that do, and vice versa.
         cfg!(CONFIG_SPARSEMEM_VMEMMAP)
             && self.page.wrapping_add(end / PAGE_SIZE) == next.page.wrapping_add(begin / PAGE_SIZE)
             && end % PAGE_SIZE == begin % PAGE_SIZE

@@ -167,8 +167,8 @@ impl Hba {
 
     /// Resets the device and starts it again; or, if it is to go, only resets it. What is in flight
     /// is sent again, or comes back; what error handling waits for always does, but from a device
-    /// that is away, which nobody can reset. If the device sleeps, who wakes it starts it: for error
-    /// handling that is as good, the commands wait.
+    /// that is away, which nobody can reset. If the device sleeps, who wakes it starts it: for
+    /// error handling that is as good, the commands wait.
     pub(crate) fn reset(&self, dev: &virtio::Device<Bound>) -> Result {
         if self.is_removing() {
             dev.cancel_queues();

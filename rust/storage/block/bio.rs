@@ -227,8 +227,8 @@ impl Bio {
     }
 
     /// Copies the data of a [write](Op::is_write) to `to`, as far as that reaches: not at all if it
-    /// [has none](Op::has_data), and nothing of what a read is to fill. For disks whose driver moves
-    /// the data itself; who submitted a bio may change its data meanwhile. Any context.
+    /// [has none](Op::has_data), and nothing of what a read is to fill. For disks whose driver
+    /// moves the data itself; who submitted a bio may change its data meanwhile. Any context.
     pub fn copy_to(&self, to: &mut [u8]) {
         if !self.op().is_write() {
             return;
@@ -313,8 +313,8 @@ impl Bio {
         if bio.bi_iter.bi_size == 0 || !self.op().has_data() {
             return Ok(());
         }
-        // SAFETY: The bio has data, and so a vector. One that is submitted has a block device with a
-        // queue, whose limits do not change meanwhile.
+        // SAFETY: The bio has data, and so a vector. One that is submitted has a block device with
+        // a queue, whose limits do not change meanwhile.
         let (bv, limits) = unsafe {
             let bvec = bio.bi_io_vec.wrapping_add(bio.bi_iter.bi_idx as usize);
             (&*bvec, &(*(*bio.bi_bdev).bd_queue).limits)

@@ -218,6 +218,13 @@ unsafe extern "C" fn queue_limits_commit_update_frozen(
     0
 }
 
+/// One that the driver wants; by those of the users the device is tried.
+#[no_mangle]
+extern "C" fn blkdev_issue_flush(_bdev: *mut b::block_device) -> c_int {
+    might_sleep();
+    0
+}
+
 #[no_mangle]
 unsafe extern "C" fn blk_revalidate_disk_zones(disk: *mut b::gendisk) -> c_int {
     might_sleep();
