@@ -131,8 +131,9 @@ for words in id=other id=70000 double; do
 	is_here own || fail "$words: the unit went"
 	verify "$d" --direct=1 --ioengine=io_uring --iodepth=16 --bs=4k --size=256k --numjobs=2 --offset_increment=1m
 done
-# What was in flight is sent again: a write, a question. Not a PERSISTENT RESERVE OUT, of which nobody knows whether it was done:
-# who sent it hears of a transport that failed (DID_TRANSPORT_MARGINAL). The same if it is an administrator who wants the reset.
+# What was in flight is sent again: a write, a question that is answered with data (others the mid-layer sends again itself). Not a
+# PERSISTENT RESERVE OUT, of which nobody knows whether it was done: who sent it hears of a transport that failed
+# (DID_TRANSPORT_MARGINAL). The same if it is an administrator who wants the reset.
 since()
 {
 	sed "1,/^# $how\$/d" "$(host blkdev own log)"
@@ -146,7 +147,7 @@ for how in broken wanted; do
 	host blkdev own mark $how
 	fault "op=write lba=512 drop"
 	fault "op=other drop"
-	fault "op=ready drop"
+	fault "op=capacity drop"
 	dd if=/dev/urandom of=/tmp/data bs=4k count=1 status=none
 	dd if=/tmp/data of="/dev/$d" bs=4k seek=64 count=1 oflag=direct conv=notrunc status=none &
 	writer=$!
@@ -154,9 +155,9 @@ for how in broken wanted; do
 	python3 "$VSR_SRC/tests/guest/sgio.py" "$d" 5f000000000000000000 >/tmp/reserve &
 	reserver=$!
 	wait_for 20 seen other 1 || fail "$how: the device saw no reservation"
-	python3 "$VSR_SRC/tests/guest/sgio.py" "$d" 000000000000 >/tmp/ready &
+	python3 "$VSR_SRC/tests/guest/sgio.py" "$d" 25000000000000000000 8 >/tmp/asked &
 	asker=$!
-	wait_for 20 seen ready 1 || fail "$how: the device saw no question"
+	wait_for 20 seen capacity 1 || fail "$how: the device saw no question"
 	if [[ $how == broken ]]; then
 		fault "op=read lba=64 id=other"
 		timeout 100 dd if="/dev/$d" of=/dev/null bs=512 skip=64 count=1 iflag=direct status=none || fail "a read failed: $(dmesg)"
@@ -168,8 +169,8 @@ for how in broken wanted; do
 		wait "$process" || fail "$how: what was in flight failed: $(dmesg)"
 	done
 	same "$how: the reservation" "$(cat /tmp/reserve)" "$(failed 0x14)"
-	same "$how: the question" "$(cat /tmp/ready)" "$good"
-	same "$how: writes, reservations, questions" "$(for op in write other ready; do
+	same "$how: the question" "$(cat /tmp/asked)" "$good"
+	same "$how: writes, reservations, questions" "$(for op in write other capacity; do
 		since | grep -c " op=$op "
 	done | xargs)" "2 1 2"
 	cmp -n 4096 /tmp/data <(dd if="/dev/$d" bs=4k skip=64 count=1 iflag=direct status=none) || fail "$how: the write got lost"
