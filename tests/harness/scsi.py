@@ -208,7 +208,8 @@ PROFILES = [
         # See "platform" in profiles.py.
         options={"machine": "q35", "cmdline": ["intel_iommu=on", "iommu.strict=1"], "one_thread": True},
     ),
-    Profile("scsi-lost", ("scsi-lost",), _scsi_lost, SCSI, "virtio_scsi"),
+    # See "platform" in profiles.py.
+    Profile("scsi-lost", ("scsi-lost",), _scsi_lost, SCSI, "virtio_scsi", options={"one_thread": True}),
     Profile(
         "scsi-device", ("scsi-device", "scsi-pi", "scsi-answers", "scsi-ladder", "watch"), _scsi_device, SCSI, "virtio_scsi", options={"shared_memory": True},
     ),
