@@ -14,7 +14,9 @@ use crate::{
         AnyDisk,
         BlkDisk,
         BoundDisk,
-        RESIZE, //
+        PATIENCE,
+        RESIZE,
+        TICK, //
     },
     memory,
     params::UseBio,
@@ -25,7 +27,12 @@ use crate::{
 use kernel::{
     device::Bound,
     prelude::*,
-    sync::Arc, //
+    sync::Arc,
+    time::{
+        delay::fsleep,
+        Instant,
+        Monotonic, //
+    }, //
 };
 use storage::{
     bindings,
@@ -43,7 +50,18 @@ impl BoundDisk {
     /// May sleep, and by a user of the disk's files only who does not hold up its removal.
     pub(crate) fn change(self: &Arc<Self>, wanted: UseBio) -> Result {
         let dev = self.recovery.binding.keep()?;
-        let live = self.live.lock();
+        let since = Instant::<Monotonic>::now();
+        let live = loop {
+            if let Some(live) = self.live.try_lock() {
+                break live;
+            }
+            // Who has it may wait for us: for the last user of a disk that could not be added, as
+            // the writer of its file is.
+            if since.elapsed() > PATIENCE {
+                return Err(EBUSY);
+            }
+            fsleep(TICK);
+        };
 
         if !*live {
             return Err(EBUSY);

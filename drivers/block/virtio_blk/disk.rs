@@ -336,10 +336,10 @@ const WATCH: u64 = 1;
 pub(crate) const BIRTH: u64 = 2;
 
 /// How long who removes a disk waits for a device that makes no progress: the timeout of a request.
-const PATIENCE: Delta = Delta::from_secs(30);
+pub(crate) const PATIENCE: Delta = Delta::from_secs(30);
 
 /// How often it looks.
-const TICK: Delta = Delta::from_millis(5);
+pub(crate) const TICK: Delta = Delta::from_millis(5);
 
 impl_has_work! {
     impl HasWork<Self, { BIRTH }> for BoundDisk { self.birth }
