@@ -92,11 +92,6 @@ impl CacheMode {
             self.tell(dev, writeback)?;
             self.note(dev)
         })?;
-        if now && writeback {
-            // The block layer took FUA from writes that came before, and may be under way still.
-            T::drain(disk);
-            return disk.flush();
-        }
         Self::show(disk, now)
     }
 
@@ -123,14 +118,20 @@ impl CacheMode {
 
     /// Has the block layer see that mode. Waits for I/O.
     fn show<T: BlkDisk>(disk: &Disk<T>, writeback: bool) -> Result {
-        if !writeback {
-            // A write is safe without a flush if the device was in this mode from its submission to
-            // its end (specification, "Device Operation"). Others may be in the cache, and from
-            // here on nobody sends a flush: who calls fsync for them would be told a lie.
+        if writeback {
+            disk.set_write_cache(true)?;
+            // The block layer took FUA from writes that came before, and may be under way still.
+            // Those that wait for room, in bio mode's line, or for the queue, come too late for
+            // this flush; only the block layer could tell them from others.
             T::drain(disk);
-            disk.flush()?;
+            return disk.flush();
         }
-        disk.set_write_cache(writeback)
+        // A write is safe without a flush if the device was in this mode from its submission to its
+        // end (specification, "Device Operation"). Others may be in the cache, and from here on
+        // nobody sends a flush: who calls fsync for them would be told a lie.
+        T::drain(disk);
+        disk.flush()?;
+        disk.set_write_cache(false)
     }
 
     /// Writes a mode to the device, which need not take it.
