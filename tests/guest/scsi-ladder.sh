@@ -80,11 +80,25 @@ done
 host blkdev own mark once
 host blkdev own fault "op=other drop"
 host blkdev own fault "op=tmf drop count=0"
-same "what the sender of a lost registration hears" "$(timeout 200 python3 -c "import fcntl, os, struct
-print(hex(fcntl.ioctl(os.open('/dev/$d', os.O_RDWR), 0x401870C8, bytearray(struct.pack('QQII', 0, 1, 0, 0)))))")" 0xe0000 # PR_STS_RETRY_PATH_FAILURE
+# IOC_PR_REGISTER; what comes back is PR_STS_RETRY_PATH_FAILURE.
+register()
+{
+	timeout 200 python3 -c "import fcntl, os, struct
+print(hex(fcntl.ioctl(os.open('/dev/$d', os.O_RDWR), 0x401870C8, bytearray(struct.pack('QQII', 0, 1, 0, 0)))))"
+}
+same "what the sender of a lost registration hears" "$(register)" 0xe0000
 host blkdev own clear
 sed '1,/^# once$/d' "$(host blkdev own log)" >/tmp/seen
 saw once abort unit-reset nexus-reset restart
+same "registrations that the device saw" "$(grep -c ' op=other ' /tmp/seen)" 1
+# Nor what a reset of the unit ended, which says as little.
+host blkdev own mark ended
+host blkdev own fault "op=other drop"
+host blkdev own fault "op=abort response=11 count=0"
+same "what the sender of a registration hears that was ended" "$(register)" 0xe0000
+host blkdev own clear
+sed '1,/^# ended$/d' "$(host blkdev own log)" >/tmp/seen
+saw ended abort unit-reset
 same "registrations that the device saw" "$(grep -c ' op=other ' /tmp/seen)" 1
 # With many commands in flight each rung costs its time limit once, and none is left out.
 echo 2 >"/sys/block/$d/queue/nomerges"

@@ -327,7 +327,11 @@ impl Handler for RequestQueue {
         };
 
         cmd.data().footer_mut().reset();
-        !cmd.is_late() && is_repeatable(cmd)
+        let again = !cmd.is_late() && is_repeatable(cmd);
+        if again {
+            cmd.forget_timeouts();
+        }
+        again
     }
 
     fn silent(queue: &Queue<Self>, _seconds: u64) {

@@ -12,6 +12,7 @@ use crate::{
     params,
     scan,
     wire::{
+        self,
         Function,
         Request,
         Response, //
@@ -117,6 +118,10 @@ impl Operations for ScsiHost {
                 Timeout::Wait
             }
         }
+    }
+
+    fn may_repeat(late: &Late<'_, Self>) -> bool {
+        !late.is_passthrough() || wire::is_repeatable(late.cdb())
     }
 
     fn abort(hba: &Hba, late: &Late<'_, Self>) -> Result {

@@ -233,15 +233,21 @@ impl<T: Operations> Command<T> {
         unsafe { Device::from_raw(self.raw().device) }
     }
 
+    /// Forgets how often its time was over, when it goes to the device anew.
+    #[inline]
+    pub fn forget_timeouts(&self) {
+        // SAFETY: The command is valid, and its data initialized.
+        unsafe { shared::<T>(self.as_raw()) }
+            .timeouts
+            .store(0, Relaxed);
+    }
+
     /// Whether somebody else than the block layer made the command: a program, or a driver of the
     /// kernel. C counterpart: `blk_rq_is_passthrough()`.
     #[inline]
     pub fn is_passthrough(&self) -> bool {
-        const OP: u32 = (1 << bindings::REQ_OP_BITS) - 1;
-
-        // SAFETY: A command that was queued has a request.
-        let op = unsafe { (*request(self.as_raw())).cmd_flags } & OP;
-        op == bindings::req_op_REQ_OP_DRV_IN || op == bindings::req_op_REQ_OP_DRV_OUT
+        // SAFETY: The command is valid, and was queued.
+        unsafe { is_passthrough(self.as_raw()) }
     }
 
     /// Whether error handling decides what becomes of the command: its time was over, and it was
@@ -255,9 +261,7 @@ impl<T: Operations> Command<T> {
     /// The command descriptor block.
     #[inline]
     pub fn cdb(&self) -> &[u8] {
-        let raw = self.raw();
-
-        &raw.cmnd[..usize::from(raw.cmd_len).min(raw.cmnd.len())]
+        cdb(self.raw())
     }
 
     /// The field that the command descriptor block lies in; the mid-layer fills it up with zeroes.
@@ -477,6 +481,26 @@ unsafe fn unique_tag(cmd: *mut bindings::scsi_cmnd) -> u32 {
         let rq = &*request(cmd);
         ((*rq.mq_hctx).queue_num << bindings::BLK_MQ_UNIQUE_TAG_BITS) | (rq.tag as u32 & 0xffff)
     }
+}
+
+/// See [`Command::cdb`].
+#[inline]
+fn cdb(cmd: &bindings::scsi_cmnd) -> &[u8] {
+    &cmd.cmnd[..usize::from(cmd.cmd_len).min(cmd.cmnd.len())]
+}
+
+/// See [`Command::is_passthrough`].
+///
+/// # Safety
+///
+/// `cmd` must be valid and have been queued.
+#[inline]
+unsafe fn is_passthrough(cmd: *mut bindings::scsi_cmnd) -> bool {
+    const OP: u32 = (1 << bindings::REQ_OP_BITS) - 1;
+
+    // SAFETY: By this function's safety requirements it has a request.
+    let op = unsafe { (*request(cmd)).cmd_flags } & OP;
+    op == bindings::req_op_REQ_OP_DRV_IN || op == bindings::req_op_REQ_OP_DRV_OUT
 }
 
 /// Gives a command back, finished.

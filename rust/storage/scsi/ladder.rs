@@ -332,6 +332,11 @@ impl<T: Operations> OperationsVTable<T> {
         if late.is_marginal() {
             return false;
         }
+        // One that a reset ended, or that was answered too late, may have been done.
+        if late.timeouts() > 0 && !T::may_repeat(&late) {
+            late.set_marginal();
+            return false;
+        }
         if late.timeouts() > 0 && late.fails_fast() {
             late.set_host_byte(HostByte::TRANSPORT_FAILFAST);
             return false;

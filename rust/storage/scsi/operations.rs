@@ -123,6 +123,13 @@ pub trait Operations: Sized + 'static {
         Timeout::Abort
     }
 
+    /// Whether a command that error handling took back may be sent again, though nobody knows
+    /// whether it was done. May sleep.
+    fn may_repeat(late: &Late<'_, Self>) -> bool {
+        let _ = late;
+        true
+    }
+
     /// Aborts a command. May sleep, but not for ever.
     fn abort(host: &Self::HostData, late: &Late<'_, Self>) -> Result {
         let _ = (host, late);

@@ -3,6 +3,8 @@
 //! Commands as error handling sees them, which the driver may still have, or the device.
 
 use super::{
+    cdb,
+    is_passthrough,
     request,
     shared,
     unique_tag,
@@ -82,6 +84,18 @@ impl<T: Operations> Late<'_, T> {
     pub fn tag(&self) -> u32 {
         // SAFETY: As in `Command::tag()`.
         unsafe { unique_tag(self.cmd) }
+    }
+
+    /// See [`Command::is_passthrough`](super::Command::is_passthrough).
+    pub fn is_passthrough(&self) -> bool {
+        // SAFETY: The command is valid, and was queued.
+        unsafe { is_passthrough(self.cmd) }
+    }
+
+    /// The command descriptor block; not while error handling uses the command for one of its own.
+    pub fn cdb(&self) -> &[u8] {
+        // SAFETY: The command is valid.
+        cdb(unsafe { &*self.cmd })
     }
 
     /// Whether the driver has not given the command back yet.
@@ -189,6 +203,16 @@ impl<T: Operations> Late<'_, T> {
         let result = unsafe { (*self.cmd).result };
 
         result & HOST_BYTE == HostByte::TRANSPORT_MARGINAL.with_status(0)
+    }
+
+    /// Says that nobody knows whether the command was done, unless the target has its own word.
+    pub(in crate::scsi) fn set_marginal(&self) {
+        // SAFETY: The command is valid; error handling, which has it, calls this.
+        let result = unsafe { (*self.cmd).result };
+
+        if result == 0 || result & HOST_BYTE != 0 {
+            self.set_host_byte(HostByte::TRANSPORT_MARGINAL);
+        }
     }
 
     /// Sets what the host says of the command, which error handling took back.
