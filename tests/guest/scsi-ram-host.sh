@@ -63,7 +63,7 @@ done
 unload
 same "disks that are left" "$(targets)" 0
 
-# Whatever an administrator calls the host's state, the host goes.
+# A host that an administrator called deleted goes nevertheless.
 load targets=1
 d=$(disk 0000)
 for state in cancel deleted; do

@@ -571,8 +571,14 @@ impl<T: Operations> Drop for Host<T> {
             let private = HostPrivate::<T>::of(shost);
 
             private.end_resets();
-            with_lock(shost, |shost| undelete(shost));
-            bindings::scsi_remove_host(shost);
+            // It may be called deleted just before the mid-layer looks.
+            loop {
+                with_lock(shost, |shost| undelete(shost));
+                bindings::scsi_remove_host(shost);
+                if (*shost).shost_gendev.kobj.state_in_sysfs() == 0 {
+                    break;
+                }
+            }
             bindings::async_synchronize_full_domain(private.background.get());
             HostPrivate::<T>::take(shost);
         }
