@@ -92,6 +92,9 @@ impl CacheMode {
             self.tell(dev, writeback)?;
             self.note(dev)
         })?;
+        if now && writeback {
+            return Self::flush_rest(disk);
+        }
         Self::show(disk, now)
     }
 
@@ -120,18 +123,21 @@ impl CacheMode {
     fn show<T: BlkDisk>(disk: &Disk<T>, writeback: bool) -> Result {
         if writeback {
             disk.set_write_cache(true)?;
-            // The block layer took FUA from writes that came before, and may be under way still.
-            // Those that wait for room, in bio mode's line, or for the queue, come too late for
-            // this flush; only the block layer could tell them from others.
-            T::drain(disk);
-            return disk.flush();
+            return Self::flush_rest(disk);
         }
         // A write is safe without a flush if the device was in this mode from its submission to its
         // end (specification, "Device Operation"). Others may be in the cache, and from here on
         // nobody sends a flush: who calls fsync for them would be told a lie.
-        T::drain(disk);
-        disk.flush()?;
+        Self::flush_rest(disk)?;
         disk.set_write_cache(false)
+    }
+
+    /// Flushes what was sent while the cache was in the other mode: if it is on now, the block
+    /// layer took FUA from that. Writes that wait for room, in bio mode's line, or for the queue,
+    /// come too late for this flush; only the block layer could tell them from others.
+    fn flush_rest<T: BlkDisk>(disk: &Disk<T>) -> Result {
+        T::drain(disk);
+        disk.flush()
     }
 
     /// Writes a mode to the device, which need not take it.
