@@ -14,7 +14,7 @@ dd if=/dev/urandom of=/tmp/data bs=4k count=1 status=none
 # climb NAME FAULT...: a write without an answer while these faults are in force.
 climb()
 {
-	local name=$1 words
+	local name=$1 words load
 	shift
 	dmesg -C
 	host blkdev own mark "$name"
@@ -25,11 +25,13 @@ climb()
 	# Another unit works meanwhile, at other addresses, so that the fault is not for it.
 	fio --name=load --filename="/dev/$(disk own4k)" --rw=randwrite --verify=crc32c --do_verify=1 --direct=1 \
 		--ioengine=io_uring --iodepth=8 --bs=4k --size=2m --allow_file_create=0 --output=/tmp/load.log &
+	# Not $! later: that is then of a process substitution.
+	load=$!
 	dd if=/dev/zero of="/dev/$d" bs=4k seek=1024 count=1 oflag=direct conv=notrunc status=none
 	timeout 120 dd if=/tmp/data of="/dev/$d" bs=4k seek=1024 count=1 oflag=direct conv=notrunc status=none ||
 		fail "$name: the write failed: $(dmesg)"
 	cmp -n 4096 /tmp/data <(dd if="/dev/$d" bs=4k skip=1024 count=1 iflag=direct status=none) || fail "$name: other data"
-	wait $! || fail "$name: I/O to another unit failed: $(cat /tmp/load.log)"
+	wait $load || fail "$name: I/O to another unit failed: $(cat /tmp/load.log)"
 	same "$name: the state of the unit" "$(<"/sys/block/$d/device/state")" running
 	host blkdev own clear
 	sed "1,/^# $name\$/d" "$(host blkdev own log)" >/tmp/seen
@@ -76,30 +78,24 @@ for i in 1 2 3; do
 	saw "silent$i" abort unit-reset nexus-reset restart
 done
 # What the kernel itself sent, and nobody knows whether it was done, is not sent twice, however often its sender would allow:
-# PERSISTENT RESERVE OUT, with sd's 30 s.
-host blkdev own mark once
-host blkdev own fault "op=other drop"
-host blkdev own fault "op=tmf drop count=0"
-# IOC_PR_REGISTER; what comes back is PR_STS_RETRY_PATH_FAILURE.
-register()
+# PERSISTENT RESERVE OUT, with sd's 30 s. registers NAME FAULT: the device loses one by IOC_PR_REGISTER; what comes back is
+# PR_STS_RETRY_PATH_FAILURE.
+registers()
 {
-	timeout 200 python3 -c "import fcntl, os, struct
-print(hex(fcntl.ioctl(os.open('/dev/$d', os.O_RDWR), 0x401870C8, bytearray(struct.pack('QQII', 0, 1, 0, 0)))))"
+	host blkdev own mark "$1"
+	host blkdev own fault "op=other drop"
+	host blkdev own fault "$2"
+	same "$1: what the sender of a registration hears" "$(timeout 200 python3 -c "import fcntl, os, struct
+print(hex(fcntl.ioctl(os.open('/dev/$d', os.O_RDWR), 0x401870C8, bytearray(struct.pack('QQII', 0, 1, 0, 0)))))")" 0xe0000
+	host blkdev own clear
+	sed "1,/^# $1\$/d" "$(host blkdev own log)" >/tmp/seen
+	same "$1: registrations that the device saw" "$(grep -c ' op=other ' /tmp/seen)" 1
 }
-same "what the sender of a lost registration hears" "$(register)" 0xe0000
-host blkdev own clear
-sed '1,/^# once$/d' "$(host blkdev own log)" >/tmp/seen
+registers once "op=tmf drop count=0"
 saw once abort unit-reset nexus-reset restart
-same "registrations that the device saw" "$(grep -c ' op=other ' /tmp/seen)" 1
 # Nor what a reset of the unit ended, which says as little.
-host blkdev own mark ended
-host blkdev own fault "op=other drop"
-host blkdev own fault "op=abort response=11 count=0"
-same "what the sender of a registration hears that was ended" "$(register)" 0xe0000
-host blkdev own clear
-sed '1,/^# ended$/d' "$(host blkdev own log)" >/tmp/seen
+registers ended "op=abort response=11 count=0"
 saw ended abort unit-reset
-same "registrations that the device saw" "$(grep -c ' op=other ' /tmp/seen)" 1
 # With many commands in flight each rung costs its time limit once, and none is left out.
 echo 2 >"/sys/block/$d/queue/nomerges"
 for round in 1 2 3; do
