@@ -3,10 +3,8 @@
 //! Probe: from a virtio device to a disk.
 
 use crate::{
-    bio_path::{
-        BioPath,
-        BioQueue, //
-    },
+    bio_path::BioPath,
+    bio_queue::BioQueue,
     choice::Path,
     counters::Counters,
     disk::{

@@ -14,6 +14,8 @@
 
 mod attributes;
 mod bio_path;
+mod bio_queue;
+mod bio_step;
 mod birth;
 mod cache;
 mod change;
