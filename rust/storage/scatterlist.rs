@@ -44,26 +44,17 @@ impl Segment {
         }
     }
 
-    /// Whether `next` lies right behind this, and both together are no longer than `max`.
+    /// The page that begins where this ends; null if that is amid a page.
     #[inline]
-    pub(crate) fn goes_on_in(&self, next: &Self, max: u32) -> bool {
+    pub(crate) fn next_page(&self) -> *mut bindings::page {
         let end = self.offset as usize + self.len as usize;
-        let begin = next.offset as usize;
 
         // Only there have pages that lie side by side descriptions that do, and vice versa.
-        cfg!(CONFIG_SPARSEMEM_VMEMMAP)
-            && self.page.wrapping_add(end / PAGE_SIZE) == next.page.wrapping_add(begin / PAGE_SIZE)
-            && end % PAGE_SIZE == begin % PAGE_SIZE
-            && self.len <= max
-            && next.len <= max - self.len
-    }
-
-    /// Whether pages that lie side by side may be one segment; `boundary` is the mask of the
-    /// addresses that it must not cross.
-    #[inline]
-    pub(crate) fn may_be_merged(&self, boundary: usize) -> bool {
-        // SAFETY: The pages are those of an I/O that is in flight.
-        unsafe { bindings::storage_may_merge(self.page, self.offset, self.len, boundary) }
+        if cfg!(CONFIG_SPARSEMEM_VMEMMAP) && end % PAGE_SIZE == 0 {
+            self.page.wrapping_add(end / PAGE_SIZE)
+        } else {
+            core::ptr::null_mut()
+        }
     }
 }
 
@@ -121,6 +112,25 @@ impl SgTable {
         entry.length = seg.len;
         self.used += 1;
         Ok(())
+    }
+
+    /// Makes the last entry longer by what lies right behind it.
+    #[inline]
+    pub(crate) fn lengthen(&mut self, len: u32) {
+        if let Some(last) = self.entries[..self.used].last_mut() {
+            last.length += len;
+        }
+    }
+
+    /// Whether the entries from number `i` on, some of which are several pieces that lie side by
+    /// side, may be so; `boundary` is the mask of the addresses that none must cross.
+    pub(crate) fn may_be_merged(&self, i: usize, boundary: usize) -> bool {
+        self.entries[i..self.used].iter().all(|entry| {
+            let page = (entry.page_link & !(SG_CHAIN | SG_END)) as *const bindings::page;
+
+            // SAFETY: The pages are those of an I/O that is in flight.
+            unsafe { bindings::storage_may_merge(page, entry.offset, entry.length, boundary) }
+        })
     }
 
     /// Appends a copy of an entry of another list.

@@ -331,22 +331,17 @@ impl Bio {
             });
         }
         let before = table.len();
-        if !self.map_pieces(table, limits, true)? {
+        let merged = self.map_pieces(table, limits.max_segment_size, true)?;
+        if merged && !table.may_be_merged(before, limits.seg_boundary_mask) {
             table.truncate(before);
-            self.map_pieces(table, limits, false)?;
+            self.map_pieces(table, limits.max_segment_size, false)?;
         }
         Ok(())
     }
 
-    /// Lists the data. If `merge`, what lies side by side is one piece; `false` if that must not
-    /// be.
-    fn map_pieces(
-        &self,
-        table: &mut SgTable,
-        limits: &bindings::queue_limits,
-        merge: bool,
-    ) -> Result<bool> {
-        let (max, boundary) = (limits.max_segment_size, limits.seg_boundary_mask);
+    /// Lists the data in pieces of `max` bytes at most. If `merge`, pages that lie side by side
+    /// are one; returns whether there were such.
+    fn map_pieces(&self, table: &mut SgTable, max: u32, merge: bool) -> Result<bool> {
         // SAFETY: The bio is valid by the type invariant.
         let bio = unsafe { &*self.as_raw() };
         let bvec_iter = bio.bi_iter;
@@ -356,45 +351,39 @@ impl Bio {
             .bi_io_vec
             .cast_const()
             .wrapping_add(bvec_iter.bi_idx as usize);
-        let mut piece: Option<Segment> = None;
+        // Of the last piece: what may follow it, and its length.
+        let mut next_page = core::ptr::null_mut();
+        let mut long = 0;
         let mut merged = false;
 
         while left > 0 {
             // SAFETY: As long as data is left, `bvec` points to a vector of the bio.
             let bv = unsafe { &*bvec };
-            let mut len = (bv.bv_len - done).min(left);
-            left -= len;
-
-            while len > 0 {
-                let next = Segment {
-                    page: bv.bv_page,
-                    offset: bv.bv_offset + done,
-                    len: len.min(max),
-                };
-                done += next.len;
-                len -= next.len;
-                match &mut piece {
-                    Some(piece) if merge && piece.goes_on_in(&next, max) => {
-                        piece.len += next.len;
-                        merged = true;
-                        continue;
-                    }
-                    Some(piece) if merged && !piece.may_be_merged(boundary) => return Ok(false),
-                    Some(piece) => table.push(*piece)?,
-                    None => (),
-                }
-                piece = Some(next);
-                merged = false;
-            }
+            let mut piece = Segment {
+                page: bv.bv_page,
+                offset: bv.bv_offset + done,
+                len: (bv.bv_len - done).min(left),
+            };
+            left -= piece.len;
             bvec = bvec.wrapping_add(1);
             done = 0;
+
+            if merge && piece.page == next_page && piece.offset == 0 && piece.len <= max - long {
+                table.lengthen(piece.len);
+                long += piece.len;
+                merged = true;
+            } else {
+                while piece.len > max {
+                    table.push(Segment { len: max, ..piece })?;
+                    piece.offset += max;
+                    piece.len -= max;
+                }
+                table.push(piece)?;
+                long = piece.len;
+            }
+            next_page = piece.next_page();
         }
-        match piece {
-            Some(piece) if merged && !piece.may_be_merged(boundary) => return Ok(false),
-            Some(piece) => table.push(piece)?,
-            None => (),
-        }
-        Ok(true)
+        Ok(merged)
     }
 }
 
