@@ -311,7 +311,7 @@ pub(crate) fn drain_all(queues: &[Arc<Queue<RequestQueue>>]) {
 /// same. What the block layer asks for, is so; of what others do, that is known of questions, and
 /// of a flush.
 fn is_repeatable(cmd: &Command<ScsiHost>) -> bool {
-    !cmd.is_passthrough() || wire::is_repeatable(cmd.cdb())
+    !cmd.is_passthrough() || wire::is_repeatable(cmd.cdb_field()[0])
 }
 
 impl Handler for RequestQueue {

@@ -127,8 +127,7 @@ impl EventQueue {
             Happening::Nothing => {}
             Happening::Added(Address { target, lun: 0 }) => host.scan_target(target.into()),
             Happening::Added(Address { target, lun }) => {
-                // A unit that is not there, after all, is none of our business.
-                let _ = host.add_device(target.into(), lun.into());
+                host.scan_unit(target.into(), lun.into());
             }
             Happening::Removed(address) => match self.device(host, address) {
                 Some(dev) => dev.remove(),

@@ -343,15 +343,11 @@ pub(crate) const fn function_succeeded(response: ControlResponse) -> bool {
 /// Whether what a program, or a driver of the kernel, sends has the same result if it is sent
 /// twice: a question that takes nothing away, or a flush. Neither a reservation, nor what moves a
 /// tape.
-pub(crate) const fn is_repeatable(cdb: &[u8]) -> bool {
-    let Some(code) = cdb.first() else {
-        return false;
-    };
-
+pub(crate) const fn is_repeatable(operation_code: u8) -> bool {
     // TEST UNIT READY, INQUIRY, MODE SENSE, READ CAPACITY, SYNCHRONIZE CACHE, LOG SENSE, PERSISTENT
     // RESERVE IN, ZONING IN, REPORT LUNS, and what of SERVICE ACTION IN and MAINTENANCE IN.
     matches!(
-        *code,
+        operation_code,
         0x00 | 0x12 | 0x1a | 0x25 | 0x35 | 0x4d | 0x5a | 0x5e | 0x91 | 0x95 | 0x9e | 0xa0 | 0xa3
     )
 }

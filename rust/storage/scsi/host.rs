@@ -293,6 +293,22 @@ impl HostRef {
     #[inline]
     pub fn scan_target(&self, target: u32) {
         const WILD_CARD: u64 = u64::MAX;
+
+        self.look_for(target, WILD_CARD, bindings::scsi_scan_mode_SCSI_SCAN_INITIAL);
+    }
+
+    /// Looks for one logical unit, unless it is known. May sleep, and does nothing if the module is
+    /// about to go, as [`Self::scan_target`].
+    ///
+    /// C counterpart: `scsi_scan_target()`, and not `scsi_add_device()`: that finds the target
+    /// before it takes the lock of all scans, also one that another scan is about to destroy,
+    /// since [`Operations::is_absent`](super::Operations::is_absent) refused it: a BUG.
+    #[inline]
+    pub fn scan_unit(&self, target: u32, lun: u64) {
+        self.look_for(target, lun, bindings::scsi_scan_mode_SCSI_SCAN_MANUAL);
+    }
+
+    fn look_for(&self, target: u32, lun: u64, mode: bindings::scsi_scan_mode) {
         let Some(_module) = ModuleGuard::new(self) else {
             return;
         };
@@ -303,21 +319,10 @@ impl HostRef {
                 &raw mut (*self.as_raw()).shost_gendev,
                 0,
                 target,
-                WILD_CARD,
-                bindings::scsi_scan_mode_SCSI_SCAN_INITIAL,
+                lun,
+                mode,
             )
         };
-    }
-
-    /// Looks for one logical unit. May sleep. C counterpart: `scsi_add_device()`.
-    ///
-    /// Fails with [`ENODEV`] if the module is about to go, see [`Self::scan_target`].
-    #[inline]
-    pub fn add_device(&self, target: u32, lun: u64) -> Result {
-        let _module = ModuleGuard::new(self).ok_or(ENODEV)?;
-
-        // SAFETY: The host is valid.
-        to_result(unsafe { bindings::scsi_add_device(self.as_raw(), 0, target, lun) })
     }
 
     /// Finds a known logical unit. C counterpart: `scsi_device_lookup()`.

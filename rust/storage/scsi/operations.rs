@@ -266,6 +266,10 @@ impl<T: Operations> OperationsVTable<T> {
         match T::queue_command(data, cmd, is_last) {
             Ok(()) => QUEUED,
             Err(Refused(cmd)) if cmd.as_raw() == raw => {
+                // SAFETY: The command is valid, and was queued; it is ours until given back.
+                let late = unsafe { Late::<T>::from_raw(raw) };
+                // Until it comes again it only waits, which does not count for its tries.
+                late.renew();
                 cmd.give_back();
                 HOST_BUSY
             }

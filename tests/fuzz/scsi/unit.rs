@@ -225,20 +225,6 @@ unsafe fn probe(id: c_uint, lun: u64) -> bool {
 }
 
 #[no_mangle]
-unsafe extern "C" fn scsi_add_device(
-    shost: *mut v::Scsi_Host,
-    _channel: c_uint,
-    id: c_uint,
-    lun: u64,
-) -> c_int {
-    scsi_scan_target(&raw mut (*shost).shost_gendev, 0, id, lun, 0);
-    match find(id, lun) {
-        Some(_) => 0,
-        None => ENODEV,
-    }
-}
-
-#[no_mangle]
 unsafe extern "C" fn scsi_rescan_device(sdev: *mut v::scsi_device) -> c_int {
     let answer = zeroed(8);
 

@@ -3,7 +3,6 @@
 //! Commands as error handling sees them, which the driver may still have, or the device.
 
 use super::{
-    cdb,
     is_passthrough,
     request,
     shared,
@@ -92,10 +91,11 @@ impl<T: Operations> Late<'_, T> {
         unsafe { is_passthrough(self.cmd) }
     }
 
-    /// The command descriptor block; not while error handling uses the command for one of its own.
-    pub fn cdb(&self) -> &[u8] {
-        // SAFETY: The command is valid.
-        cdb(unsafe { &*self.cmd })
+    /// The operation code; of a command of error handling's own while that uses the command. Once
+    /// the command has ended, the mid-layer may prepare it for another try meanwhile.
+    pub fn operation_code(&self) -> u8 {
+        // SAFETY: The command is valid; volatile, since others may write there.
+        unsafe { (&raw const (*self.cmd).cmnd[0]).read_volatile() }
     }
 
     /// Whether the driver has not given the command back yet.
