@@ -112,6 +112,16 @@ void rust_helper_storage_reset_device(struct virtio_device *vdev)
 	destroy_delayed_work_on_stack(&reset.again);
 }
 
+/* What virtio_config_core_enable() does, which is static. */
+void rust_helper_storage_config_enable(struct virtio_device *vdev)
+{
+	spin_lock_irq(&vdev->config_lock);
+	vdev->config_core_enabled = true;
+	spin_unlock_irq(&vdev->config_lock);
+	/* Tells of a change that came meanwhile. */
+	virtio_config_driver_enable(vdev);
+}
+
 /* A hint only: the task may move to another CPU at once. */
 unsigned int rust_helper_storage_smp_processor_id(void)
 {

@@ -28,6 +28,7 @@ void rust_helper_storage_set_geometry(struct hd_geometry *geo, u16 cylinders, u8
 				      u8 sectors);
 void rust_helper_storage_device_ready(struct virtio_device *vdev);
 void rust_helper_storage_reset_device(struct virtio_device *vdev);
+void rust_helper_storage_config_enable(struct virtio_device *vdev);
 unsigned int rust_helper_storage_smp_processor_id(void);
 unsigned int rust_helper_storage_nr_cpu_ids(void);
 int rust_helper_storage_cpu_to_node(unsigned int cpu);

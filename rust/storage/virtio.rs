@@ -252,7 +252,6 @@ impl<T: Driver> Adapter<T> {
             dev_err!(dev, "the device did not wake up\n");
             // Nobody brings it back any more: its removal need not wait for that.
             let _ = dev.end_sleep(true);
-            dev.state().away.store(false, Release);
             T::resume(dev, data);
         }
     }
@@ -278,6 +277,7 @@ impl<T: Driver> Adapter<T> {
         let ret = from_result(|| {
             // If it was unbound before we had the lock, there is nothing to let go.
             T::quiesce(dev, Self::data(dev).ok_or(EBUSY)?);
+            dev.state().deaf.store(true, Release);
             dev.state().away.store(true, Release);
             dev.sleep();
             Ok(0)
@@ -305,6 +305,10 @@ impl<T: Driver> Adapter<T> {
                     dev_err!(dev, "the virtqueues did not come back: {:?}\n", e);
                 });
 
+            if ret.is_ok() {
+                // Virtio core listens again, when this returns.
+                dev.state().deaf.store(false, Release);
+            }
             T::resume(dev, data);
             // From here on the device may be unbound.
             dev.state().away.store(false, Release);

@@ -26,6 +26,24 @@ take_away()
 	done
 }
 
+# enable_once_more FUNCTION: it is enabled by somebody else as well, so that the next reset of it is not brought to its end:
+# virtio-pci tells the driver that it begins, and finds it enabled then.
+enable_once_more()
+{
+	local driver=/sys/bus/pci/drivers/virtio-pci
+	echo "$1" >$driver/unbind
+	echo 1 >"/sys/bus/pci/devices/$1/enable"
+	echo "$1" >$driver/bind
+}
+
+# bind_anew FUNCTION
+bind_anew()
+{
+	local driver=/sys/bus/pci/drivers/virtio-pci
+	echo "$1" >$driver/unbind
+	echo "$1" >$driver/bind
+}
+
 # reset_unbinding FUNCTION DEVICE DISK ROUNDS: it is reset under I/O while the virtio device is unbound, whichever comes first. The
 # disk $d, which is DISK, may have another name then.
 reset_unbinding()

@@ -202,6 +202,6 @@ impl<T: BlkDisk> DiskAttribute<T> for Reset {
         if value != b"1" {
             return Err(EINVAL);
         }
-        disk.data().recovery.demand()
+        disk.data().seat.reset()
     }
 }

@@ -125,10 +125,12 @@ impl BlkDisk for RequestDisk {
     }
 
     fn drain(disk: &Disk<Self>) {
-        disk.drain(|| {
+        let look = || {
             disk.data().path.poll_all();
             true
-        });
+        };
+
+        disk.drain(look, || ());
     }
 }
 
@@ -401,6 +403,27 @@ impl BoundDisk {
         }
     }
 
+    /// The device is back.
+    fn begin_life(&self, live: &mut bool) {
+        self.recovery.set_leaving(false);
+        self.ending.store(false, Relaxed);
+        *live = true;
+    }
+
+    /// Resets the device because the operator wants it, see [`Recovery::demand`]. Waits first for
+    /// others who have it; if they do not bring it back, that is done here. May sleep.
+    pub(crate) fn reset(self: &Arc<Self>) -> Result {
+        let is_overdue = self.recovery.wait_for_others()?;
+        let live = is_overdue.then(|| self.live.lock());
+
+        self.recovery.demand(is_overdue)?;
+        if let Some(mut live) = live {
+            self.begin_life(&mut live);
+            SLOW_WORKQUEUE.enqueue::<_, RESIZE>(self.clone());
+        }
+        Ok(())
+    }
+
     /// Removes the disk, and waits until nothing is in flight. A device that is gone, or does not
     /// answer, does not hold that up for ever: what is in flight then fails.
     pub(crate) fn remove(self: &Arc<Self>, dev: &Device<Bound>) {
@@ -451,10 +474,14 @@ impl BoundDisk {
         self.end_life();
 
         match self.disk().as_deref() {
-            Some(AnyDisk::Request(disk)) => disk.drain(|| {
-                disk.data().path.poll_all();
-                is_patient()
-            }),
+            Some(AnyDisk::Request(disk)) => {
+                let look = || {
+                    disk.data().path.poll_all();
+                    is_patient()
+                };
+
+                disk.drain(look, || self.recovery.set_leaving(true));
+            }
             Some(AnyDisk::Bio(disk)) => {
                 let path = &disk.data().path;
 
@@ -481,8 +508,7 @@ impl BoundDisk {
 
     /// Goes on.
     pub(crate) fn resume(self: &Arc<Self>) {
-        self.ending.store(false, Relaxed);
-        *self.live.lock() = true;
+        self.begin_life(&mut self.live.lock());
         self.recovery.came_back();
         // The device may be another one, as far as we know: its capacity, say.
         SLOW_WORKQUEUE.enqueue::<_, RESIZE>(self.clone());
@@ -546,7 +572,8 @@ impl WorkItem<WATCH> for BoundDisk {
                 since = Instant::now();
             } else if since.elapsed() > PATIENCE {
                 this.recovery.give_up();
-                return;
+                // Somebody may reset it, and it may be as silent again.
+                since = Instant::now();
             }
         }
     }

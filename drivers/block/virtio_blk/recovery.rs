@@ -53,6 +53,8 @@ pub(crate) struct Recovery {
     pub(crate) cache: CacheMode,
     /// Somebody waits for all I/O to end, which late I/O may not hold up for ever.
     impatient: Atomic<bool>,
+    /// The device is about to go away for a while: nothing is sent that must not be sent twice.
+    leaving: Atomic<bool>,
     /// The device is to be given up.
     doomed: Atomic<bool>,
     /// A command was late so often that the device is to be reset.
@@ -83,6 +85,7 @@ impl Recovery {
                 binding: dev.binding(),
                 cache <- cache,
                 impatient: Atomic::new(false),
+                leaving: Atomic::new(false),
                 doomed: Atomic::new(false),
                 overdue: Atomic::new(false),
                 nonsense: Tally::new(),
@@ -108,6 +111,15 @@ impl Recovery {
     /// Whether late I/O is given up, together with the device.
     pub(crate) fn set_impatient(&self, on: bool) {
         self.impatient.store(on, Relaxed);
+    }
+
+    /// Whether the device is about to go away for a while.
+    pub(crate) fn set_leaving(&self, on: bool) {
+        self.leaving.store(on, Relaxed);
+    }
+
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.load(Relaxed)
     }
 
     /// I/O is in flight for longer than its timeout. Like the C driver, a device in use gets all
@@ -154,26 +166,32 @@ impl Recovery {
         self.resets.load(Relaxed)
     }
 
-    /// Resets the device because the operator wants it, also one that was given up or did not come
-    /// back from sleep; sends again what it has not answered. May sleep. Fails with [`ENXIO`] if
-    /// the device was unbound, or is away, with [`EBUSY`] if others take it just now.
-    pub(crate) fn demand(self: &Arc<Self>) -> Result {
-        const TICK_MS: i64 = 100;
-        // Who resets it, or has it sleep, starts it again; not with us in between. Two minutes are
-        // longer than any bus takes.
-        let mut left = 120_000 / TICK_MS;
+    /// Waits until nobody else has the device, who resets it or has it sleep, and starts it again;
+    /// `true` if they do not. May sleep. Fails with [`ENXIO`] if the device was unbound.
+    pub(crate) fn wait_for_others(&self) -> Result<bool> {
+        const TICK: Delta = Delta::from_millis(100);
 
-        while left > 0 && self.binding.with(|dev| Ok(dev.is_lent()))? {
-            fsleep(Delta::from_millis(TICK_MS));
-            left -= 1;
+        while self.binding.with(|dev| Ok(dev.is_lent()))? {
+            if self.binding.with(|dev| Ok(dev.is_overdue()))? {
+                return Ok(true);
+            }
+            fsleep(TICK);
         }
+        Ok(false)
+    }
+
+    /// Resets the device because the operator wants it, also one that was given up, did not come
+    /// back from sleep, or is not brought back by others (`is_overdue`); sends again what it has
+    /// not answered. May sleep. Fails with [`ENXIO`] if the device was unbound, or is away, with
+    /// [`EBUSY`] if others take it just now.
+    pub(crate) fn demand(self: &Arc<Self>, is_overdue: bool) -> Result {
         self.binding.with(|dev| {
             let mut repairs = self.repairs.hold();
 
             if dev.condition() == Condition::Away {
                 return Err(ENXIO);
             }
-            dev.end_sleep(left == 0)?;
+            dev.end_sleep(is_overdue)?;
             self.doomed.store(false, Relaxed);
             repairs.forget();
             self.repair(dev, "the operator wants it")
@@ -185,6 +203,8 @@ impl Recovery {
     pub(crate) fn came_back(self: &Arc<Self>) {
         self.repairs.hold().forget();
         self.doomed.store(false, Relaxed);
+        // What was late was sent again, or has failed.
+        self.overdue.store(false, Relaxed);
         self.suspect();
     }
 

@@ -218,6 +218,10 @@ impl RequestQueue {
         let Some(command) = Command::of(rq.op(), rq.driver_flag(), rq.sector()) else {
             return Err((rq, Status::NOTSUPP));
         };
+        // The block layer tries again, until the device is back.
+        if !command.is_repeatable() && self.recovery.is_leaving() {
+            return Err((rq, Status::RESOURCE));
+        }
         if command.content() == Content::Payload && set_ranges(&mut rq, command).is_err() {
             return Err((rq, Status::RESOURCE));
         }

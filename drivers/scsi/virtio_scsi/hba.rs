@@ -168,7 +168,7 @@ impl Hba {
     /// Resets the device and starts it again; or, if it is to go, only resets it. What is in flight
     /// is sent again, or comes back; what error handling waits for always does, but from a device
     /// that is away, which nobody can reset. If the device sleeps, who wakes it starts it: for
-    /// error handling that is as good, the commands wait.
+    /// error handling that is as good, the commands wait; unless they do not come back.
     pub(crate) fn reset(&self, dev: &virtio::Device<Bound>) -> Result {
         if self.is_removing() {
             dev.cancel_queues();
@@ -176,8 +176,12 @@ impl Hba {
         }
         // Nobody wakes it meanwhile, who would need the binding as well.
         if dev.condition() == Condition::Asleep {
-            dev.cancel_queues();
-            return Ok(());
+            if !dev.is_overdue() {
+                dev.cancel_queues();
+                return Ok(());
+            }
+            dev.end_sleep(true)?;
+            self.asleep.store(false, Relaxed);
         }
         match self.recovery.demand(dev) {
             // It went to sleep just now.

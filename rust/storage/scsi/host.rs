@@ -294,7 +294,11 @@ impl HostRef {
     pub fn scan_target(&self, target: u32) {
         const WILD_CARD: u64 = u64::MAX;
 
-        self.look_for(target, WILD_CARD, bindings::scsi_scan_mode_SCSI_SCAN_INITIAL);
+        self.look_for(
+            target,
+            WILD_CARD,
+            bindings::scsi_scan_mode_SCSI_SCAN_INITIAL,
+        );
     }
 
     /// Looks for one logical unit, unless it is known. May sleep, and does nothing if the module is
@@ -308,6 +312,7 @@ impl HostRef {
         self.look_for(target, lun, bindings::scsi_scan_mode_SCSI_SCAN_MANUAL);
     }
 
+    #[inline]
     fn look_for(&self, target: u32, lun: u64, mode: bindings::scsi_scan_mode) {
         let Some(_module) = ModuleGuard::new(self) else {
             return;
@@ -315,13 +320,7 @@ impl HostRef {
 
         // SAFETY: The host is valid.
         unsafe {
-            bindings::scsi_scan_target(
-                &raw mut (*self.as_raw()).shost_gendev,
-                0,
-                target,
-                lun,
-                mode,
-            )
+            bindings::scsi_scan_target(&raw mut (*self.as_raw()).shost_gendev, 0, target, lun, mode)
         };
     }
 

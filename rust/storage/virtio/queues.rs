@@ -34,7 +34,9 @@ use kernel::{
     },
     time::{
         delay::fsleep,
-        Delta, //
+        Delta,
+        Instant,
+        Monotonic, //
     },
 };
 
@@ -408,8 +410,8 @@ pub(super) fn reset(vdev: *mut bindings::virtio_device) -> bool {
 #[derive(Default)]
 pub(super) struct Queues {
     set: Option<QueueSet>,
-    /// The device sleeps, or is being reset behind its driver: it is not ours.
-    asleep: bool,
+    /// Since when the device sleeps, or is being reset behind its driver: it is not ours.
+    asleep: Option<Instant<Monotonic>>,
     /// It was shut down.
     stopped: bool,
 }
@@ -462,12 +464,17 @@ impl Queues {
 
     /// Whether nobody may start the device but who wakes it.
     pub(super) fn is_asleep(&self) -> bool {
-        self.asleep || self.stopped
+        self.asleep.is_some() || self.stopped
+    }
+
+    /// Whether who has it sleep, or resets it, takes longer than `limit`.
+    pub(super) fn sleeps_for(&self, limit: Delta) -> bool {
+        self.asleep.is_some_and(|since| since.elapsed() > limit)
     }
 
     /// Nobody wakes it.
     pub(super) fn end_sleep(&mut self) {
-        self.asleep = false;
+        self.asleep = None;
     }
 }
 
@@ -549,13 +556,15 @@ impl Device<device::Bound> {
         let _no_io = NoIo::enter();
         let mut queues = self.state().queues.lock();
 
-        queues.asleep = true;
+        queues.asleep = Some(Instant::now());
         self.state().context.watch.begin_anew();
         // There should be nothing in flight any more. Who has it sleep, or resets it, takes care of
         // one that is not there.
         if queues.take_back(false).is_err() {
             queues.lose();
         }
+        // A look may have told of them meanwhile.
+        self.state().context.watch.begin_anew();
     }
 
     /// Starts a device that is back, with its features negotiated. If its virtqueues do not come
@@ -565,7 +574,7 @@ impl Device<device::Bound> {
         let _no_io = NoIo::enter();
         let mut queues = self.state().queues.lock();
 
-        queues.asleep = false;
+        queues.asleep = None;
         queues.find_again()?;
         configure()?;
         self.ready();

@@ -4,12 +4,19 @@
 //!
 //! C counterpart: what `virtio_device_reset_done()` does around a driver's callback.
 
-use super::Device;
+use super::{
+    state::PATIENCE,
+    Device, //
+};
 use crate::bindings;
 use kernel::{
     device,
     error::to_result,
     prelude::*,
+    sync::atomic::{
+        Full,
+        Release, //
+    },
     time::{
         delay::fsleep,
         Delta, //
@@ -79,6 +86,8 @@ impl Device<device::Bound> {
         let _no_io = NoIo::enter();
         self.state().context.watch.begin_anew();
         queues.take_back(true)?;
+        // A look may have told of what is old meanwhile.
+        self.state().context.watch.begin_anew();
         let result = self.negotiate_again().and_then(|()| {
             queues.find_again()?;
             configure()?;
@@ -92,6 +101,7 @@ impl Device<device::Bound> {
         match result {
             Ok(()) => {
                 self.ready();
+                self.listen_again();
                 queues.replay()
             }
             Err(e) => {
@@ -168,7 +178,24 @@ impl Device<device::Bound> {
             return Err(EBUSY);
         }
         queues.end_sleep();
+        // Nor do its removal, and who wants a reset, wait for them.
+        self.state().away.store(false, Release);
         Ok(())
+    }
+
+    /// Whether others have the device ([`Self::is_lent`]) for longer than any bus takes: their
+    /// reset did not come to its end, and will not. May sleep.
+    pub fn is_overdue(&self) -> bool {
+        self.is_lent() && self.state().queues.lock().sleeps_for(PATIENCE)
+    }
+
+    /// Virtio core passes on no change of the configuration from when the device goes until it is
+    /// back; it has come back another way.
+    fn listen_again(&self) {
+        if self.state().deaf.xchg(false, Full) {
+            // SAFETY: The device is bound.
+            unsafe { bindings::storage_config_enable(self.as_raw()) };
+        }
     }
 
     /// How many tokens the queues have given back so far, which shows whether the device makes

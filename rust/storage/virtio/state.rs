@@ -28,7 +28,9 @@ use kernel::{
     },
     time::{
         delay::fsleep,
-        Delta, //
+        Delta,
+        Instant,
+        Monotonic, //
     },
 };
 
@@ -140,6 +142,9 @@ pub(super) struct State {
     /// The device sleeps, or is being reset by others, from when its driver let go of it until the
     /// driver has it back.
     pub(super) away: Atomic<bool>,
+    /// Virtio core keeps changes of the configuration to itself: it could not, or not yet, bring
+    /// the device back.
+    pub(super) deaf: Atomic<bool>,
 }
 
 impl State {
@@ -155,11 +160,15 @@ impl State {
                 queues <- new_mutex!(Queues::default()),
                 binding,
                 away: Atomic::new(false),
+                deaf: Atomic::new(false),
             }? Error),
             GFP_KERNEL,
         )
     }
 }
+
+/// How long others may take who reset the device, or have it sleep: longer than any bus does.
+pub(super) const PATIENCE: Delta = Delta::from_secs(120);
 
 impl Device<device::Bound> {
     /// The state that `probe_callback()` stored.
@@ -172,16 +181,14 @@ impl Device<device::Bound> {
     /// Waits until a device that is away is back: its reset goes on meanwhile. `false` if it does
     /// not come back in two minutes, longer than any bus takes for a reset. May sleep.
     pub(super) fn wait_until_resumed(&self) -> bool {
-        const TICK_MS: i64 = 10;
-        const LIMIT_MS: i64 = 120_000;
-        let mut waited = 0;
+        const TICK: Delta = Delta::from_millis(10);
+        let since = Instant::<Monotonic>::now();
 
         while self.is_lent() {
-            if waited >= LIMIT_MS {
+            if since.elapsed() > PATIENCE {
                 return false;
             }
-            fsleep(Delta::from_millis(TICK_MS));
-            waited += TICK_MS;
+            fsleep(TICK);
         }
         true
     }
