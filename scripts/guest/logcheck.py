@@ -18,8 +18,8 @@ _BAD = re.compile(
 _RULER = "=" * 40
 _RACE = "BUG: KCSAN: "
 _OURS = re.compile(r"virtio|vring|\bvp_|rust_storage|\[rust_\w+\]")
-# One of lockdep ends with the stack of who took the lock. VDUSE takes this lock with interrupts on, and when a driver, C's
-# or ours, adds to a virtqueue under a lock that its interrupt takes, too.
+# One of lockdep ends with the stack of who took the lock. VDUSE takes this lock with interrupts on, and under the lock of a
+# driver's queue, which interrupts of other devices take. Nothing can come of that, but lockdep knows all queues by one name.
 _LOCKS = re.compile(r"WARNING: .*(lock order|dependency|locking)")
 _STACK_END = "</TASK>"
 _THEIRS = re.compile(r"domain->iotlb_lock")

@@ -115,6 +115,30 @@ if [[ $MODE != c ]]; then
 	same "questions about target 77 in two scans" "$(grep 'unit=77:0 ' <<<"$seen" | sed -nE 's/.* op=(\S+) .* in=([0-9]+) .*/\1 \2/p' | xargs)" \
 		"inquiry 0 inquiry 0"
 fi
+# A unit is announced while a scan asks whether its target is there, which it is not: who looks for the unit must not hold on to
+# the target that the scan destroys then.
+# asked TARGET: the last scan has asked about it.
+asked()
+{
+	sed '1,/^# announced '"$1"'$/d' "$(host blkdev own log)" | grep -q "op=inquiry unit=$1:0 "
+}
+if [[ $MODE != c ]]; then
+	scan=/sys/class/scsi_host/host$(basename "$(readlink -f "/sys/block/$(disk own)/device")" | cut -d: -f1)/scan
+	for target in 77 120 200; do
+		host blkdev own mark announced $target
+		host blkdev own fault "op=inquiry unit=$target:0 drop"
+		echo '- - -' >"$scan" &
+		scanner=$!
+		# Nobody waits longer than 2 s for the answer.
+		until asked $target || not_running $scanner; do
+			sleep 0.05
+		done
+		host blkdev own event "type=1 reason=1 unit=$target:1"
+		sleep 0.4
+		host blkdev own release
+		wait_for 60 not_running $scanner || fail "a scan does not end"
+	done
+fi
 # The VPD pages that the mid-layer keeps: the list, and each page of it once, if it is known to be safe; else the length of each
 # first. Where it is not known, long pages are read whole, also those that are not kept.
 # pages UNIT PAGES prints the questions about these pages with their allocation lengths.
