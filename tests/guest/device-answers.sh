@@ -67,7 +67,7 @@ echo more >>/mnt/file
 fails python3 -c "import os; os.fsync(os.open('/mnt/file', os.O_RDWR))" 2>/tmp/fsync
 grep 'Input/output error' /tmp/fsync || fail "fsync failed with another error: $(cat /tmp/fsync)"
 # It would be right behind the journal's blocks.
-sed '1,/^# commit$/d' /tmp/answers.log | awk '
+since commit /tmp/answers.log | awk '
 	/ op=write / {
 		match($0, / sector=[0-9]+/); sector = substr($0, RSTART + 8, RLENGTH - 8)
 		match($0, / bytes=[0-9]+/); bytes = substr($0, RSTART + 7, RLENGTH - 7)

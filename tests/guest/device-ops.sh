@@ -100,7 +100,7 @@ sync -f /mnt
 blkdev ranges mark trim
 fstrim /mnt || fail fstrim
 umount /mnt
-sed '1,/^# trim$/d' /tmp/ranges.log | sed -nE 's/.* op=discard .* ranges=(.*) status=0 used=1$/\1/p' >/tmp/trimmed
+since trim /tmp/ranges.log | sed -nE 's/.* op=discard .* ranges=(.*) status=0 used=1$/\1/p' >/tmp/trimmed
 [[ $MODE == bio ]] || grep -q , /tmp/trimmed || fail "no request has several ranges: $(cat /tmp/trimmed)"
 tr , '\n' </tmp/trimmed | sed 's/:0$//; s/+/ /' >/tmp/ranges
 awk 'FILENAME == "/tmp/ranges" { from[++n] = $1; to[n] = $1 + $2; next }

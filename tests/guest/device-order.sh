@@ -30,6 +30,6 @@ taskset -c 0 fio --name=line --filename="/dev/$(disk line)" --rw=read:12k --bs=4
 	--ioengine=libaio --iodepth=16 --iodepth_batch_submit=16 --allow_file_create=0 --output=/tmp/fio.log ||
 	fail "fio: $(cat /tmp/fio.log)"
 same "the order of the reads" \
-	"$(sed '1,/^# order$/d' /tmp/line.log | sed -n 's/.* op=read .* sector=\([0-9]*\) .*/\1/p' | xargs)" \
+	"$(since order /tmp/line.log | sed -n 's/.* op=read .* sector=\([0-9]*\) .*/\1/p' | xargs)" \
 	"$(seq -s ' ' 0 32 480)"
 blkdev_stop line

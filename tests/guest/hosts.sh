@@ -101,11 +101,6 @@ discard()
 	same "what is not x in the MiBs beside it" "$(dd if="/dev/$d" bs=1M skip=16 count=4 iflag=direct status=none | tr -d x | wc -c)" 0
 }
 
-has_size()
-{
-	[[ $(blockdev --getsize64 "/dev/$1") == "$2" ]]
-}
-
 resize()
 {
 	local d size

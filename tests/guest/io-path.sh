@@ -134,11 +134,7 @@ kill -INT $load
 wait $load || true
 grep -q 'err= 0' /tmp/load.log || fail "I/O of the other disk: $(cat /tmp/load.log)"
 is "$MODE" "written to io_path"
-has_size()
-{
-	[[ $(blockdev --getsize64 "/dev/$d") == $((154 << 20)) ]]
-}
-wait_for 20 has_size || fail "the size is $(blockdev --getsize64 "/dev/$d")"
+wait_for 20 has_size "$d" $((154 << 20)) || fail "the size is $(blockdev --getsize64 "/dev/$d")"
 host qmp block_resize node-name=plug size=$((64 << 20))
 verify "$d" --direct=1 --ioengine=io_uring --iodepth=16 --bsrange=4k-64k --size=1m
 

@@ -130,6 +130,24 @@ virtio_device()
 	basename "$(readlink -f "/sys/block/$1/device")"
 }
 
+# scsi_host DISK prints the folder in sysfs of the host that its unit is behind.
+scsi_host()
+{
+	echo "/sys/class/scsi_host/host$(basename "$(readlink -f "/sys/block/$1/device")" | cut -d: -f1)"
+}
+
+# has_size DISK BYTES
+has_size()
+{
+	[[ $(blockdev --getsize64 "/dev/$1") == "$2" ]]
+}
+
+# since MARK FILE: what a device of our own has logged since the mark.
+since()
+{
+	sed "1,/^# $1\$/d" "$2"
+}
+
 # verify DISK FIO-OPTIONS...: write with checksums, read back, compare.
 verify()
 {

@@ -26,14 +26,10 @@ for direct in 1 0; do
 	wait $load || fail "I/O failed in a reset: $(cat /tmp/load.err /tmp/load.log)"
 done
 prove_driver
-has_size()
-{
-	[[ $(blockdev --getsize64 "/dev/$d") == "$1" ]]
-}
 host qmp block_resize node-name=reset size=$((96 << 20))
-wait_for 20 has_size $((96 << 20)) || fail "after the resets, a new size is not seen: $(blockdev --getsize64 "/dev/$d")"
+wait_for 20 has_size "$d" $((96 << 20)) || fail "after the resets, a new size is not seen: $(blockdev --getsize64 "/dev/$d")"
 host qmp block_resize node-name=reset size=$((64 << 20))
-wait_for 20 has_size $((64 << 20)) || fail "a second new size is not seen: $(blockdev --getsize64 "/dev/$d")"
+wait_for 20 has_size "$d" $((64 << 20)) || fail "a second new size is not seen: $(blockdev --getsize64 "/dev/$d")"
 # The device forgets its cache mode. If the disk's is another, no flush reaches a device that caches. The C driver leaves it so.
 if [[ $MODE != c ]]; then
 	for cache in "write through" "write back"; do
@@ -60,7 +56,7 @@ if [[ $MODE == bio ]]; then
 	# All goes on as if nothing had been: sizes, resets, changes of the path, and the removal, none of which waits.
 	begin=$SECONDS
 	host qmp block_resize node-name=reset size=$((96 << 20))
-	wait_for 20 has_size $((96 << 20)) || fail "after a reset that did not end, a new size is not seen"
+	wait_for 20 has_size "$d" $((96 << 20)) || fail "after a reset that did not end, a new size is not seen"
 	host qmp block_resize node-name=reset size=$((64 << 20))
 	echo 1 >"/sys/block/$d/reset"
 	echo request >"/sys/block/$d/io_path"

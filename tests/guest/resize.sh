@@ -2,10 +2,6 @@
 # shellcheck shell=bash
 # Online resize, larger and smaller, under I/O: size, message, uevent.
 d=$(disk resize)
-has_size()
-{
-	[[ $(blockdev --getsize64 "/dev/$d") == "$1" ]]
-}
 told_size()
 {
 	dmesg | grep -q "\[$d\] new size: $(($1 / 512)) 512-byte logical blocks"
@@ -19,7 +15,7 @@ for size in $((96 << 20)) $((128 << 20)) $((64 << 20)); do
 	monitor=$!
 	wait_for 20 grep -q 'kernel uevent' /tmp/uevents || fail "udevadm monitor does not start"
 	host qmp block_resize node-name=resize size=$size
-	wait_for 20 has_size $size ||
+	wait_for 20 has_size "$d" $size ||
 		fail "the size is $(blockdev --getsize64 "/dev/$d") bytes, not $size"
 	wait_for 10 told_size $size ||
 		fail "no message of the new size: $(dmesg)"

@@ -134,15 +134,11 @@ done
 # What was in flight is sent again: a write, a question that is answered with data (others the mid-layer sends again itself). Not a
 # PERSISTENT RESERVE OUT, of which nobody knows whether it was done: who sent it hears of a transport that failed
 # (DID_TRANSPORT_MARGINAL). The same if it is an administrator who wants the reset.
-since()
-{
-	sed "1,/^# $how\$/d" "$(host blkdev own log)"
-}
 seen()
 {
-	(($(since | grep -c " op=$1 ") >= $2))
+	(($(since "$how" "$(host blkdev own log)" | grep -c " op=$1 ") >= $2))
 }
-host_reset=/sys/class/scsi_host/host$(basename "$(readlink -f "/sys/block/$d/device")" | cut -d: -f1)/host_reset
+host_reset=$(scsi_host "$d")/host_reset
 for how in broken wanted; do
 	host blkdev own mark $how
 	fault "op=write lba=512 drop"
@@ -171,7 +167,7 @@ for how in broken wanted; do
 	same "$how: the reservation" "$(cat /tmp/reserve)" "$(failed 0x14)"
 	same "$how: the question" "$(cat /tmp/asked)" "$good"
 	same "$how: writes, reservations, questions" "$(for op in write other capacity; do
-		since | grep -c " op=$op "
+		since "$how" "$(host blkdev own log)" | grep -c " op=$op "
 	done | xargs)" "2 1 2"
 	cmp -n 4096 /tmp/data <(dd if="/dev/$d" bs=4k skip=64 count=1 iflag=direct status=none) || fail "$how: the write got lost"
 done

@@ -108,9 +108,9 @@ load
 for name in own own4k high; do
 	disk $name >/dev/null || fail "$name is not found again: $(lsscsi)"
 done
-echo '- - -' >"/sys/class/scsi_host/host$(basename "$(readlink -f "/sys/block/$(disk own)/device")" | cut -d: -f1)/scan"
+echo '- - -' >"$(scsi_host "$(disk own)")/scan"
 host blkdev own clear
-seen=$(sed '1,/^# scan$/d' "$(host blkdev own log)")
+seen=$(since scan "$(host blkdev own log)")
 if [[ $MODE != c ]]; then
 	same "questions about target 77 in two scans" "$(grep 'unit=77:0 ' <<<"$seen" | sed -nE 's/.* op=(\S+) .* in=([0-9]+) .*/\1 \2/p' | xargs)" \
 		"inquiry 0 inquiry 0"
@@ -120,10 +120,10 @@ fi
 # asked TARGET: the last scan has asked about it.
 asked()
 {
-	sed '1,/^# announced '"$1"'$/d' "$(host blkdev own log)" | grep -q "op=inquiry unit=$1:0 "
+	since "announced $1" "$(host blkdev own log)" | grep -q "op=inquiry unit=$1:0 "
 }
 if [[ $MODE != c ]]; then
-	scan=/sys/class/scsi_host/host$(basename "$(readlink -f "/sys/block/$(disk own)/device")" | cut -d: -f1)/scan
+	scan=$(scsi_host "$(disk own)")/scan
 	for target in 77 120 200; do
 		host blkdev own mark announced $target
 		host blkdev own fault "op=inquiry unit=$target:0 drop"

@@ -34,7 +34,7 @@ climb()
 	wait $load || fail "$name: I/O to another unit failed: $(cat /tmp/load.log)"
 	same "$name: the state of the unit" "$(<"/sys/block/$d/device/state")" running
 	host blkdev own clear
-	sed "1,/^# $name\$/d" "$(host blkdev own log)" >/tmp/seen
+	since "$name" "$(host blkdev own log)" >/tmp/seen
 }
 # saw NAME FUNCTION...: exactly these functions, in this order, however often each.
 saw()
@@ -88,7 +88,7 @@ registers()
 	same "$1: what the sender of a registration hears" "$(timeout 200 python3 -c "import fcntl, os, struct
 print(hex(fcntl.ioctl(os.open('/dev/$d', os.O_RDWR), 0x401870C8, bytearray(struct.pack('QQII', 0, 1, 0, 0)))))")" 0xe0000
 	host blkdev own clear
-	sed "1,/^# $1\$/d" "$(host blkdev own log)" >/tmp/seen
+	since "$1" "$(host blkdev own log)" >/tmp/seen
 	same "$1: registrations that the device saw" "$(grep -c ' op=other ' /tmp/seen)" 1
 }
 registers once "op=tmf drop count=0"
@@ -105,7 +105,7 @@ for round in 1 2 3; do
 	timeout 200 fio --name=deep --filename="/dev/$d" --rw=randwrite --verify=crc32c --do_verify=1 --direct=1 --ioengine=io_uring \
 		--iodepth=32 --bs=4k --size=256k --allow_file_create=0 --output=/tmp/deep.log || fail "deep: $(cat /tmp/deep.log)"
 	host blkdev own clear
-	sed "1,/^# deep$round\$/d" "$(host blkdev own log)" >/tmp/seen
+	since "deep$round" "$(host blkdev own log)" >/tmp/seen
 	saw deep abort unit-reset nexus-reset restart
 	for op in abort unit-reset nexus-reset; do
 		same "deep: calls of $op" "$(grep -c " op=$op " /tmp/seen)" 1
@@ -118,7 +118,7 @@ saw liar abort unit-reset nexus-reset restart
 climb lost-function "op=abort noirq"
 saw lost-function abort
 # The time of error handling as a whole begins when something is done about the command, not when it was waited for.
-scsi_host=/sys/class/scsi_host/host$(basename "$(readlink -f "/sys/block/$d/device")" | cut -d: -f1)
+scsi_host=$(scsi_host "$d")
 echo 6 >"$scsi_host/eh_deadline"
 echo 5 >/sys/module/virtio_scsi/parameters/virtscsi_timeouts
 climb waited
@@ -140,7 +140,7 @@ timeout 120 dd if=/tmp/data of=/dev/mapper/paths bs=4k seek=1024 count=1 oflag=d
 host blkdev own clear
 cmp -n 4096 /tmp/data <(dd if="/dev/$(disk path)" bs=4k skip=1024 count=1 iflag=direct status=none) ||
 	fail "the write did not go by the other path"
-same "tries on the dead path" "$(sed '1,/^# paths$/d' "$(host blkdev own log)" | grep -c 'op=abort ')" 1
+same "tries on the dead path" "$(since paths "$(host blkdev own log)" | grep -c 'op=abort ')" 1
 dmsetup remove paths
 host blkdev own remove 13:0
 dmesg -C
@@ -159,7 +159,7 @@ fi
 echo 60 >"/sys/block/$d/device/timeout"
 seen_writes()
 {
-	sed "1,/^# reset-host\$/d" "$(host blkdev own log)" >/tmp/seen
+	since reset-host "$(host blkdev own log)" >/tmp/seen
 	[[ $(grep -c ' op=write unit=0:0 .* lba=8192 ' /tmp/seen) == "$1" ]]
 }
 host blkdev own mark reset-host

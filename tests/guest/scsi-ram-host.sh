@@ -67,7 +67,7 @@ same "disks that are left" "$(targets)" 0
 load targets=1
 d=$(disk 0000)
 for state in cancel deleted; do
-	echo $state >"/sys/class/scsi_host/host$(basename "$(readlink -f "/sys/block/$d/device")" | cut -d: -f1)/state" || fail "$state"
+	echo $state >"$(scsi_host "$d")/state" || fail "$state"
 done
 unload
 same "disks that are left" "$(targets)" 0

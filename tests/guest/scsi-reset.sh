@@ -9,7 +9,7 @@
 d=$(disk data)
 function=$(readlink -f "/sys/block/$d/device/../../../..")
 [[ -w $function/reset ]] || fail "$function cannot be reset: $(cat "$function/reset_method" 2>&1)"
-scsi_host=/sys/class/scsi_host/host$(basename "$(readlink -f "/sys/block/$d/device")" | cut -d: -f1)
+scsi_host=$(scsi_host "$d")
 # Who has a medium open that could be changed: it was not.
 modprobe sr_mod
 wait_for 30 test -b /dev/sr0 || fail "no CD: $(lsscsi)"
@@ -49,7 +49,7 @@ wait_for 30 disk new >/dev/null || fail "a unit that came after the reset was no
 enable_once_more "${function##*/}"
 wait_for 60 disk data >/dev/null || fail "the disk did not come back"
 d=$(disk data)
-scsi_host=/sys/class/scsi_host/host$(basename "$(readlink -f "/sys/block/$d/device")" | cut -d: -f1)
+scsi_host=$(scsi_host "$d")
 echo 1 >"$function/reset"
 dd if="/dev/$d" of=/dev/null bs=4k count=1 iflag=direct status=none &
 reader=$!

@@ -2,10 +2,6 @@
 # shellcheck shell=bash
 # Online resize, larger and smaller, under I/O: size and uevent.
 d=$(disk resize)
-has_size()
-{
-	[[ $(blockdev --getsize64 "/dev/$d") == "$1" ]]
-}
 # What an earlier case's hotplug left to be told is told now.
 dd if="/dev/$d" of=/dev/null bs=4k count=1 iflag=direct status=none
 dmesg -C
@@ -17,7 +13,7 @@ for size in $((96 << 20)) $((128 << 20)) $((64 << 20)); do
 	monitor=$!
 	wait_for 20 grep -q 'kernel uevent' /tmp/uevents || fail "udevadm monitor does not start"
 	host qmp block_resize node-name=resize size=$size
-	wait_for 20 has_size $size || fail "the size is $(blockdev --getsize64 "/dev/$d") bytes, not $size"
+	wait_for 20 has_size "$d" $size || fail "the size is $(blockdev --getsize64 "/dev/$d") bytes, not $size"
 	wait_for 10 grep -q RESIZE=1 /tmp/uevents || fail "no uevent: $(cat /tmp/uevents)"
 	kill $monitor
 	dd if="/dev/$d" of=/dev/null bs=4k count=1 skip=$((size / 4096 - 1)) iflag=direct status=none
