@@ -244,8 +244,8 @@ impl<T: Operations> Disk<T> {
 
 impl<M: mq::Operations, T: Operations<Kind = Requests<M>>> Disk<T> {
     /// Waits until the driver has no request, and holds back what comes meanwhile; calls `drained`
-    /// before it lets go. Calls `look` while it waits, which says whether to wait on: who polled for
-    /// the end of requests may be frozen, and the device may never answer.
+    /// before it lets go. Calls `look` while it waits, which says whether to wait on: who polled
+    /// for the end of requests may be frozen, and the device may never answer.
     ///
     /// May sleep. C counterparts: `blk_mq_freeze_queue()`, `blk_mq_unfreeze_queue()`.
     pub fn drain(&self, mut look: impl FnMut() -> bool, drained: impl FnOnce()) {
