@@ -251,7 +251,7 @@ impl<T: Driver> Adapter<T> {
         if dev.is_asleep() {
             dev_err!(dev, "the device did not wake up\n");
             // Nobody brings it back any more: its removal need not wait for that.
-            let _ = dev.end_sleep(true);
+            dev.end_loan();
             T::resume(dev, data);
         }
     }
@@ -276,7 +276,10 @@ impl<T: Driver> Adapter<T> {
         unsafe { bindings::mutex_lock(lock) };
         let ret = from_result(|| {
             // If it was unbound before we had the lock, there is nothing to let go.
-            T::quiesce(dev, Self::data(dev).ok_or(EBUSY)?);
+            let data = Self::data(dev).ok_or(EBUSY)?;
+            // It may have it from an earlier time, and is not overdue meanwhile.
+            dev.renew_sleep();
+            T::quiesce(dev, data);
             dev.state().deaf.store(true, Release);
             dev.state().away.store(true, Release);
             dev.sleep();

@@ -413,15 +413,29 @@ impl BoundDisk {
     /// Resets the device because the operator wants it, see [`Recovery::demand`]. Waits first for
     /// others who have it; if they do not bring it back, that is done here. May sleep.
     pub(crate) fn reset(self: &Arc<Self>) -> Result {
-        let is_overdue = self.recovery.wait_for_others()?;
-        let live = is_overdue.then(|| self.live.lock());
+        let mut taken = false;
 
-        self.recovery.demand(is_overdue)?;
-        if let Some(mut live) = live {
-            self.begin_life(&mut live);
+        while !taken && self.recovery.wait_for_others()? {
+            // Who has it may be taking the disk away, which waits for who writes to the file.
+            let Some(mut live) = self.live.try_lock() else {
+                fsleep(TICK);
+                continue;
+            };
+            match self.recovery.binding.with(|dev| dev.take_from_others()) {
+                Ok(()) => {
+                    self.begin_life(&mut live);
+                    taken = true;
+                }
+                // Somebody was quicker.
+                Err(e) if e == EBUSY => (),
+                Err(e) => return Err(e),
+            }
+        }
+        let result = self.recovery.demand();
+        if taken {
             SLOW_WORKQUEUE.enqueue::<_, RESIZE>(self.clone());
         }
-        Ok(())
+        result
     }
 
     /// Removes the disk, and waits until nothing is in flight. A device that is gone, or does not

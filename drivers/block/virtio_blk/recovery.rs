@@ -180,18 +180,17 @@ impl Recovery {
         Ok(false)
     }
 
-    /// Resets the device because the operator wants it, also one that was given up, did not come
-    /// back from sleep, or is not brought back by others (`is_overdue`); sends again what it has
-    /// not answered. May sleep. Fails with [`ENXIO`] if the device was unbound, or is away, with
-    /// [`EBUSY`] if others take it just now.
-    pub(crate) fn demand(self: &Arc<Self>, is_overdue: bool) -> Result {
+    /// Resets the device because the operator wants it, also one that was given up, or did not come
+    /// back from sleep; sends again what it has not answered. May sleep. Fails with [`ENXIO`] if
+    /// the device was unbound, or is away, with [`EBUSY`] if others take it just now.
+    pub(crate) fn demand(self: &Arc<Self>) -> Result {
         self.binding.with(|dev| {
             let mut repairs = self.repairs.hold();
 
             if dev.condition() == Condition::Away {
                 return Err(ENXIO);
             }
-            dev.end_sleep(is_overdue)?;
+            dev.end_sleep()?;
             self.doomed.store(false, Relaxed);
             repairs.forget();
             self.repair(dev, "the operator wants it")

@@ -112,7 +112,7 @@ impl Hba {
             return Err(cmd.refuse());
         };
         if self.holds() {
-            return Err(cmd.refuse());
+            return Err(cmd.refuse_until_back());
         }
         commands::submit(queue, cmd, is_last).or_else(|(cmd, e)| self.not_added(cmd, e))
     }
@@ -124,14 +124,14 @@ impl Hba {
             // It comes again when another one completes, or after a while.
             return Err(cmd.refuse());
         } else if e == ENODEV && self.holds() {
-            return Err(cmd.refuse());
+            return Err(cmd.refuse_until_back());
         } else if e == ENODEV || e == EIO && self.is_removing() {
             // Nobody starts, or repairs, the device any more.
             HostByte::NO_CONNECT
         } else if e == EIO {
             // The ring is broken: until it is repaired, or the device is gone.
             self.recovery.suspect();
-            return Err(cmd.refuse());
+            return Err(cmd.refuse_until_back());
         } else {
             HostByte::ERROR
         };
@@ -180,7 +180,7 @@ impl Hba {
                 dev.cancel_queues();
                 return Ok(());
             }
-            dev.end_sleep(true)?;
+            dev.take_from_others()?;
             self.asleep.store(false, Relaxed);
         }
         match self.recovery.demand(dev) {

@@ -426,7 +426,21 @@ impl<T: Operations> Command<T> {
     /// Gives the command back unserved from [`Operations::queue_command`]; it comes again soon.
     #[inline]
     pub fn refuse(self) -> Refused<T> {
-        Refused(self)
+        Refused {
+            cmd: self,
+            only_waits: false,
+        }
+    }
+
+    /// As [`Self::refuse`], while the device is not there, say: until the command comes again, no
+    /// time goes on for all of its tries together, after which the mid-layer would fail it
+    /// (`scsi_cmd_runtime_exceeced()`).
+    #[inline]
+    pub fn refuse_until_back(self) -> Refused<T> {
+        Refused {
+            cmd: self,
+            only_waits: true,
+        }
     }
 
     /// Gives the command back to the mid-layer, which will not hear of it again.

@@ -49,7 +49,11 @@ const HOST_BUSY: bindings::scsi_qc_status = bindings::scsi_qc_status_SCSI_MLQUEU
 ///
 /// Returned for another command than the one that came, it ends that one with an error.
 #[must_use]
-pub struct Refused<T: Operations>(pub(super) Command<T>);
+pub struct Refused<T: Operations> {
+    pub(super) cmd: Command<T>,
+    /// Its time does not count.
+    pub(super) only_waits: bool,
+}
 
 /// What to do about a command whose time is over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -265,16 +269,16 @@ impl<T: Operations> OperationsVTable<T> {
 
         match T::queue_command(data, cmd, is_last) {
             Ok(()) => QUEUED,
-            Err(Refused(cmd)) if cmd.as_raw() == raw => {
-                // SAFETY: The command is valid, and was queued; it is ours until given back.
-                let late = unsafe { Late::<T>::from_raw(raw) };
-                // Until it comes again it only waits, which does not count for its tries.
-                late.renew();
+            Err(Refused { cmd, only_waits }) if cmd.as_raw() == raw => {
+                if only_waits {
+                    // SAFETY: The command is valid, and was queued; it is ours until given back.
+                    unsafe { Late::<T>::from_raw(raw) }.renew();
+                }
                 cmd.give_back();
                 HOST_BUSY
             }
             // Another one, which was queued before; this one stays with the driver.
-            Err(Refused(other)) => {
+            Err(Refused { cmd: other, .. }) => {
                 drop(other);
                 QUEUED
             }

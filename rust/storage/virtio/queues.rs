@@ -550,6 +550,13 @@ impl Device<device::Bound> {
         }
     }
 
+    /// A device that sleeps is put to sleep again, or reset by others again. May sleep.
+    pub(super) fn renew_sleep(&self) {
+        let mut queues = self.state().queues.lock();
+
+        queues.asleep = queues.asleep.map(|_| Instant::now());
+    }
+
     /// Lets go of a device that is going to sleep, or to be reset by others: its virtqueues are
     /// deleted, and until [`Self::wake`] nobody starts it. May sleep.
     pub(super) fn sleep(&self) {

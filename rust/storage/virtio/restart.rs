@@ -169,24 +169,47 @@ impl Device<device::Bound> {
     }
 
     /// Nobody wakes the device any more, or not before [`Self::restart`]. May sleep. Fails with
-    /// [`EBUSY`] if others have it ([`Self::is_lent`]), who are not given up `for_good`.
-    pub fn end_sleep(&self, for_good: bool) -> Result {
+    /// [`EBUSY`] if others have it ([`Self::is_lent`]).
+    pub fn end_sleep(&self) -> Result {
         // Who takes it says so before they take this lock.
         let mut queues = self.state().queues.lock();
 
-        if self.is_lent() && !for_good {
+        if self.is_lent() {
             return Err(EBUSY);
         }
         queues.end_sleep();
-        // Nor do its removal, and who wants a reset, wait for them.
-        self.state().away.store(false, Release);
         Ok(())
+    }
+
+    /// Nobody brings the device back who has it, nor does its removal wait for that. May sleep.
+    pub(super) fn end_loan(&self) {
+        let mut queues = self.state().queues.lock();
+
+        queues.end_sleep();
+        self.state().away.store(false, Release);
     }
 
     /// Whether others have the device ([`Self::is_lent`]) for longer than any bus takes: their
     /// reset did not come to its end, and will not. May sleep.
     pub fn is_overdue(&self) -> bool {
         self.is_lent() && self.state().queues.lock().sleeps_for(PATIENCE)
+    }
+
+    /// Takes the device from others who are [overdue](Self::is_overdue); to be followed by a
+    /// [restart](Self::restart). May sleep. Fails with [`EBUSY`] if they are not, with [`ENXIO`] if
+    /// the bus does not let the device work: they may be at it still.
+    pub fn take_from_others(&self) -> Result {
+        let mut queues = self.state().queues.lock();
+
+        if !self.is_lent() || !queues.sleeps_for(PATIENCE) {
+            return Err(EBUSY);
+        }
+        if self.is_away() {
+            return Err(ENXIO);
+        }
+        queues.end_sleep();
+        self.state().away.store(false, Release);
+        Ok(())
     }
 
     /// Virtio core passes on no change of the configuration from when the device goes until it is
