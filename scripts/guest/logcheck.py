@@ -17,30 +17,37 @@ _BAD = re.compile(
 # functions of virtio or of the library, or of one of our modules.
 _RULER = "=" * 40
 _RACE = "BUG: KCSAN: "
-_OURS = re.compile(r"virtio|vring|\bvp_|rust_storage|\[rust_\w+\]")
+_OURS = re.compile(r"virtio|virtq|vring|\bvp_|rust_storage|\[rust_\w+\]")
 # One of lockdep ends with the stack of who took the lock. VDUSE takes this lock with interrupts on, and under the lock of a
 # driver's queue, which interrupts of other devices take. Nothing can come of that, but lockdep knows all queues by one name.
-_LOCKS = re.compile(r"WARNING: .*(lock order|dependency|locking)")
+_LOCKS = "WARNING: HARDIRQ-safe -> HARDIRQ-unsafe lock order detected"
+_UNSAFE = "which became HARDIRQ-irq-unsafe at:"
 _STACK_END = "</TASK>"
-_THEIRS = re.compile(r"domain->iotlb_lock")
+_THEIRS = "domain->iotlb_lock"
+_FRAME = re.compile(r"\]\s+(\? )?[\w.]+\+0x|Call Trace:")
+
+
+def _is_of_vduse(report: list[str]) -> bool:
+    """Whether the lock that is taken with interrupts on is VDUSE's: it is named before the line that says where."""
+    at = next((number for number, line in enumerate(report) if _UNSAFE in line), 0)
+    return any(_THEIRS in line for line in report[max(at - 3, 0) : at])
 
 
 def _without_foreign_reports(lines: Iterable[str]) -> list[str]:
     kept: list[str] = []
     report: list[str] = []
     for line in lines:
-        if not report and _RACE not in line and not _LOCKS.search(line):
+        if not report and _RACE not in line and _LOCKS not in line:
             kept.append(line)
             continue
         report.append(line)
         if _RACE in report[0] and _RULER in line:
-            foreign = not any(_OURS.search(entry) for entry in report)
+            kept += report if any(_OURS.search(entry) for entry in report) else []
         elif _RACE not in report[0] and _STACK_END in line:
-            foreign = any(_THEIRS.search(entry) for entry in report)
+            # In the midst of it, others may have something to say.
+            kept += [entry for entry in report[1:] if not _FRAME.search(entry)] if _is_of_vduse(report) else report
         else:
             continue
-        if not foreign:
-            kept += report
         report = []
     # A log that ends in a report does not tell whose it is.
     return kept + report
