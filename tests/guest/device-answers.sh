@@ -57,7 +57,8 @@ blkdev answers fault "op=flush status=1"
 fails dd if=/dev/zero of="/dev/$d" bs=4k count=1 conv=notrunc,fsync status=none
 # The preflush of a commit record fails: the record is not written, for what it commits may not be there.
 mkfs.ext4 -q -F -b 4096 -E nodiscard,lazy_itable_init=0 "/dev/$d"
-mount -o noatime "/dev/$d" /mnt
+# No commit but that of the fsync, however long that takes to begin.
+mount -o noatime,commit=600 "/dev/$d" /mnt
 echo data >/mnt/file
 sync
 sleep 1

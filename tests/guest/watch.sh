@@ -50,23 +50,27 @@ wait_for 40 not_running $! || fail "a burst with lost interrupts did not end: $(
 wait $! || fail "a burst with lost interrupts failed: $(cat /tmp/burst.log)"
 host blkdev $name clear
 host blkdev $name deaf 0
-# Nothing in flight, no looks: one more may come, then none.
-sleep 4
+# Nothing in flight, no looks: one more may come, then none. The debug kernel has no kprobes.
 tracing=/sys/kernel/tracing
 mountpoint -q $tracing || mount -t tracefs tracefs $tracing
-echo 'p:look storage_watch_start' >$tracing/kprobe_events 2>/dev/null ||
-	echo 'p:look rust_helper_storage_watch_start' >$tracing/kprobe_events || fail "no probe"
-echo 1 >$tracing/events/kprobes/look/enable
-sleep 5
-echo 0 >$tracing/events/kprobes/look/enable
-same "looks at an idle disk" "$(awk '$1 == "look" { print $2 }' $tracing/kprobe_profile)" 0
-# The probe counts at all: with I/O there are looks.
-echo 1 >$tracing/events/kprobes/look/enable
-read_back || fail "a read"
-sleep 2
-echo 0 >$tracing/events/kprobes/look/enable
-[[ $(awk '$1 == "look" { print $2 }' $tracing/kprobe_profile) -gt 0 ]] || fail "no look at a busy disk"
-: >$tracing/kprobe_events
+if [[ -e $tracing/kprobe_events ]]; then
+	sleep 4
+	echo 'p:look storage_watch_start' >$tracing/kprobe_events 2>/dev/null ||
+		echo 'p:look rust_helper_storage_watch_start' >$tracing/kprobe_events || fail "no probe"
+	echo 1 >$tracing/events/kprobes/look/enable
+	sleep 5
+	echo 0 >$tracing/events/kprobes/look/enable
+	same "looks at an idle disk" "$(awk '$1 == "look" { print $2 }' $tracing/kprobe_profile)" 0
+	# The probe counts at all: with I/O there are looks.
+	echo 1 >$tracing/events/kprobes/look/enable
+	read_back || fail "a read"
+	sleep 2
+	echo 0 >$tracing/events/kprobes/look/enable
+	[[ $(awk '$1 == "look" { print $2 }' $tracing/kprobe_profile) -gt 0 ]] || fail "no look at a busy disk"
+	: >$tracing/kprobe_events
+else
+	[[ $VSR_SLOWNESS != 1 ]] || fail "no kprobes"
+fi
 # A slow device is told of, once its command is late; one command that waits is seen among many that do not.
 dmesg -C
 host blkdev $name fault "op=read $at drop"
