@@ -207,9 +207,9 @@ impl<T: Driver> Adapter<T> {
     /// The driver's data, if its probe is done.
     fn data<'a>(dev: &'a Device<device::CoreInternal<'_>>) -> Option<Pin<&'a T::Data<'a>>> {
         // SAFETY: The device is valid. What is stored is the `Pin<KBox<T::Data<'_>>>` of
-        // `set_drvdata()`. Callers hold the device's lock, which excludes its removal, or the
-        // device is away, which its removal waits for; or they hold the lock under which that
-        // takes the data away.
+        // `set_drvdata()`. Callers hold the device's lock, which excludes its removal, or give the
+        // device back ([`State::begin_return`]), which that waits for; or they hold the lock under
+        // which it takes the data away.
         unsafe {
             let base = &raw mut (*dev.as_raw()).dev;
             (!bindings::dev_get_drvdata(base).is_null())
@@ -281,7 +281,7 @@ impl<T: Driver> Adapter<T> {
             dev.renew_sleep();
             T::quiesce(dev, data);
             dev.state().deaf.store(true, Release);
-            dev.state().away.store(true, Release);
+            dev.state().lend();
             dev.sleep();
             Ok(0)
         });
@@ -299,6 +299,15 @@ impl<T: Driver> Adapter<T> {
         // SAFETY: As in `probe_callback()`.
         let dev = unsafe { &*vdev.cast::<Device<device::CoreInternal<'_>>>() };
 
+        // SAFETY: `vdev` is valid.
+        let lock = unsafe { &raw mut (*vdev).config_lock };
+        // Whoever unbinds the device takes the data, under this lock, before the state goes, and
+        // waits before that for who gives it back. Late ones do not.
+        let begin = || Self::data(dev).is_some() && dev.state().begin_return();
+        // SAFETY: The lock is valid, and not held here.
+        if !unsafe { with_spin_lock_irq(lock, begin) } {
+            return EBUSY.to_errno();
+        }
         from_result(|| {
             let data = Self::data(dev).ok_or(EBUSY)?;
             let binding = dev.binding();
@@ -313,8 +322,7 @@ impl<T: Driver> Adapter<T> {
                 dev.state().deaf.store(false, Release);
             }
             T::resume(dev, data);
-            // From here on the device may be unbound.
-            dev.state().away.store(false, Release);
+            dev.state().end_return();
             ret.map(|()| 0)
         })
     }

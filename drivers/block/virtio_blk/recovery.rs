@@ -188,6 +188,8 @@ impl Recovery {
             let mut repairs = self.repairs.hold();
 
             if dev.condition() == Condition::Away {
+                // Until it is back.
+                self.suspect();
                 return Err(ENXIO);
             }
             dev.end_sleep()?;

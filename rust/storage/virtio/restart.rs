@@ -13,10 +13,7 @@ use kernel::{
     device,
     error::to_result,
     prelude::*,
-    sync::atomic::{
-        Full,
-        Release, //
-    },
+    sync::atomic::Full,
     time::{
         delay::fsleep,
         Delta, //
@@ -186,7 +183,7 @@ impl Device<device::Bound> {
         let mut queues = self.state().queues.lock();
 
         queues.end_sleep();
-        self.state().away.store(false, Release);
+        self.state().recall();
     }
 
     /// Whether others have the device ([`Self::is_lent`]) for longer than any bus takes: their
@@ -201,14 +198,16 @@ impl Device<device::Bound> {
     pub fn take_from_others(&self) -> Result {
         let mut queues = self.state().queues.lock();
 
-        if !self.is_lent() || !queues.sleeps_for(PATIENCE) {
+        if !queues.sleeps_for(PATIENCE) {
             return Err(EBUSY);
         }
         if self.is_away() {
             return Err(ENXIO);
         }
+        if !self.state().recall() {
+            return Err(EBUSY);
+        }
         queues.end_sleep();
-        self.state().away.store(false, Release);
         Ok(())
     }
 

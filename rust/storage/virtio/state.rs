@@ -20,6 +20,7 @@ use kernel::{
         atomic::{
             Acquire,
             Atomic,
+            Full,
             Relaxed,
             Release, //
         },
@@ -139,9 +140,8 @@ pub(super) struct State {
     #[pin]
     pub(super) queues: Mutex<Queues>,
     pub(super) binding: Arc<Binding>,
-    /// The device sleeps, or is being reset by others, from when its driver let go of it until the
-    /// driver has it back.
-    pub(super) away: Atomic<bool>,
+    /// Who has the device: one of the three below.
+    holder: Atomic<u32>,
     /// Virtio core keeps changes of the configuration to itself: it could not, or not yet, bring
     /// the device back.
     pub(super) deaf: Atomic<bool>,
@@ -159,11 +159,44 @@ impl State {
                 }? Error),
                 queues <- new_mutex!(Queues::default()),
                 binding,
-                away: Atomic::new(false),
+                holder: Atomic::new(DRIVER),
                 deaf: Atomic::new(false),
             }? Error),
             GFP_KERNEL,
         )
+    }
+}
+
+/// Its driver has the device.
+const DRIVER: u32 = 0;
+
+/// The device sleeps, or is being reset by others: its driver let go of it.
+const OTHERS: u32 = 1;
+
+/// They are giving it back.
+const RETURNING: u32 = 2;
+
+impl State {
+    /// The driver has let go of the device.
+    pub(super) fn lend(&self) {
+        self.holder.store(OTHERS, Release);
+    }
+
+    /// Others begin to give the device back, to which [`Self::end_return`] is the end; `false` if
+    /// they have it no more.
+    pub(super) fn begin_return(&self) -> bool {
+        self.holder.cmpxchg(OTHERS, RETURNING, Full).is_ok()
+    }
+
+    /// The driver has it. From here on the device may be unbound.
+    pub(super) fn end_return(&self) {
+        self.holder.store(DRIVER, Release);
+    }
+
+    /// Takes the device from others, for good; `false` if they do not have it, or are giving it
+    /// back just now.
+    pub(super) fn recall(&self) -> bool {
+        self.holder.cmpxchg(OTHERS, DRIVER, Full).is_ok()
     }
 }
 
@@ -178,14 +211,14 @@ impl Device<device::Bound> {
         unsafe { &*(*self.as_raw()).priv_.cast::<State>() }
     }
 
-    /// Waits until a device that is away is back: its reset goes on meanwhile. `false` if it does
-    /// not come back in two minutes, longer than any bus takes for a reset. May sleep.
+    /// Waits until a device that others have is back. `false` if they do not bring it back in two
+    /// minutes, longer than any bus takes for a reset: from then on they cannot. May sleep.
     pub(super) fn wait_until_resumed(&self) -> bool {
         const TICK: Delta = Delta::from_millis(10);
         let since = Instant::<Monotonic>::now();
 
         while self.is_lent() {
-            if since.elapsed() > PATIENCE {
+            if since.elapsed() > PATIENCE && self.state().recall() {
                 return false;
             }
             fsleep(TICK);
@@ -195,7 +228,7 @@ impl Device<device::Bound> {
 
     /// Whether others have the device, who bring it back: it sleeps, or they reset it.
     pub fn is_lent(&self) -> bool {
-        self.state().away.load(Acquire)
+        self.state().holder.load(Acquire) != DRIVER
     }
 
     /// The right to use this device later.
