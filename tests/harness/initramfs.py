@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The initramfs of a guest that has nothing else: busybox, programs, the modules of one driver, an init of tests/initramfs."""
+"""The initramfs of a guest that has nothing else: busybox, programs, the modules of its drivers, an init of tests/initramfs."""
 
 import lzma
 import re
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from guest.modules import our_module
@@ -34,14 +35,15 @@ def _stock(name: str) -> list[Path]:
     raise LookupError(f"the stock kernel has no module {name}")
 
 
-def _modules(case: str) -> dict[str, bytes]:
-    """All modules in the order in which they are loaded, the driver last."""
-    driver = module_of(case)
-    stock = [path for name in NEEDED[driver] for path in _stock(name)]
-    if case.startswith("c:"):
-        stock += _stock(driver)
-    found = {path.name.removesuffix(".xz"): lzma.decompress(path.read_bytes()) for path in stock}
-    found.setdefault(f"{driver}.ko", our_module(driver).read_bytes())
+def _modules(mode: str, drivers: list[str]) -> dict[str, bytes]:
+    """All modules in the order in which they are loaded, each driver after what it needs."""
+    found: dict[str, bytes] = {}
+    for driver in drivers:
+        stock = [path for name in NEEDED[driver] for path in _stock(name)]
+        if mode == "c":
+            stock += _stock(driver)
+        found |= {path.name.removesuffix(".xz"): lzma.decompress(path.read_bytes()) for path in stock}
+        found.setdefault(f"{driver}.ko", our_module(driver).read_bytes())
     return found
 
 
@@ -56,21 +58,25 @@ def _build_id(module: Path, folder: Path) -> bytes:
     return note.read_bytes()
 
 
-def write(folder: Path, init: str, case: str, parameters: str, programs: list[str]) -> Path:
-    """An initramfs with the init of that name, the driver of the case, what it is loaded with, and further programs."""
+def write(
+    folder: Path, init: str, case: str, parameters: str, programs: list[str], more_drivers: Sequence[str] = ()
+) -> Path:
+    """An initramfs with the init of that name, the driver of the case, what it is loaded with, further programs and drivers."""
     path = folder / "initramfs"
     mode, driver = case.split(":")[0], module_of(case)
-    modules = _modules(case)
+    drivers = [driver, *more_drivers]
+    modules = _modules(mode, drivers)
     files: dict[str, tuple[bytes, int]] = {
         "bin/busybox": (Path("/bin/busybox").read_bytes(), 0o755),
-        "driver": (driver.encode(), 0o644),
+        "drivers": ("\n".join(drivers).encode(), 0o644),
         "parameters": (parameters.encode(), 0o644),
         "init": ((INITS / init).read_bytes(), 0o755),
         "lib.sh": ((INITS / "lib.sh").read_bytes(), 0o644),
         **{f"modules/{number:02}-{name}": (body, 0o644) for number, (name, body) in enumerate(modules.items())},
     }
     if mode != "c":
-        files["build-id"] = (_build_id(our_module(driver), folder), 0o644)
+        for name in drivers:
+            files[f"build-id.{name}"] = (_build_id(our_module(name), folder), 0o644)
         files["mode"] = (f"{mode}\n".encode(), 0o644)
     for program in map(Path, programs):
         for file in {program, *_libraries(program)}:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from guest import Driver
 from guest.paths import debug
 
-from . import hosts, in_tree, install, powercut, reservations, scsi, suspend, vng
+from . import hosts, in_tree, install, libvirt, powercut, reservations, scsi, suspend, vng
 from .profiles import PROFILES, cases_of_disks
 from .runner import Outcome, cases_of, run_profile
 
@@ -51,6 +51,8 @@ def everything(driver: Driver, full: bool) -> list[Work]:
         # These have kernels and guests of their own.
         for case in in_tree.cases(driver) if full else []:
             work.append(Work(in_tree.PROFILE, [case], lambda _, c=case: in_tree.run(c)))
+        for case in libvirt.cases(driver) if full else []:
+            work.append(Work(libvirt.PROFILE, [case], lambda _, c=case: libvirt.run(c, driver)))
         for case in cases_of_disks(suspend.SCENARIO, driver):
             work.append(Work(suspend.SCENARIO, [case], lambda _, c=case: suspend.run(c, driver)))
         if cases := install.cases(driver, full):

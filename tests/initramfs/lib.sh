@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash
 # What the inits of guests share whose whole system is an initramfs: they have busybox, the programs that they name, and
-# the modules of one driver. One line for each case goes to the kernel's log, and so to the console, where the host reads it:
+# the modules of their drivers. One line for each case goes to the kernel's log, and so to the console, where the host reads it:
 # no message of the kernel can come into the middle of it.
 export PATH=/bin:/usr/bin
 /bin/busybox --install -s /bin
@@ -32,7 +32,9 @@ ours() {
 	[ -e /mode ]
 }
 
-driver=$(cat /driver)
+# The first is the one that the case is about, and has the parameters.
+drivers=$(cat /drivers)
+driver=${drivers%%[[:space:]]*}
 for module in /modules/*; do
 	parameters=
 	[ "${module%"-$driver.ko"}" = "$module" ] || parameters=$(cat /parameters)
@@ -40,14 +42,20 @@ for module in /modules/*; do
 	insmod "$module" $parameters
 done
 
-# Once the driver is to be seen.
+# Once the drivers are to be seen.
 prove_driver() {
-	! ours || ok "our module" cmp /build-id "/sys/module/$driver/notes/.note.gnu.build-id"
+	local name
+	for name in $drivers; do
+		! ours || ok "our $name" cmp "/build-id.$name" "/sys/module/$name/notes/.note.gnu.build-id"
+	done
 }
 
 # ends: the last line, by which the host knows that no case is missing
 ends() {
-	ok "unload" rmmod "$driver"
+	local name
+	for name in $drivers; do
+		ok "unload $name" rmmod "$name"
+	done
 	say "done $cases"
 	poweroff -f
 }
