@@ -254,7 +254,7 @@ impl Watch {
             dev_warn!(
                 self.dev,
                 "{}a queue stood still until the device was notified again: \
-                a notification got lost ({} times)\n",
+                it seems that a notification got lost ({} times)\n",
                 self.label(),
                 times
             );
