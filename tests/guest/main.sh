@@ -65,6 +65,20 @@ lockdep_is_off()
 	grep -qs '^ *debug_locks: *0$' /proc/lockdep_stats
 }
 
+# KCSAN waits to be told, and counts.
+kcsan=/sys/kernel/debug/kcsan
+if grep -q ' kcsan_' /proc/kallsyms; then
+	mountpoint -q /sys/kernel/debug || mount -t debugfs debugfs /sys/kernel/debug
+	# One access in so many is watched: more of them than by default.
+	echo 300 >/sys/module/kcsan/parameters/skip_watch
+	echo on >$kcsan
+	if ! grep -q '^enabled: 1' $kcsan; then
+		echo "not ok ${VSR_CASES%% *} # KCSAN is not on: $(xargs <$kcsan)"
+		exit 0
+	fi
+	trap 'echo "# kcsan: $(xargs <$kcsan)"' EXIT
+fi
+
 echo "KTAP version 1"
 for case in $VSR_CASES; do
 	run_case "${case%%:*}" "${case#*:}" || exit 0
