@@ -484,6 +484,9 @@ impl Device<device::Bound> {
     ///
     /// May sleep. Fails with [`EBUSY`] if this was done already (see [`Self::start_over`]).
     pub fn find_vqs(&self, mut wanted: Builder) -> Result {
+        // As all that allocates with the lock of the queues held: who goes to sleep takes it while
+        // the I/O of the disk is frozen, and lockdep has one name for the locks of all devices.
+        let _no_io = NoIo::enter();
         let vdev = self.as_raw();
         let mut queues = self.state().queues.lock();
 
@@ -530,6 +533,7 @@ impl Device<device::Bound> {
     ///
     /// May sleep. Fails with [`EINVAL`] if not so many were found.
     pub fn interrupt_map(&self, first: u32, queues: u32) -> Result<CpuMap> {
+        let _no_io = NoIo::enter();
         let held = self.state().queues.lock();
         let found = held.set.as_ref().filter(|set| set.found);
         let found = found.map_or(0, |set| set.wanted.queues.len());
