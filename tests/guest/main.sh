@@ -69,8 +69,10 @@ lockdep_is_off()
 kcsan=/sys/kernel/debug/kcsan
 if grep -q ' kcsan_' /proc/kallsyms; then
 	mountpoint -q /sys/kernel/debug || mount -t debugfs debugfs /sys/kernel/debug
-	# One access in so many is watched: more of them than by default.
-	echo 300 >/sys/module/kcsan/parameters/skip_watch
+	# One access in so many is watched, more of them than by default, and for longer: an emulated CPU is slow, and may not run at
+	# the moment.
+	echo 1000 >/sys/module/kcsan/parameters/skip_watch
+	echo 500 >/sys/module/kcsan/parameters/udelay_task
 	echo on >$kcsan
 	if ! grep -q '^enabled: 1' $kcsan; then
 		echo "not ok ${VSR_CASES%% *} # KCSAN is not on: $(xargs <$kcsan)"
