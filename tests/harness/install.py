@@ -67,11 +67,14 @@ GUESTS = {
     "request": Boot("deb", path="request", value=("use_bio", "N"), status="path: request, use_bio=N by default"),
     "scsi": Boot("deb", "virtio_scsi.virtscsi_timeouts=5", scsi=True, value=("virtscsi_timeouts", "5"),
                  status="    disks: sda"),
+    # What modprobe's shell must not take for its own.
+    "odd": Boot("deb", "virtio_blk.use_bio=1)", path="request", value=("use_bio", "N"),
+                log='virtio_blk: wrong value "1)" of the parameter use_bio'),
     # Where ours cannot be loaded.
     "unsigned": Boot("deb", "module.sig_enforce=1", scsi=True, ours=False,
                      log="virtio_scsi cannot be loaded, the reason is above: the kernel's own takes its place",
                      status="virtio_scsi, the kernel's own"),
-    "broken": Boot("broken", "virtio_blk.num_request_queues=some", ours=False,
+    "broken": Boot("broken", "virtio_blk.num_request_queues=some;", ours=False,
                    log="virtio_blk cannot be loaded, the reason is above: the kernel's own takes its place",
                    status="path: request, the only one of this driver"),
     "removed": Boot("removed", ours=False, log="virtio_blk is the kernel's own: there is none of ours for ",
