@@ -68,8 +68,8 @@ GUESTS = {
     "scsi": Boot("deb", "virtio_scsi.virtscsi_timeouts=5", scsi=True, value=("virtscsi_timeouts", "5"),
                  status="    disks: sda"),
     # What modprobe's shell must not take for its own.
-    "odd": Boot("deb", "virtio_blk.use_bio=1)", path="request", value=("use_bio", "N"),
-                log='virtio_blk: wrong value "1)" of the parameter use_bio'),
+    "odd": Boot("deb", "virtio_blk.use_bio=some)", path="request", value=("use_bio", "N"),
+                log='virtio_blk: wrong value "some)" of the parameter use_bio'),
     # Where ours cannot be loaded.
     "unsigned": Boot("deb", "module.sig_enforce=1", scsi=True, ours=False,
                      log="virtio_scsi cannot be loaded, the reason is above: the kernel's own takes its place",
