@@ -306,7 +306,7 @@ impl HostRef {
     ///
     /// C counterpart: `scsi_scan_target()`, and not `scsi_add_device()`: that finds the target
     /// before it takes the lock of all scans, also one that another scan is about to destroy,
-    /// since [`Operations::is_absent`](super::Operations::is_absent) refused it: a BUG.
+    /// since [`Operations::is_absent`] refused it: a BUG.
     #[inline]
     pub fn scan_unit(&self, target: u32, lun: u64) {
         self.look_for(target, lun, bindings::scsi_scan_mode_SCSI_SCAN_MANUAL);
