@@ -473,12 +473,12 @@ impl BoundDisk {
 
     /// Waits for what is in flight: the device goes away for a while. If it makes no progress, what
     /// it has not answered is sent again when it is back.
-    pub(crate) fn quiesce(&self, dev: &Device<Bound>) {
+    pub(crate) fn quiesce(&self) {
         let mut completed = 0;
         let mut since = Instant::<Monotonic>::now();
-        let mut is_patient = || {
-            let (now, _) = dev.counts();
-
+        // By the queues' own locks: that of all of them is held while memory is waited for, which a
+        // disk that is frozen must not do.
+        let mut is_patient = |now: usize| {
             if now != completed {
                 completed = now;
                 since = Instant::now();
@@ -491,7 +491,7 @@ impl BoundDisk {
             Some(AnyDisk::Request(disk)) => {
                 let look = || {
                     disk.data().path.poll_all();
-                    is_patient()
+                    is_patient(disk.data().path.completed())
                 };
 
                 disk.drain(look, || self.recovery.set_leaving(true));
@@ -500,7 +500,9 @@ impl BoundDisk {
                 let path = &disk.data().path;
 
                 path.hold();
-                wait_until(path, |path| path.is_drained() || !is_patient());
+                wait_until(path, |path| {
+                    path.is_drained() || !is_patient(path.completed())
+                });
                 path.release();
             }
             None => (),

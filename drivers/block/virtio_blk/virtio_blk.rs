@@ -125,8 +125,8 @@ impl virtio::Driver for VirtioBlk {
         disk.remove(dev);
     }
 
-    fn quiesce<'bound>(dev: &'bound Device<Bound>, disk: Pin<&Arc<BoundDisk>>) {
-        disk.quiesce(dev);
+    fn quiesce<'bound>(_dev: &'bound Device<Bound>, disk: Pin<&Arc<BoundDisk>>) {
+        disk.quiesce();
     }
 
     fn configure<'bound>(dev: &'bound Device<Bound>, disk: Pin<&Arc<BoundDisk>>) -> Result {
