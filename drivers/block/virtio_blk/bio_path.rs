@@ -116,13 +116,6 @@ impl BioPath {
     pub(crate) fn is_idle(&self) -> bool {
         self.queues.iter().all(|queue| BioQueue::is_idle(queue)) && self.gate.is_idle()
     }
-
-    /// How much the device has done so far.
-    pub(crate) fn completed(&self) -> usize {
-        self.queues.iter().fold(0, |sum, queue| {
-            sum.wrapping_add(queue.lock().ring.completed())
-        })
-    }
 }
 
 impl plug::Batch for BioPath {

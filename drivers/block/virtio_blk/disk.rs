@@ -75,6 +75,10 @@ use storage::{
     compat::EOPNOTSUPP,
     config_field,
     virtio::{
+        queue::{
+            Handler,
+            Queue, //
+        },
         restart::Condition,
         state::Binding,
         Device, //
@@ -491,7 +495,7 @@ impl BoundDisk {
             Some(AnyDisk::Request(disk)) => {
                 let look = || {
                     disk.data().path.poll_all();
-                    is_patient(disk.data().path.completed())
+                    is_patient(progress_of(&disk.data().path.queues))
                 };
 
                 disk.drain(look, || self.recovery.set_leaving(true));
@@ -501,7 +505,7 @@ impl BoundDisk {
 
                 path.hold();
                 wait_until(path, |path| {
-                    path.is_drained() || !is_patient(path.completed())
+                    path.is_drained() || !is_patient(progress_of(&path.queues))
                 });
                 path.release();
             }
@@ -557,6 +561,13 @@ pub(crate) fn announce<T: BlkDisk>(disk: &Disk<T>, dev: &Device, capacity: u64, 
     );
 }
 
+/// How much the device has done so far on these queues.
+fn progress_of<H: Handler>(queues: &[Arc<Queue<H>>]) -> usize {
+    queues.iter().fold(0, |sum, queue| {
+        sum.wrapping_add(queue.lock().ring.completed())
+    })
+}
+
 /// Waits until `done`. Who polled for the ends of bios may not do so any more.
 fn wait_until(path: &BioPath, mut done: impl FnMut(&BioPath) -> bool) {
     while !done(path) {
@@ -576,12 +587,12 @@ impl WorkItem<WATCH> for BoundDisk {
             return;
         };
         let path = &disk.data().path;
-        let mut completed = path.completed();
+        let mut completed = progress_of(&path.queues);
         let mut since = Instant::<Monotonic>::now();
 
         while this.waiting.load(Relaxed) {
             fsleep(TICK);
-            let now = path.completed();
+            let now = progress_of(&path.queues);
             // What waits for a ring that is broken, say, is not in flight.
             if now != completed || path.is_idle() {
                 completed = now;

@@ -71,13 +71,6 @@ impl Queues {
         self.poll_all();
     }
 
-    /// How much the device has done so far.
-    pub(crate) fn completed(&self) -> usize {
-        self.queues.iter().fold(0, |sum, queue| {
-            sum.wrapping_add(queue.lock().ring.completed())
-        })
-    }
-
     /// Ends what the device has done on the polled queues.
     pub(crate) fn poll_all(&self) {
         for queue in self.queues.iter().skip(self.counts.default as usize) {
