@@ -240,6 +240,23 @@ fn write_zeroes() {
     }
 }
 
+/// A range that is no whole block is refused, and nothing asks again with a smaller one.
+#[test]
+fn write_zeroes_of_whole_blocks() {
+    // The first is what QEMU says.
+    for (says, expected) in [(4_194_303, 4_194_296), (0, u32::MAX & !7), (7, 0)] {
+        let config = Config {
+            write_zeroes: Some(says),
+            blk_size: Some(4096),
+            ..qemu()
+        };
+        assert_eq!(
+            config.limits(PCI).unwrap().max_write_zeroes_sectors,
+            expected
+        );
+    }
+}
+
 #[test]
 fn secure_erase_shares_ranges_and_granularity_with_discard() {
     let erase = |max_sectors, max_seg, alignment| {

@@ -216,7 +216,8 @@ impl Config {
             max_discard_ranges: 1,
             discard_granularity: 0,
             max_secure_erase_sectors: 0,
-            max_write_zeroes_sectors: self.write_zeroes.map_or(0, or_all),
+            // The block layer cuts by this limit as it is, and refuses what is no whole block.
+            max_write_zeroes_sectors: self.write_zeroes.map_or(0, or_all) & !(logical / 512 - 1),
             zones: None,
         };
         self.discard(&mut limits)?;
