@@ -626,9 +626,11 @@ impl WorkItem<RESIZE> for BoundDisk {
             AnyDisk::Request(disk) => follow_capacity(disk, binding),
             AnyDisk::Bio(disk) => follow_capacity(disk, binding),
         };
+        // Of this disk: who makes another one in its place holds `live`, and asks again.
+        let lost = this.cache_lost.xchg(false, Relaxed);
         // This waits for I/O, and so does who takes `live`.
         drop(live);
-        if this.cache_lost.xchg(false, Relaxed) {
+        if lost {
             let (cache, binding) = (&this.recovery.cache, &this.recovery.binding);
             let _ = match disk {
                 AnyDisk::Request(disk) => cache.follow(disk, binding),
