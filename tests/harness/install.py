@@ -57,9 +57,9 @@ class Boot:
 
 # Part of what `virtio-storage-rs next` says, by image.
 NEXT = {
-    "deb": "In the way:\nnothing\n",
-    "broken": "virtio_blk: the kernel's own (updates/",
-    "removed": "- there is no virtio_blk of ours for ",
+    "deb": ("In the way:\nnothing\n",),
+    "broken": ("virtio_blk: the kernel's own (updates/",),
+    "removed": ("- there is no virtio_blk of ours for ",),
 }
 GUESTS = {
     "bio": Boot("script", "virtio_blk.use_bio=1", path="bio", value=("use_bio", "Y"),
@@ -109,10 +109,13 @@ def _wrong(folder: Path) -> str:
     for name in OUR_MODULES:
         if not any(f"/c/{release}/{name}.ko" in line for line in (folder / "deb/list").read_text().split()):
             return f"the initramfs of the packages has no {name} to fall back to"
-    for image, text in NEXT.items():
+    for image, texts in NEXT.items():
         told = (folder / image / "next").read_text()
-        if text not in told:
+        if any(text not in told for text in texts):
             return f"with {image}, virtio-storage-rs next says {told!r}"
+    unpacked = (folder / "unpacked").read_text().split()
+    if len(unpacked) != len(OUR_MODULES) or any("/kernel/" not in path for path in unpacked):
+        return f"before the packages were configured depmod took {unpacked}"
     for name in ("script", "deb"):
         left = (folder / f"left-{name}").read_text().split()
         if left:
