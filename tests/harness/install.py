@@ -58,7 +58,7 @@ class Boot:
 # Part of what `virtio-storage-rs next` says, by image.
 NEXT = {
     "deb": ("In the way:\nnothing\n",),
-    "broken": ("virtio_blk: the kernel's own (updates/",),
+    "broken": ("virtio_blk: the kernel's own (updates/", "virtio_scsi.ko is no whole module"),
     "removed": ("- there is no virtio_blk of ours for ",),
 }
 GUESTS = {
@@ -77,6 +77,8 @@ GUESTS = {
     "broken": Boot("broken", "virtio_blk.num_request_queues=some;", ours=False,
                    log="virtio_blk cannot be loaded, the reason is above: the kernel's own takes its place",
                    status="path: request, the only one of this driver"),
+    "cut": Boot("broken", scsi=True, ours=False,
+                log="virtio_scsi cannot be loaded, the reason is above: the kernel's own takes its place"),
     "removed": Boot("removed", ours=False, log="virtio_blk is the kernel's own: there is none of ours for ",
                     status="vda (virtio0): virtio_blk, the kernel's own"),
     "off": Boot("deb", "virtio_storage_rs=off", ours=False, log="virtio_storage_rs=off: virtio_blk is the kernel's own",
