@@ -24,18 +24,31 @@ class Header(ctypes.Structure):
     ]  # fmt: skip
 
 
-cdb = bytes.fromhex(sys.argv[2])
-size = int(sys.argv[3]) if len(sys.argv) > 3 else 0
-command = ctypes.create_string_buffer(cdb, len(cdb))
-data = ctypes.create_string_buffer(max(size, 1))
-sense = ctypes.create_string_buffer(255)
-header = Header(
-    interface_id=ord("S"), dxfer_direction=FROM_DEV if size else NONE, cmd_len=len(cdb), mx_sb_len=255,
-    dxfer_len=size, dxferp=ctypes.addressof(data), cmdp=ctypes.addressof(command), sbp=ctypes.addressof(sense),
-    timeout=60000,
-)  # fmt: skip
-fd = os.open(f"/dev/{sys.argv[1]}", os.O_RDWR)
-fcntl.ioctl(fd, SG_IO, header)
-print(f"status={header.status:#x} host={header.host_status:#x} resid={header.resid} sense={header.sb_len_wr}")
-if sys.argv[4:] == ["sense"]:
-    print(sense.raw[: header.sb_len_wr].hex())
+def send(disk: str, cdb: bytes, size: int = 0) -> tuple[Header, bytes]:
+    """How the command ended, and its sense data."""
+    command = ctypes.create_string_buffer(cdb, len(cdb))
+    data = ctypes.create_string_buffer(max(size, 1))
+    sense = ctypes.create_string_buffer(255)
+    header = Header(
+        interface_id=ord("S"), dxfer_direction=FROM_DEV if size else NONE, cmd_len=len(cdb), mx_sb_len=255,
+        dxfer_len=size, dxferp=ctypes.addressof(data), cmdp=ctypes.addressof(command), sbp=ctypes.addressof(sense),
+        timeout=60000,
+    )  # fmt: skip
+    fd = os.open(disk, os.O_RDWR)
+    try:
+        fcntl.ioctl(fd, SG_IO, header)
+    finally:
+        os.close(fd)
+    return header, sense.raw[: header.sb_len_wr]
+
+
+def main() -> None:
+    size = int(sys.argv[3]) if len(sys.argv) > 3 else 0
+    header, sense = send(f"/dev/{sys.argv[1]}", bytes.fromhex(sys.argv[2]), size)
+    print(f"status={header.status:#x} host={header.host_status:#x} resid={header.resid} sense={header.sb_len_wr}")
+    if sys.argv[4:] == ["sense"]:
+        print(sense.hex())
+
+
+if __name__ == "__main__":
+    main()

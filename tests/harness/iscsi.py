@@ -60,11 +60,11 @@ class Target(Service):
         if done.returncode:
             raise RuntimeError(f"tgtadm {operation} {mode}: {(done.stderr or done.stdout).strip()}")
 
-    def blockdev(self, name: str, initiator: str = "guest") -> str:
-        """QEMU's options for a unit, seen by an initiator of that name; the node has the unit's name."""
+    def blockdev(self, name: str, initiator: str = "guest", node: str = "") -> str:
+        """QEMU's options for a unit, seen by an initiator of that name; the node has the unit's name if it has no other."""
         return (
             f"driver=iscsi,transport=tcp,portal=127.0.0.1:{self._port},target={NAME},"
-            f"lun={self._units.index(name) + 1},initiator-name=iqn.2026-01.test.vsr:{initiator},node-name={name}"
+            f"lun={self._units.index(name) + 1},initiator-name=iqn.2026-01.test.vsr:{initiator},node-name={node or name}"
         )
 
     def pause(self, seconds: float) -> None:

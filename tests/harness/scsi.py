@@ -150,6 +150,21 @@ def _scsi_passthrough(machine: Machine) -> None:
         machine.qemu += ["-device", f"scsi-{name},bus=hba.0,scsi-id={number},lun={number},drive={name},id={name}"]
 
 
+def two_initiators(machine: Machine, units: list[str]) -> None:
+    """A unit that two hosts of the guest reach, each as an initiator of its own. `units`: its nodes."""
+    for number, node in enumerate(units):
+        machine.hba(f"hba{number}", "num_queues=2")
+        machine.qemu += ["-device", f"scsi-block,bus=hba{number}.0,scsi-id={number + 1},lun=0,drive={node},id={node}"]
+
+
+def _scsi_initiators(machine: Machine) -> None:
+    target = Target(machine.folder, {"shared": 64 << 20})
+    machine.services.append(target)
+    for name in ("one", "two"):
+        machine.blockdev(target.blockdev("shared", name, name))
+    two_initiators(machine, ["one", "two"])
+
+
 def _scsi_vhost_device(machine: Machine) -> None:
     images = [vhost_device.written(machine.folder / f"image{n}.img", (8 << 20) * (n + 1)) for n in range(3)]
     socket, service = vhost_device.serve(machine.folder, "vhost", images)
@@ -227,6 +242,7 @@ PROFILES = [
     Profile("scsi-stopped", ("stopped",), _scsi_stopped, SCSI, "virtio_scsi"),
     Profile("scsi-shutdown", ("shutdown",), _scsi_shutdown, SCSI, "virtio_scsi"),
     Profile("scsi-passthrough", ("scsi-passthrough",), _scsi_passthrough, SCSI, "virtio_scsi"),
+    Profile("scsi-initiators", ("pr-cases",), _scsi_initiators, SCSI, "virtio_scsi"),
     Profile(
         "scsi-udev", ("scsi-udev",), _scsi_udev, SCSI, "virtio_scsi",
         options={"udev": True, "installed": True, "cmdline": ["virtio_scsi.virtscsi_timeouts=some"]},
