@@ -13,7 +13,7 @@ from .service import Service
 NAME = "iqn.2026-01.test.vsr:target"
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return sock.getsockname()[1]
@@ -25,7 +25,7 @@ class Target(Service):
     def __init__(self, folder: Path, units: dict[str, int]) -> None:
         """`units`: the size in bytes of each, by name."""
         self._env = {"TGT_IPC_SOCKET": str(folder / "tgt")}
-        self._port = _free_port()
+        self._port = free_port()
         self._units = list(units)
         super().__init__(
             ["tgtd", "-f", "--iscsi", f"portal=127.0.0.1:{self._port}"],

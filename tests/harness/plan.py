@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from guest import Driver
 from guest.paths import debug
 
-from . import hosts, in_tree, install, libvirt, powercut, reservations, scsi, suspend, vng
+from . import clusters, hosts, in_tree, install, libvirt, powercut, reservations, scsi, suspend, vng
 from .profiles import PROFILES, cases_of_disks
 from .runner import Outcome, cases_of, run_profile
 
@@ -37,7 +37,7 @@ def everything(driver: Driver, full: bool) -> list[Work]:
     # A kernel that looks for bugs has neither the C driver nor sleep, and was not installed.
     stock = not debug()
     work = []
-    for profile in [*PROFILES, *scsi.PROFILES, *(vng.PROFILES if stock else [])]:
+    for profile in [*PROFILES, *scsi.PROFILES, *(clusters.PROFILES if full else []), *(vng.PROFILES if stock else [])]:
         cases = [case for case in cases_of(profile, driver) if stock or not case.startswith("c:")]
         if cases:
             work.append(Work(profile.name, cases, lambda wanted, p=profile: run_profile(p, driver, wanted)))
@@ -45,6 +45,8 @@ def everything(driver: Driver, full: bool) -> list[Work]:
     for case in cases_of_disks(powercut.SCENARIO, driver):
         work.append(Work(powercut.SCENARIO, [case], lambda _, c=case: powercut.run(c, driver, cuts)))
     work.append(Work(reservations.PROFILE, [reservations.case(driver)], lambda _: reservations.run(driver)))
+    for name, case, cluster in clusters.works(driver) if full and stock else []:
+        work.append(Work(name, [case], cluster))
     for profile in hosts.profiles() if full and stock else []:
         work.append(Work(profile.name, cases_of(profile, driver), lambda wanted, n=profile.name: hosts.run(n, driver, wanted)))
     if stock:

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What clusters do with a shared disk, by the tools of administrators: `make test-full`.
+
+Those tools are in a copy of the sysroot (scripts/with-packages), in which this runs again.
+"""
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from guest import Driver
+from guest.paths import DISKS, SRC
+
+from .lio import Lio
+from .pairs import Boot, Pair
+from .profiles import MODES, ORACLE, Machine, Profile
+from .runner import Outcome, report, say
+from .scsi import two_initiators
+
+FENCE, MMP = "fence", "mmp"
+PACKAGES = "fence-agents-scsi multipath-tools"
+# Set in the copy of the sysroot that has them.
+WITHIN = "VSR_WITH_PACKAGES"
+
+
+def _lio(machine: Machine) -> None:
+    target = Lio(machine.folder.name)
+    machine.services.append(target)
+    for name in ("one", "two"):
+        machine.blockdev(target.blockdev("shared", name, name))
+    two_initiators(machine, ["one", "two"])
+
+
+# In one guest, without further packages.
+PROFILES = [Profile("scsi-lio", ("pr-cases",), _lio, ("scsi",), "virtio_scsi")]
+
+
+def works(driver: Driver) -> list[tuple[str, str, Callable[[set[str]], list[Outcome]]]]:
+    """Profile, case, and what runs it, of guests that run side by side."""
+    scsi = "c" if driver is Driver.C else "scsi"
+    blk = ORACLE if driver is Driver.C else MODES
+    return [
+        ("scsi-fence", f"{scsi}:{FENCE}", lambda _: _with_packages("scsi-fence", f"{scsi}:{FENCE}", driver, _fence)),
+        ("scsi-mmp", f"{scsi}:{MMP}", lambda _: _mmp("scsi-mmp", f"{scsi}:{MMP}", driver)),
+        *(("blk-mmp", f"{mode}:{MMP}", lambda _, m=mode: _mmp("blk-mmp", f"{m}:{MMP}", driver)) for mode in blk),
+    ]
+
+
+def _with_packages(profile: str, case: str, driver: Driver, run: Callable[[str, str, Driver], list[Outcome]]) -> list[Outcome]:
+    """Run a case where the packages are."""
+    if WITHIN in os.environ:
+        return run(profile, case, driver)
+    begin = time.monotonic()
+    done = subprocess.run(
+        [SRC / "scripts/with-packages", PACKAGES, SRC / "tests/run", "--full", "--jobs", "1", "--only", f"{profile}:{case}"],
+        env={**os.environ, WITHIN: "1"}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        check=False,
+    )  # fmt: skip
+    lines = done.stdout.splitlines()
+    failed = [line for line in lines if line.startswith(f"FAILED {profile} {case}: ")]
+    passed = done.returncode == 0 and lines[-1:] == ["1 passed, 0 failed"]
+    why = "" if passed else failed[0].split(": ", 1)[1] if failed else " ".join(lines[-1:])
+    if not passed:
+        for line in lines:
+            say(f"       | {line}")
+    outcome = Outcome(profile, case, passed, why, time.monotonic() - begin)
+    report(outcome)
+    return [outcome]
+
+
+def _folder(profile: str, case: str, driver: Driver) -> Path:
+    folder = DISKS / f"{driver.value}-{profile}-{case.split(':')[0]}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _fence(profile: str, case: str, driver: Driver) -> list[Outcome]:
+    begin = time.monotonic()
+    folder = _folder(profile, case, driver)
+    pair = Pair(folder.name, "fence.sh", driver, {"MODE": case.split(":")[0]}, module="virtio_scsi")
+    target = Lio(folder.name)
+    try:
+        first, second = (
+            Boot(role, ["-device", "virtio-scsi-pci,id=hba,num_queues=2", "-blockdev", target.blockdev("shared", role),
+                        "-device", "scsi-block,bus=hba.0,scsi-id=3,lun=0,drive=shared,id=shared"])
+            for role in ("first", "second")
+        )  # fmt: skip
+        why = pair.run([first], [second])
+    finally:
+        target.stop()
+    return pair.conclude(Outcome(profile, case, not why, why, time.monotonic() - begin), folder)
+
+
+def _mmp(profile: str, case: str, driver: Driver) -> list[Outcome]:
+    begin = time.monotonic()
+    folder = _folder(profile, case, driver)
+    image = folder / "shared.img"
+    with open(image, "wb") as file:
+        file.truncate(64 << 20)
+    # QEMU's own lock keeps a second QEMU away.
+    disk = ["-blockdev", f"driver=file,filename={image},locking=off,node-name=shared"]
+    if profile == "scsi-mmp":
+        module = "virtio_scsi"
+        disk += ["-device", "virtio-scsi-pci,id=hba,num_queues=2",
+                 "-device", "scsi-hd,bus=hba.0,scsi-id=3,drive=shared,serial=shared,share-rw=on"]  # fmt: skip
+    else:
+        module = "virtio_blk"
+        disk += ["-device", "virtio-blk-pci,drive=shared,serial=shared,num-queues=2,share-rw=on"]
+    pair = Pair(folder.name, "mmp.sh", driver, {"MODE": case.split(":")[0]}, module=module)
+    why = pair.run([Boot("first", disk)], [Boot("second", disk)])
+    return pair.conclude(Outcome(profile, case, not why, why, time.monotonic() - begin), folder)
