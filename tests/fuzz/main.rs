@@ -20,6 +20,7 @@ mod params;
 mod run;
 mod scsi;
 mod scsi_run;
+mod shadow;
 mod sync;
 mod virtio;
 mod work;
@@ -47,6 +48,7 @@ fn life(input: &[u8]) {
     world::begin(input);
     LOADED.call_once(|| {
         world::w().verbose = std::env::var_os("VERBOSE").is_some();
+        shadow::prove();
         // SAFETY: Once, and before all else, as the kernel does with what is built in.
         assert!(unsafe { __virtio_blk_init() == 0 && __virtio_scsi_init() == 0 });
         mem::memory().keep();
@@ -61,6 +63,7 @@ fn life(input: &[u8]) {
 /// What libFuzzer's crate calls. With DRIVER it keeps no lives of another one.
 #[cfg(engine)]
 #[no_mangle]
+#[allow(improper_ctypes_definitions)] // It is Rust that calls.
 extern "C" fn rust_fuzzer_test_input(input: &[u8]) -> i32 {
     static DRIVER: std::sync::LazyLock<Option<String>> =
         std::sync::LazyLock::new(|| std::env::var("DRIVER").ok());

@@ -2,11 +2,15 @@
 
 //! Memory: what is allocated is known, so that a device is given nothing else, and nothing is lost.
 //!
-//! Each run takes it from one large piece, and nothing of that is used twice: what was freed has a
-//! pattern until the end of the run, and so have the gaps between allocations. Who writes there is
-//! found, and who reads there goes astray.
+//! Each run takes it from one large piece, and nothing of that is used twice: neither the gaps
+//! between allocations nor, until the end of the run, what was freed. Who reads or writes there is
+//! found at once if he is of the library or a driver (see `shadow.rs`). There is a pattern as well,
+//! for all others.
 
-use crate::world::w;
+use crate::{
+    shadow,
+    world::w, //
+};
 use std::{
     ffi::{
         c_int,
@@ -20,8 +24,8 @@ extern "C" {
     fn mmap(addr: *mut c_void, len: usize, prot: i32, flags: i32, fd: i32, at: i64) -> *mut c_void;
 }
 
-/// The piece, which is taken as it is used.
-const SIZE: usize = 1 << 30;
+/// The size of the piece, which is taken as it is used.
+pub const PIECE: usize = 1 << 30;
 
 /// The gap behind an allocation.
 const GAP: usize = 32;
@@ -62,10 +66,11 @@ pub fn memory() -> &'static mut Memory {
 impl Memory {
     fn new() -> Self {
         // SAFETY: New memory, readable, writable, private, anonymous, not reserved.
-        let piece = unsafe { mmap(null_mut(), SIZE, 3, 0x4022, -1, 0) as usize };
+        let piece = unsafe { mmap(null_mut(), PIECE, 3, 0x4022, -1, 0) as usize };
 
+        shadow::begin(piece);
         Self {
-            end: piece + SIZE,
+            end: piece + PIECE,
             blocks: Vec::new(),
             top: piece,
             kept: 0,
@@ -96,6 +101,19 @@ impl Memory {
 
             block.live && offset <= block.size && block.size - offset >= len
         })
+    }
+
+    /// What is at a place, in words.
+    pub fn describe(&self, at: usize) -> String {
+        let Some(block) = self.find(at).map(|i| &self.blocks[i]) else {
+            return "before all allocations".to_string();
+        };
+        let (offset, size) = (at - block.start, block.size);
+
+        match block.live {
+            true => format!("at {offset} of an allocation of {size}"),
+            false => format!("at {offset} of {size} that were freed"),
+        }
     }
 
     /// What there is now stays for all runs.
@@ -172,6 +190,7 @@ fn alloc(size: usize, align: usize) -> *mut c_void {
     assert!(memory.top <= memory.end, "too much memory");
     block.gap().fill(GAP_BYTE);
     memory.blocks.push(block);
+    shadow::open(start, size);
     start as *mut c_void
 }
 
@@ -188,6 +207,7 @@ pub extern "C" fn kfree(ptr: *mut c_void) {
     block.check_gap();
     block.filled().fill(FREED_BYTE);
     block.live = false;
+    shadow::close(block.start, block.size);
 }
 
 unsafe fn resize(ptr: *mut c_void, size: usize, align: usize, flags: u32) -> *mut c_void {

@@ -45,7 +45,6 @@ use std::ptr::null_mut;
 use storage::bindings as v;
 use unit::Unit;
 
-const ENODEV: i32 = -19;
 const ENXIO: i32 = -6;
 const ENOMEM: i32 = -12;
 

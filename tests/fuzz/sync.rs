@@ -2,16 +2,19 @@
 
 //! Locks, completions, atomics, time: what the modules use of the kernel's core.
 
-use crate::world::{
-    block,
-    current,
-    in_task,
-    might_sleep,
-    sleep,
-    w,
-    wake,
-    FOREVER,
-    JIFFY, //
+use crate::{
+    shadow::uses,
+    world::{
+        block,
+        current,
+        in_task,
+        might_sleep,
+        sleep,
+        w,
+        wake,
+        FOREVER,
+        JIFFY, //
+    }, //
 };
 use kernel::bindings as b;
 use std::ffi::{
@@ -30,6 +33,7 @@ unsafe extern "C" fn rust_helper___spin_lock_init(lock: *mut u32) {
 
 #[no_mangle]
 unsafe extern "C" fn rust_helper_spin_lock(lock: *mut u32) {
+    uses(lock);
     assert!(*lock == 0, "a spin lock is taken twice");
     *lock = 1;
     w().atomic += 1;
@@ -37,6 +41,7 @@ unsafe extern "C" fn rust_helper_spin_lock(lock: *mut u32) {
 
 #[no_mangle]
 unsafe extern "C" fn rust_helper_spin_unlock(lock: *mut u32) {
+    uses(lock);
     assert!(*lock == 1, "a spin lock that is not held is released");
     *lock = 0;
     w().atomic -= 1;
@@ -64,6 +69,7 @@ unsafe extern "C" fn rust_helper___mutex_init(lock: *mut usize) {
 
 #[no_mangle]
 pub unsafe extern "C" fn mutex_lock(lock: *mut usize) {
+    uses(lock);
     might_sleep();
     assert!(*lock != current() + 1, "a mutex is taken twice");
     while *lock != 0 {
@@ -74,6 +80,7 @@ pub unsafe extern "C" fn mutex_lock(lock: *mut usize) {
 
 #[no_mangle]
 unsafe extern "C" fn mutex_trylock(lock: *mut usize) -> c_int {
+    uses(lock);
     if *lock != 0 {
         return 0;
     }
@@ -83,6 +90,7 @@ unsafe extern "C" fn mutex_trylock(lock: *mut usize) -> c_int {
 
 #[no_mangle]
 pub unsafe extern "C" fn mutex_unlock(lock: *mut usize) {
+    uses(lock);
     assert!(*lock == current() + 1, "somebody else's mutex is released");
     *lock = 0;
     wake(lock as usize);
@@ -122,17 +130,20 @@ unsafe extern "C" fn rust_helper_init_completion(c: *mut b::completion) {
 
 #[no_mangle]
 pub unsafe extern "C" fn complete(c: *mut b::completion) {
+    uses(c);
     (*c).done = (*c).done.saturating_add(1);
     wake(c as usize);
 }
 
 #[no_mangle]
 pub unsafe extern "C" fn complete_all(c: *mut b::completion) {
+    uses(c);
     (*c).done = u32::MAX;
     wake(c as usize);
 }
 
 unsafe fn take(c: *mut b::completion) -> bool {
+    uses(c);
     match (*c).done {
         0 => return false,
         u32::MAX => {}
@@ -239,12 +250,14 @@ extern "C" fn rust_helper_REFCOUNT_INIT(n: c_int) -> c_int {
 
 #[no_mangle]
 unsafe extern "C" fn rust_helper_refcount_inc(r: *mut c_int) {
+    uses(r);
     assert!(*r > 0, "a reference to what is gone");
     *r += 1;
 }
 
 #[no_mangle]
 unsafe extern "C" fn rust_helper_refcount_dec_and_test(r: *mut c_int) -> bool {
+    uses(r);
     assert!(*r > 0, "a reference is dropped twice");
     *r -= 1;
     *r == 0
@@ -252,15 +265,26 @@ unsafe extern "C" fn rust_helper_refcount_dec_and_test(r: *mut c_int) -> bool {
 
 macro_rules! atomics {
     ($($t:ty: $($read:ident)*; $($set:ident)*; $($xchg:ident)*; $($add:ident)*; $($cmpxchg:ident)*;)*) => {$(
-        $(#[no_mangle] unsafe extern "C" fn $read(p: *mut $t) -> $t { *p })*
-        $(#[no_mangle] unsafe extern "C" fn $set(p: *mut $t, v: $t) { *p = v; })*
-        $(#[no_mangle] unsafe extern "C" fn $xchg(p: *mut $t, v: $t) -> $t { core::mem::replace(&mut *p, v) })*
+        $(#[no_mangle] unsafe extern "C" fn $read(p: *mut $t) -> $t {
+            uses(p);
+            *p
+        })*
+        $(#[no_mangle] unsafe extern "C" fn $set(p: *mut $t, v: $t) {
+            uses(p);
+            *p = v;
+        })*
+        $(#[no_mangle] unsafe extern "C" fn $xchg(p: *mut $t, v: $t) -> $t {
+            uses(p);
+            core::mem::replace(&mut *p, v)
+        })*
         $(#[no_mangle] unsafe extern "C" fn $add(v: $t, p: *mut $t) -> $t {
+            uses(p);
             let old = *p;
             *p = old.wrapping_add(v);
             old
         })*
         $(#[no_mangle] unsafe extern "C" fn $cmpxchg(p: *mut $t, old: *mut $t, new: $t) -> bool {
+            uses(p);
             if *p == *old {
                 *p = new;
                 return true;

@@ -328,7 +328,8 @@ unsafe extern "C" fn find_vqs(
         vq.vdev = vdev;
         vq.index = i as u32;
         vq.num_free = size as u32;
-        let ring = Box::into_raw(Box::new(Ring::new(vq, size)));
+        let ring = new::<Ring>();
+        ring.write(Ring::new(vq, size));
         device.rings.push(ring);
         vqs.add(i).write(ring.cast());
     }
@@ -337,9 +338,9 @@ unsafe extern "C" fn find_vqs(
 
 unsafe extern "C" fn del_vqs(_: *mut v::virtio_device) {
     for ring in core::mem::take(&mut device().rings) {
-        let ring = Box::from_raw(ring);
-
-        assert!(ring.is_empty(), "a ring is deleted with tokens in it");
+        assert!((*ring).is_empty(), "a ring is deleted with tokens in it");
+        core::ptr::drop_in_place(ring);
+        crate::mem::kfree(ring.cast());
     }
 }
 
