@@ -129,7 +129,23 @@ pub fn run(bio_mode: bool) {
     }
     layer().strict = features & 1 << v::VIRTIO_F_VERSION_1 != 0;
     layer().remote = flags >> 33 & 1 == 1;
-    crate::params::set("virtio_blk.use_bio", if bio_mode { "1" } else { "0" });
+    crate::params::set(
+        "virtio_blk.use_bio",
+        match (flags >> 49 & 3, bio_mode) {
+            (3, _) => "auto",
+            (_, true) => "1",
+            (_, false) => "0",
+        },
+    );
+    crate::params::set(
+        "virtio_blk.disks",
+        ["", "", "abc=bio", "abc=auto"][flags as usize >> 51 & 3],
+    );
+    crate::params::set(
+        "virtio_blk.auto_latency",
+        ["3000", "0"][flags as usize >> 53 & 1],
+    );
+    crate::params::set("virtio_blk.auto_reads", "4");
     crate::params::set(
         "virtio_blk.poll_queues",
         if flags >> 34 & 3 == 3 { "1" } else { "0" },
@@ -151,19 +167,26 @@ pub fn run(bio_mode: bool) {
     );
 
     if probe(turn) {
-        while !is_over() && disk().is_some() {
+        while !is_over() {
             step();
         }
         match flags >> 47 & 3 {
             0 => {}
             1 => crate::run::shut_down(turn),
-            _ => crate::run::peace(turn, block::all_ended),
+            _ => crate::run::peace(turn, has_ended),
         }
     }
     end_of_removal(turn);
+    block::close_all();
     finish();
     block::end();
     memory().end();
+}
+
+/// Whether all I/O has. Who polls goes on with that.
+fn has_ended() -> bool {
+    block::poll_bios();
+    block::all_ended()
 }
 
 /// What goes on by itself meanwhile.
@@ -191,7 +214,12 @@ fn step() {
             device().config[at] = byte();
             tell_change();
         }
-        14 => poll(),
+        14 => match byte() % 8 {
+            0..4 => poll(),
+            4 => disk().into_iter().for_each(|disk| disk.geometry()),
+            5 => block::close(),
+            _ => block::open(),
+        },
         15 => crate::files::open(),
         n => crate::run::step(n, turn),
     }
@@ -204,7 +232,7 @@ fn submit(n: usize) {
     let mut bios = Vec::new();
     let shape = byte();
 
-    if block::count() + n > 400 {
+    if block::count() + n > 400 || !disk.may_open() {
         return;
     }
     for _ in 0..n {
@@ -230,6 +258,8 @@ fn submit(n: usize) {
             flags |= u32::from(kind >> 5 & 1) << b::req_flag_bits___REQ_FUA;
         }
         flags |= u32::from(kind >> 6 == 3) << b::req_flag_bits___REQ_NOWAIT;
+        let polls = kind >> 6 == 1 && limits.features & storage::bindings::BLK_FEAT_POLL != 0;
+        flags |= u32::from(polls && op <= 1 && !disk.is_mq()) << b::req_flag_bits___REQ_POLLED;
         if op == 9 {
             flags |= u32::from(shape & 1) << b::req_flag_bits___REQ_NOUNMAP;
         }
@@ -290,13 +320,13 @@ fn submit(n: usize) {
     }
 }
 
-/// Somebody polls, or, where nobody can, asks for the geometry.
+/// Somebody polls.
 fn poll() {
     let Some(disk) = disk() else { return };
 
     if disk.is_mq() {
         disk.poll(usize::from(byte()));
     } else {
-        disk.geometry();
+        block::poll_bios();
     }
 }

@@ -7,6 +7,11 @@ mod disk;
 mod mq;
 mod oracle;
 
+pub use disk::{
+    close,
+    close_all,
+    open, //
+};
 pub use mq::{
     rerun,
     softirq, //
@@ -18,6 +23,7 @@ pub use oracle::{
     detached,
     found,
     lie,
+    poll_bios,
     popped,
     wrote, //
 };
@@ -55,6 +61,7 @@ use crate::{
 };
 use kernel::bindings as b;
 use std::{
+    cell::Cell,
     ffi::{
         c_char,
         c_int,
@@ -63,12 +70,14 @@ use std::{
         c_ushort,
         c_void, //
     },
-    ptr::null_mut, //
+    ptr::null_mut,
+    rc::Rc, //
 };
 
 /// The timeout of a request.
 const TIMEOUT: u64 = 30_000_000_000;
 
+const EAGAIN: c_int = -11;
 const EINVAL: c_int = -22;
 const EIO: c_int = -5;
 const ENODEV: c_int = -19;
@@ -88,6 +97,8 @@ pub struct Layer {
     /// Requests that complete on another CPU.
     pub remote: bool,
     softirq: Vec<*mut b::request>,
+    /// Who has a disk open, a removed one as well.
+    openers: Vec<*mut b::gendisk>,
 }
 
 struct Set {
@@ -110,9 +121,11 @@ pub struct Disk {
     goes_on: bool,
     added: bool,
     dead: bool,
-    /// Its attributes, and how many users have one open.
+    /// Its attributes, and how many users have one open: that may outlive the disk.
     pub groups: *const *const b::attribute_group,
-    pub readers: u32,
+    pub readers: Rc<Cell<u32>>,
+    /// The driver, and those who have it open.
+    refs: u32,
 }
 
 static mut LAYER: Option<Layer> = None;
@@ -131,7 +144,7 @@ pub fn end() {
         layer.disks.is_empty() && layer.sets.is_empty(),
         "a disk is left"
     );
-    assert!(layer.softirq.is_empty());
+    assert!(layer.softirq.is_empty() && layer.openers.is_empty());
     *layer = Layer::default();
 }
 
@@ -164,9 +177,15 @@ pub fn make_bio(disk: &Disk, op: u32, flags: u32, sector: u64, segments: &[usize
     } else {
         0
     };
-    layer.ios.push(Io::new(op, flags, sector, size, data));
+    let mut io = Io::new(disk, op, flags, sector, size, data);
+    if flags & 1 << b::req_flag_bits___REQ_POLLED != 0 {
+        io.polled = bio as usize;
+    }
+    layer.ios.push(io);
     // SAFETY: They are new, and zero is valid.
     unsafe {
+        // Who has I/O in flight has the disk open.
+        (*(*disk.disk).part0).bd_openers.counter += 1;
         // By which the device knows what is written.
         (data as *mut u64).write(layer.ios.len() as u64);
         (*bio).bi_bdev = (*disk.disk).part0;

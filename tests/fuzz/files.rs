@@ -159,7 +159,7 @@ fn open_debugfs() {
 }
 
 /// What users write to attributes.
-const VALUES: [&[u8]; 8] = [
+const VALUES: [&[u8]; 12] = [
     b"write back",
     b"write through\n",
     b"1",
@@ -168,18 +168,24 @@ const VALUES: [&[u8]; 8] = [
     b"",
     b"\n",
     b"write back and on",
+    b"request",
+    b"bio\n",
+    b"bio",
+    b"auto",
 ];
 
 /// Somebody reads an attribute of the disk, or writes it.
 fn open_attribute() {
-    let Some(disk) = disk().filter(|disk| disk.readers < 4) else {
+    let Some(disk) = disk().filter(|disk| disk.readers.get() < 4) else {
         return;
     };
-    let (n, what) = (below(6), byte());
+    let (n, what) = (below(7), byte());
     let bdev = disk.part0();
     let id = disk.disk as usize;
 
-    disk.readers += 1;
+    let readers = disk.readers.clone();
+
+    readers.set(readers.get() + 1);
     spawn("who opens an attribute", move || {
         let page = zeroed(4096);
 
@@ -203,7 +209,7 @@ fn open_attribute() {
             }
         }
         kfree(page);
-        crate::block::by_id(id).readers -= 1;
+        readers.set(readers.get() - 1);
         wake(id);
     });
 }

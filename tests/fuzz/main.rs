@@ -83,7 +83,11 @@ extern crate engine as _;
 fn main() {
     let mut runs = 0;
     let mut run = |name: String, input: &[u8]| {
-        std::panic::set_hook(Box::new(move |panic| eprintln!("{name}: {panic}")));
+        std::panic::set_hook(Box::new(move |panic| {
+            eprintln!("{name}: {panic}");
+            // With RUST_BACKTRACE=1, of the task that runs.
+            eprintln!("{}", std::backtrace::Backtrace::capture());
+        }));
         life(input);
         runs += 1;
     };

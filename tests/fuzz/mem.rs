@@ -139,7 +139,7 @@ impl Memory {
         self.top = self.kept_top;
     }
 
-    fn fails(&mut self) -> bool {
+    pub fn fails(&mut self) -> bool {
         self.fail_at = self.fail_at.saturating_sub(1);
         self.fail_at == 1
     }

@@ -20,13 +20,15 @@ use crate::{
     world::{
         below,
         byte,
-        chance, //
+        chance,
+        life, //
     },
 };
 use std::ffi::{
     c_int,
     c_uint,
-    c_void, //
+    c_void,
+    CString, //
 };
 use storage::bindings as v;
 
@@ -62,6 +64,7 @@ pub enum Place {
 
 pub struct Device {
     pub vdev: *mut v::virtio_device,
+    pub name: CString,
     pub rings: Vec<*mut Ring>,
     pub config: [u8; 256],
     config_size: usize,
@@ -174,6 +177,7 @@ pub fn plug(id: u32, features: u64, config_size: usize, kind: &'static Kind) {
         (*vdev).dev.id = 1;
         DEVICE = Some(Device {
             vdev,
+            name: CString::new(format!("virtio{}", life())).unwrap(),
             rings: Vec::new(),
             config: [0; 256],
             config_size,

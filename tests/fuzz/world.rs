@@ -69,6 +69,8 @@ pub struct World {
     timers: Vec<(u64, usize, fn(usize))>,
     /// Wakes that came for a task that prepares to wait.
     pub messages: usize,
+    /// How many lives there were.
+    lives: u64,
     pub verbose: bool,
 }
 
@@ -93,6 +95,7 @@ pub fn begin(input: &[u8]) {
     w.now = 1_000_000_000;
     w.switches = 0;
     w.messages = 0;
+    w.lives += 1;
     assert!(w.tasks.iter().all(Option::is_none), "tasks of the last run");
     assert!(w.atomic == 0 && w.rcu == 0 && w.irq == 0);
     w.timers.clear();
@@ -106,6 +109,11 @@ pub fn byte() -> u8 {
 
     w.pos += 1;
     byte
+}
+
+/// The number of this life.
+pub fn life() -> u64 {
+    w().lives
 }
 
 pub fn word() -> u64 {

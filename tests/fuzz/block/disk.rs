@@ -4,6 +4,7 @@
 
 use super::mq::end_request;
 use super::*;
+use std::mem::offset_of;
 
 /// What the block layer demands of limits: a driver that breaks it is warned of.
 unsafe fn check(lim: *mut b::queue_limits) {
@@ -47,6 +48,7 @@ unsafe fn alloc_disk(set: *mut b::blk_mq_tag_set, lim: *mut b::queue_limits) -> 
     (*bdev).bd_queue = q;
     (*q).tag_set = set;
     if !set.is_null() {
+        (*q).mq_ops = (*set).ops;
         for i in 0..(*set).nr_hw_queues {
             let hctx = new::<b::blk_mq_hw_ctx>();
 
@@ -70,7 +72,8 @@ unsafe fn alloc_disk(set: *mut b::blk_mq_tag_set, lim: *mut b::queue_limits) -> 
         added: false,
         dead: false,
         groups: core::ptr::null(),
-        readers: 0,
+        readers: Rc::default(),
+        refs: 1,
     });
     disk
 }
@@ -124,6 +127,9 @@ unsafe extern "C" fn device_add_disk(
         return -12;
     }
     (*disk).state |= 1 << b::GD_ADDED;
+    if (*(*disk).queue).mq_ops.is_null() {
+        (*(*disk).part0).__bd_flags.counter |= b::BD_HAS_SUBMIT_BIO as c_int;
+    }
     of_disk(disk).added = true;
     of_disk(disk).groups = groups;
     0
@@ -138,7 +144,7 @@ unsafe extern "C" fn del_gendisk(disk: *mut b::gendisk) {
     assert!(this.added && !this.dead, "a disk is removed twice");
     this.dead = true;
     // Who has an attribute open is waited for.
-    while of_disk(disk).readers > 0 {
+    while of_disk(disk).readers.get() > 0 {
         block(disk as usize, FOREVER);
     }
     let this = of_disk(disk);
@@ -153,34 +159,93 @@ unsafe extern "C" fn del_gendisk(disk: *mut b::gendisk) {
                 end_request(rq, 10);
             }
         }
+        exit_queue(of_disk(disk));
+    }
+}
+
+unsafe fn exit_queue(disk: &mut Disk) {
+    for (i, hctx) in core::mem::take(&mut disk.hctxs).into_iter().enumerate() {
+        (*(*disk.set).ops).exit_hctx.unwrap()(hctx, i as u32);
+        kfree(hctx.cast());
     }
 }
 
 #[no_mangle]
 unsafe extern "C" fn put_disk(disk: *mut b::gendisk) {
     might_sleep();
-    let at = layer()
-        .disks
-        .iter()
-        .position(|d| d.disk == disk)
-        .expect("a disk is put once");
-    let this = layer().disks.remove(at);
+    of_disk(disk).refs -= 1;
+    if of_disk(disk).refs == 0 {
+        free(disk);
+    }
+}
+
+unsafe fn free(disk: *mut b::gendisk) {
+    let at = layer().disks.iter().position(|d| d.disk == disk);
+    let mut this = layer().disks.remove(at.expect("a disk is put once"));
     crate::world::forget(this.q as usize, super::mq::go_on);
 
     assert!(
         !this.added || this.dead,
         "a disk is put that was not removed"
     );
-    for (i, hctx) in this.hctxs.iter().enumerate() {
-        (*(*this.set).ops).exit_hctx.unwrap()(*hctx, i as u32);
-        kfree((*hctx).cast());
-    }
+    exit_queue(&mut this);
     if this.added {
         (*(*disk).fops).free_disk.unwrap()(disk);
     }
     kfree((*disk).part0.cast());
     kfree(this.q.cast());
     kfree(disk.cast());
+}
+
+/// Somebody opens the disk, if it lets him.
+pub fn open() {
+    let Some(disk) = layer().disks.iter().find(|disk| disk.added && !disk.dead) else {
+        return;
+    };
+    let disk = disk.disk;
+
+    // SAFETY: The disk lives.
+    unsafe {
+        if may_open(disk) {
+            of_disk(disk).refs += 1;
+            (*(*disk).part0).bd_openers.counter += 1;
+            layer().openers.push(disk);
+        }
+    }
+}
+
+/// Whether the driver lets one open the disk now.
+pub(super) unsafe fn may_open(disk: *mut b::gendisk) -> bool {
+    (&raw const (*disk).open_mutex).cast::<usize>().read() == 0
+        && (*(*disk).fops).open.unwrap()(disk, 0) == 0
+}
+
+/// One of those closes it again, and the last one may free it.
+pub fn close() {
+    let Some(disk) = layer().openers.pop() else {
+        return;
+    };
+
+    spawn("who closes a disk", move || {
+        let geometry = new::<b::hd_geometry>();
+
+        // SAFETY: Who has it open has a reference.
+        unsafe {
+            (*(*disk).fops).getgeo.unwrap()(disk, geometry);
+            kfree(geometry.cast());
+            crate::sync::mutex_lock((&raw mut (*disk).open_mutex).cast());
+            (*(*disk).part0).bd_openers.counter -= 1;
+            crate::sync::mutex_unlock((&raw mut (*disk).open_mutex).cast());
+            put_disk(disk);
+        }
+    });
+}
+
+/// All do.
+pub fn close_all() {
+    while !layer().openers.is_empty() {
+        close();
+    }
 }
 
 #[no_mangle]
@@ -303,18 +368,44 @@ extern "C" fn blk_status_to_errno(status: u8) -> c_int {
     }
 }
 
+/// What is remembered of a disk goes by this: each life has another one.
 #[no_mangle]
 extern "C" fn rust_helper_dev_name() -> *const u8 {
-    c"0000:00:04.0".as_ptr().cast()
+    device().name.as_ptr().cast()
+}
+
+/// What keeps a disk whose removal does not wait for the user of a file.
+struct Node {
+    disk: *mut b::gendisk,
+    readers: Rc<Cell<u32>>,
 }
 
 #[no_mangle]
-extern "C" fn sysfs_break_active_protection() -> *mut u8 {
-    // The file is about to go: no path is changed here.
-    core::ptr::null_mut()
+unsafe extern "C" fn sysfs_break_active_protection(kobj: *mut b::kobject) -> *mut c_void {
+    might_sleep();
+    let bdev = kobj
+        .byte_sub(offset_of!(b::block_device, bd_device) + offset_of!(b::device, kobj))
+        .cast::<b::block_device>();
+    let this = of_disk((*bdev).bd_disk);
+
+    // The file is about to go.
+    if this.dead {
+        return null_mut();
+    }
+    this.refs += 1;
+    this.readers.set(this.readers.get() - 1);
+    wake(this.disk as usize);
+    Box::into_raw(Box::new(Node {
+        disk: this.disk,
+        readers: this.readers.clone(),
+    }))
+    .cast()
 }
 
 #[no_mangle]
-extern "C" fn sysfs_unbreak_active_protection() {
-    unreachable!();
+unsafe extern "C" fn sysfs_unbreak_active_protection(node: *mut c_void) {
+    let node = Box::from_raw(node.cast::<Node>());
+
+    node.readers.set(node.readers.get() + 1);
+    put_disk(node.disk);
 }

@@ -114,8 +114,11 @@ impl Disk {
             (*rq).q = self.q;
             (*rq).mq_hctx = self.hctxs[index];
             (*rq).tag = at as c_int;
+            if index as u32 >= (*self.set).map[0].nr_queues {
+                (*rq).cmd_flags = 1 << b::req_flag_bits___REQ_POLLED;
+            }
             if !bio.is_null() {
-                (*rq).cmd_flags = (*bio).bi_opf;
+                (*rq).cmd_flags |= (*bio).bi_opf;
                 (*rq).__sector = (*bio).bi_iter.bi_sector;
                 (*rq).__data_len = (*bio).bi_iter.bi_size;
                 (*rq).bio = bio;
@@ -207,6 +210,12 @@ impl Disk {
                 poll(hctx, null_mut());
             }
         }
+    }
+
+    /// Whether it lets one open it.
+    pub fn may_open(&self) -> bool {
+        // SAFETY: The disk lives.
+        unsafe { super::disk::may_open(self.disk) }
     }
 
     /// Somebody asks for the geometry.
@@ -316,10 +325,12 @@ pub(super) fn end_request(rq: *mut b::request, status: u8) {
         assert!(set.busy.contains(&rq), "a request ends twice");
         world::forget(rq as usize, timed_out);
         (*rq).state = 2;
-        if (*rq).end_io.is_some() {
-            // Of the driver itself: who waits frees it.
-            (*rq).errors(status);
-            wake(rq as usize);
+        if let Some(end_io) = (*rq).end_io {
+            // Of the driver itself: who waits frees it, or nobody does.
+            device().popped.retain(|buffer| buffer.io != 0);
+            if end_io(rq, status, core::ptr::null()) == b::rq_end_io_ret_RQ_END_IO_FREE {
+                blk_mq_free_request(rq);
+            }
             return;
         }
         set.busy.retain(|other| *other != rq);
@@ -328,17 +339,6 @@ pub(super) fn end_request(rq: *mut b::request, status: u8) {
         (*bio).bi_iter.bi_sector = (*rq).__sector;
         end_bio(bio);
         wake(q as usize);
-    }
-}
-
-/// Where the status of a request of the driver's own is kept.
-trait Errors {
-    fn errors(&mut self, status: u8);
-}
-
-impl Errors for b::request {
-    fn errors(&mut self, status: u8) {
-        self.end_io_data = (usize::from(status) + 1) as *mut c_void;
     }
 }
 
@@ -456,6 +456,7 @@ unsafe extern "C" fn __blk_rq_map_sg(
 unsafe extern "C" fn blk_mq_alloc_request(
     q: *mut b::request_queue,
     opf: c_uint,
+    flags: c_uint,
 ) -> *mut b::request {
     might_sleep();
     loop {
@@ -463,11 +464,17 @@ unsafe extern "C" fn blk_mq_alloc_request(
         if disk.dead {
             return ENODEV as isize as *mut b::request;
         }
+        if memory().fails() {
+            return EAGAIN as isize as *mut b::request;
+        }
         // Of a queue that interrupts.
         let index = current() % (*disk.set).map[0].nr_queues as usize;
         if let Some(rq) = disk.request(index, null_mut()) {
             (*rq).cmd_flags = opf;
             return rq;
+        }
+        if flags & b::BLK_MQ_REQ_NOWAIT != 0 {
+            return EAGAIN as isize as *mut b::request;
         }
         block(q as usize, FOREVER);
     }
@@ -475,6 +482,9 @@ unsafe extern "C" fn blk_mq_alloc_request(
 
 #[no_mangle]
 unsafe extern "C" fn blk_rq_map_kern(rq: *mut b::request, buf: *mut c_void, len: c_uint) -> c_int {
+    if memory().fails() {
+        return -12;
+    }
     let bio = new::<b::bio>();
     let vec = new::<b::bio_vec>();
 
@@ -494,11 +504,13 @@ unsafe extern "C" fn blk_rq_map_kern(rq: *mut b::request, buf: *mut c_void, len:
 }
 
 unsafe extern "C" fn end_sync(
-    _: *mut b::request,
-    _: u8,
+    rq: *mut b::request,
+    status: u8,
     _: *const b::io_comp_batch,
 ) -> b::rq_end_io_ret {
-    0
+    (*rq).end_io_data = (usize::from(status) + 1) as *mut c_void;
+    wake(rq as usize);
+    b::rq_end_io_ret_RQ_END_IO_NONE
 }
 
 #[no_mangle]
@@ -518,8 +530,10 @@ unsafe extern "C" fn blk_mq_free_request(rq: *mut b::request) {
 
     device().popped.retain(|buffer| buffer.io != 0);
     assert!((*rq).state != IN_FLIGHT, "a request in flight is freed");
-    kfree((*(*rq).bio).bi_io_vec.cast());
-    kfree((*rq).bio.cast());
+    if !(*rq).bio.is_null() {
+        kfree((*(*rq).bio).bi_io_vec.cast());
+        kfree((*rq).bio.cast());
+    }
     of_set(of_queue(q).set).busy.retain(|other| *other != rq);
     wake(q as usize);
 }
@@ -530,6 +544,7 @@ extern "C" fn blk_mq_freeze_queue_wait(q: *mut b::request_queue) {
 }
 
 #[no_mangle]
-extern "C" fn blk_execute_rq_nowait() {
-    panic!("no disk is measured here");
+unsafe extern "C" fn blk_execute_rq_nowait(rq: *mut b::request) {
+    assert!((*rq).end_io.is_some());
+    of_queue((*rq).q).queue(rq, true);
 }

@@ -22,6 +22,10 @@ struct Step {
 
 /// An I/O of the users.
 pub(super) struct Io {
+    disk: *mut b::gendisk,
+    is_mq: bool,
+    /// The bio, if its end is polled for.
+    pub(super) polled: usize,
     op: u32,
     sector: u64,
     len: usize,
@@ -50,8 +54,18 @@ pub(super) struct Order {
 
 impl Io {
     /// An I/O that users submit now; `data` is memory that is its own.
-    pub(super) fn new(op: u32, flags: u32, sector: u64, len: usize, data: usize) -> Self {
+    pub(super) fn new(
+        disk: &Disk,
+        op: u32,
+        flags: u32,
+        sector: u64,
+        len: usize,
+        data: usize,
+    ) -> Self {
         Self {
+            disk: disk.disk,
+            is_mq: disk.is_mq(),
+            polled: 0,
             op,
             sector,
             len,
@@ -63,6 +77,21 @@ impl Io {
             order: 0,
             since: layer().order.now,
             steps: Vec::new(),
+        }
+    }
+}
+
+/// Who polls for the end of a bio does so now.
+pub fn poll_bios() {
+    for i in 0..layer().ios.len() {
+        let io = &layer().ios[i];
+
+        if io.polled != 0 && !io.ended {
+            // SAFETY: The bio did not end, so its disk is there.
+            unsafe {
+                let poll = (*(*io.disk).fops).poll_bio.expect("it is polled for");
+                poll(io.polled as *mut b::bio, null_mut(), 0);
+            }
         }
     }
 }
@@ -99,7 +128,6 @@ pub fn detached(ring: usize, buffer: &Buffer) {
 fn check_order(ring: usize, id: usize) {
     let layer = layer();
     let order = &mut layer.order;
-    let is_mq = layer.disks.first().is_some_and(|disk| disk.is_mq());
 
     match order.lost.iter().position(|lost| *lost == (ring, id)) {
         Some(at) => {
@@ -111,7 +139,7 @@ fn check_order(ring: usize, id: usize) {
                 "an I/O overtakes what is to be sent again"
             );
             // A step of a bio is submitted when it is sent.
-            if !is_mq {
+            if !layer.ios[id - 1].is_mq {
                 order.now += 1;
                 layer.ios[id - 1].order = order.now;
             }
@@ -216,8 +244,16 @@ pub fn answer(buffer: &Buffer) -> u32 {
             (footer.at as *mut u64).write_unaligned(at.read_unaligned());
         }
     }
-    if buffer.asked == 16 {
-        report(buffer);
+    match buffer.asked {
+        16 => report(buffer),
+        // Its serial number.
+        8 => {
+            let name = buffer.writable[0];
+            let len = name.len.min(3);
+            // SAFETY: As above.
+            unsafe { (name.at as *mut u8).copy_from_nonoverlapping(b"abc".as_ptr(), len) };
+        }
+        _ => {}
     }
     does(buffer);
     // Of a read, data and status.
@@ -349,6 +385,8 @@ pub(super) fn ends(id: usize, status: u8, sector: u64) {
 
     assert!(!io.ended, "an I/O ends twice");
     io.ended = true;
+    // SAFETY: The disk lives as long as it has I/O.
+    unsafe { (*(*io.disk).part0).bd_openers.counter -= 1 };
     kfree(io.data as *mut c_void);
     if status != 0 {
         return;
@@ -396,7 +434,8 @@ pub(super) fn ends(id: usize, status: u8, sector: u64) {
         );
     }
     if io.op == 7 {
-        let zone = disk_zone();
+        // SAFETY: As above.
+        let zone = unsafe { u64::from((*(*io.disk).queue).limits.chunk_sectors) };
         assert!(
             zone > 0 && sector ^ io.sector < zone,
             "an append went to another zone"
@@ -408,11 +447,4 @@ fn device_forgets(id: usize) {
     if exists() {
         device().popped.retain(|buffer| buffer.io != id);
     }
-}
-
-fn disk_zone() -> u64 {
-    // SAFETY: The disk lives.
-    layer().disks.first().map_or(0, |disk| unsafe {
-        u64::from((*disk.q).limits.chunk_sectors)
-    })
 }
