@@ -3,6 +3,10 @@
 //! What is the same for both drivers: probe, sleep, removal.
 
 use crate::{
+    sync::{
+        mutex_lock,
+        mutex_unlock, //
+    },
     virtio::{
         self,
         call,
@@ -10,6 +14,7 @@ use crate::{
         Place, //
     },
     world::{
+        self,
         advance,
         below,
         byte,
@@ -23,6 +28,11 @@ use crate::{
     },
 };
 use storage::bindings as v;
+
+/// The status of a device that was reset and then initialized by virtio core.
+const NEGOTIATED: u8 = (v::VIRTIO_CONFIG_S_ACKNOWLEDGE
+    | v::VIRTIO_CONFIG_S_DRIVER
+    | v::VIRTIO_CONFIG_S_FEATURES_OK) as u8;
 
 /// The longest that a driver may need to let go of a device that does not answer, in nanoseconds.
 const PATIENCE: u64 = 10_000_000_000_000;
@@ -90,9 +100,7 @@ pub fn each_ring(mut f: impl FnMut(&mut virtio::Ring)) {
 pub fn probe(turn: fn()) -> bool {
     static mut RESULT: i32 = 0;
 
-    device().status = (v::VIRTIO_CONFIG_S_ACKNOWLEDGE
-        | v::VIRTIO_CONFIG_S_DRIVER
-        | v::VIRTIO_CONFIG_S_FEATURES_OK) as u8;
+    device().status = NEGOTIATED;
     PROBING.set(true);
     let id = call("probe", |driver, vdev| {
         // SAFETY: The device is new.
@@ -112,7 +120,7 @@ pub fn probe(turn: fn()) -> bool {
         }
     }
     turn();
-    BOUND.set(bound);
+    HAS_DRIVER.set(bound);
     bound
 }
 
@@ -123,7 +131,11 @@ fn repent() {
 
 thread_local! {
     static PROBING: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
-    static BOUND: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    static HAS_DRIVER: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    /// There is a reset that nobody waits for.
+    static BEHIND: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    /// Somebody has the lock of the bus.
+    static BUSY: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 
 /// Calls the driver in a task, and waits for it.
@@ -137,44 +149,82 @@ pub fn drive(
     wait(id, turn, PATIENCE);
 }
 
-/// The system sleeps, or the bus resets the device.
+/// The driver core holds this while it calls the driver for some of all that it does.
+unsafe fn locked<R>(vdev: *mut v::virtio_device, f: impl FnOnce() -> R) -> R {
+    let lock = (&raw mut (*vdev).dev.mutex).cast();
+
+    mutex_lock(lock);
+    let result = f();
+    mutex_unlock(lock);
+    result
+}
+
+/// So does the bus, for resets, sleep and shutdown; not so who unbinds the driver. To be released by
+/// `BUSY.set(false)`.
+fn lock_bus() {
+    while BUSY.get() {
+        world::sleep(10_000_000);
+    }
+    BUSY.set(true);
+}
+
+/// The system sleeps, or the bus resets the device; nobody waits for such a reset, if it is so.
 pub fn sleep_and_wake(turn: fn()) {
     let how = byte();
-    let sleeps = how & 8 == 0;
 
-    drive("freeze", turn, move |driver, vdev| {
-        // SAFETY: The device is bound. What the driver core and `virtio_device_freeze()` and
-        // `..._restore()` do, or `virtio_device_reset_prepare()` and `..._done()`.
-        unsafe {
-            let pm = (*driver).driver.pm;
-            let dev = &raw mut (*vdev).dev;
-            let (freeze, restore) = if sleeps {
-                ((*driver).freeze, (*driver).restore)
-            } else {
-                ((*driver).reset_prepare, (*driver).reset_done)
-            };
-            if sleeps {
-                (*pm).prepare.unwrap()(dev);
+    match (how & 8 == 0, how & 32 == 0) {
+        (true, _) => drive("freeze", turn, move |driver, vdev| {
+            // SAFETY: The device is bound. What the driver core does.
+            unsafe {
+                let pm = (*driver).driver.pm;
+                let dev = &raw mut (*vdev).dev;
+
+                locked(vdev, || (*pm).prepare.unwrap()(dev));
+                lock_bus();
+                away(how, vdev, (*driver).freeze, (*driver).restore);
+                BUSY.set(false);
+                locked(vdev, || (*pm).complete.unwrap()(dev));
             }
-            if freeze.unwrap()(vdev) == 0 {
-                crate::world::sleep(1_000_000_000);
-                // It comes back reset, with the features negotiated; or, from sleep, it does not.
-                if how & 16 == 0 || !sleeps {
-                    device().go(Place::Here);
-                    device().status = (v::VIRTIO_CONFIG_S_ACKNOWLEDGE
-                        | v::VIRTIO_CONFIG_S_DRIVER
-                        | v::VIRTIO_CONFIG_S_FEATURES_OK)
-                        as u8;
-                    device().no_queues = how % 8 == 7;
-                    let _ = restore.unwrap()(vdev);
-                    device().no_queues = false;
-                }
-            }
-            if sleeps {
-                (*pm).complete.unwrap()(dev);
-            }
+        }),
+        (_, true) => drive("a reset", turn, move |driver, vdev| {
+            reset(how, driver, vdev)
+        }),
+        // One at a time.
+        _ if BEHIND.replace(true) => {}
+        _ => {
+            call("a reset behind the back", move |driver, vdev| {
+                reset(how, driver, vdev);
+                BEHIND.set(false);
+            });
         }
-    });
+    }
+}
+
+/// The bus resets the device.
+fn reset(how: u8, driver: *mut v::virtio_driver, vdev: *mut v::virtio_device) {
+    lock_bus();
+    // SAFETY: The device is there until all tasks have ended, and the driver's table is static.
+    unsafe { away(how, vdev, (*driver).reset_prepare, (*driver).reset_done) };
+    BUSY.set(false);
+}
+
+type Callback = Option<unsafe extern "C" fn(*mut v::virtio_device) -> i32>;
+
+/// What `virtio_device_freeze()` and `..._restore()` do, or `virtio_device_reset_prepare()` and
+/// `..._done()`: as long as the device has a driver, which may leave it meanwhile.
+unsafe fn away(how: u8, vdev: *mut v::virtio_device, leave: Callback, come_back: Callback) {
+    if !HAS_DRIVER.get() || leave.unwrap()(vdev) != 0 {
+        return;
+    }
+    world::sleep(1_000_000_000);
+    // It comes back reset, with the features negotiated; or, from sleep, it does not.
+    if HAS_DRIVER.get() && how & 24 != 16 {
+        device().go(Place::Here);
+        device().status = NEGOTIATED;
+        device().no_queues = how % 8 == 7;
+        let _ = come_back.unwrap()(vdev);
+        device().no_queues = false;
+    }
 }
 
 /// The device tells that its configuration changed, or its status.
@@ -219,22 +269,29 @@ pub fn peace(turn: fn(), is_over: fn() -> bool) {
 /// The system goes down.
 pub fn shut_down(turn: fn()) {
     drive("shutdown", turn, |driver, vdev| {
+        lock_bus();
         // SAFETY: The device is bound.
-        unsafe { (*driver).shutdown.unwrap()(vdev) };
+        unsafe { locked(vdev, || (*driver).shutdown.unwrap()(vdev)) };
+        BUSY.set(false);
     });
 }
 
 /// The device is unplugged, or the driver unbound.
 pub fn end_of_removal(turn: fn()) {
-    if BOUND.replace(false) {
+    if HAS_DRIVER.get() {
         drive("remove", turn, |driver, vdev| {
-            // SAFETY: The device is bound.
-            unsafe { (*driver).remove.unwrap()(vdev) };
+            let remove = || {
+                // SAFETY: The device is bound.
+                unsafe { (*driver).remove.unwrap()(vdev) };
+                HAS_DRIVER.set(false);
+                assert!(
+                    device().status == 0 || device().place == Place::Away,
+                    "a device runs on without a driver"
+                );
+            };
+            // SAFETY: The device is there.
+            unsafe { locked(vdev, remove) };
         });
-        assert!(
-            device().status == 0 || device().place == Place::Away,
-            "a device runs on without a driver"
-        );
     }
     turn();
 }
