@@ -10,10 +10,10 @@ use crate::{
     },
     mem::memory,
     run::{
-        end_of_removal,
-        finish,
-        probe,
-        tell_change, //
+        features,
+        live,
+        tell_change,
+        Life, //
     },
     virtio::{
         self,
@@ -23,7 +23,6 @@ use crate::{
     world::{
         below,
         byte,
-        is_over,
         run_all,
         spawn,
         word, //
@@ -42,6 +41,9 @@ static BLK: Kind = Kind {
     found: block::found,
     standing: None,
 };
+
+/// `VIRTIO_BLK_F_LIFETIME`, which the headers of the kernel do not have.
+const LIFETIME: u32 = 15;
 
 /// What a plain disk says of itself.
 fn honest() -> [u8; 256] {
@@ -76,31 +78,29 @@ fn honest() -> [u8; 256] {
 
 pub fn run(bio_mode: bool) {
     let flags = word();
-    let mut features = 1 << v::VIRTIO_RING_F_INDIRECT_DESC | 1 << v::VIRTIO_F_VERSION_1;
+    let features = features(
+        flags,
+        1 << v::VIRTIO_RING_F_INDIRECT_DESC | 1 << v::VIRTIO_F_VERSION_1,
+        &[
+            v::VIRTIO_RING_F_INDIRECT_DESC,
+            v::VIRTIO_F_VERSION_1,
+            v::VIRTIO_BLK_F_SIZE_MAX,
+            v::VIRTIO_BLK_F_SEG_MAX,
+            v::VIRTIO_BLK_F_GEOMETRY,
+            v::VIRTIO_BLK_F_RO,
+            v::VIRTIO_BLK_F_BLK_SIZE,
+            v::VIRTIO_BLK_F_FLUSH,
+            v::VIRTIO_BLK_F_TOPOLOGY,
+            v::VIRTIO_BLK_F_CONFIG_WCE,
+            v::VIRTIO_BLK_F_MQ,
+            v::VIRTIO_BLK_F_DISCARD,
+            v::VIRTIO_BLK_F_WRITE_ZEROES,
+            v::VIRTIO_BLK_F_SECURE_ERASE,
+            v::VIRTIO_BLK_F_ZONED,
+            LIFETIME,
+        ],
+    );
 
-    // Each bit takes a feature away, or gives it.
-    for (bit, feature) in [
-        v::VIRTIO_RING_F_INDIRECT_DESC,
-        v::VIRTIO_F_VERSION_1,
-        v::VIRTIO_BLK_F_SIZE_MAX,
-        v::VIRTIO_BLK_F_SEG_MAX,
-        v::VIRTIO_BLK_F_GEOMETRY,
-        v::VIRTIO_BLK_F_RO,
-        v::VIRTIO_BLK_F_BLK_SIZE,
-        v::VIRTIO_BLK_F_FLUSH,
-        v::VIRTIO_BLK_F_TOPOLOGY,
-        v::VIRTIO_BLK_F_CONFIG_WCE,
-        v::VIRTIO_BLK_F_MQ,
-        v::VIRTIO_BLK_F_DISCARD,
-        v::VIRTIO_BLK_F_WRITE_ZEROES,
-        v::VIRTIO_BLK_F_SECURE_ERASE,
-        v::VIRTIO_BLK_F_ZONED,
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        features ^= (flags >> bit & 1) << feature;
-    }
     virtio::plug(
         v::VIRTIO_ID_BLOCK,
         features,
@@ -166,21 +166,16 @@ pub fn run(bio_mode: bool) {
         ["10", "0", "1", "10"][flags as usize >> 45 & 3],
     );
 
-    if probe(turn) {
-        while !is_over() {
-            step();
-        }
-        match flags >> 47 & 3 {
-            0 => {}
-            1 => crate::run::shut_down(turn),
-            _ => crate::run::peace(turn, has_ended),
-        }
-    }
-    end_of_removal(turn);
-    block::close_all();
-    finish();
-    block::end();
-    memory().end();
+    live(
+        &Life {
+            turn,
+            step,
+            has_ended,
+            leave: block::close_all,
+            end: block::end,
+        },
+        flags >> 47,
+    );
 }
 
 /// Whether all I/O has. Who polls goes on with that.

@@ -37,6 +37,50 @@ const NEGOTIATED: u8 = (v::VIRTIO_CONFIG_S_ACKNOWLEDGE
 /// The longest that a driver may need to let go of a device that does not answer, in nanoseconds.
 const PATIENCE: u64 = 10_000_000_000_000;
 
+/// What a type of device makes of a life.
+pub struct Life {
+    /// What goes on by itself meanwhile.
+    pub turn: fn(),
+    /// One thing that users do, or the device.
+    pub step: fn(),
+    /// Whether all I/O has.
+    pub has_ended: fn() -> bool,
+    /// The last users go, of what was removed.
+    pub leave: fn(),
+    /// All is over, and nothing may be left.
+    pub end: fn(),
+}
+
+/// The life of the device that is plugged in; `how` says how it ends.
+pub fn live(life: &Life, how: u64) {
+    if probe(life.turn) {
+        while !is_over() {
+            (life.step)();
+        }
+        match how & 3 {
+            0 => {}
+            1 => shut_down(life.turn),
+            _ => peace(life.turn, life.has_ended),
+        }
+    }
+    end_of_removal(life.turn);
+    (life.leave)();
+    finish();
+    (life.end)();
+    crate::mem::memory().end();
+}
+
+/// The `usual` features of a device: each bit of `flags` takes one of `known` away, or gives it.
+pub fn features(flags: u64, usual: u64, known: &[u32]) -> u64 {
+    let taken = |(bit, feature): (usize, &u32)| (flags >> bit & 1) << feature;
+
+    known
+        .iter()
+        .enumerate()
+        .map(taken)
+        .fold(usual, |all, bit| all ^ bit)
+}
+
 /// Waits for a task, while the device answers or not.
 ///
 /// A device that swallows a command is given up by a driver that lets go of it. A probe waits for it for
@@ -97,7 +141,7 @@ pub fn each_ring(mut f: impl FnMut(&mut virtio::Ring)) {
 }
 
 /// Has the driver look at the device; whether it takes it.
-pub fn probe(turn: fn()) -> bool {
+fn probe(turn: fn()) -> bool {
     static mut RESULT: i32 = 0;
 
     device().status = NEGOTIATED;
@@ -139,7 +183,7 @@ thread_local! {
 }
 
 /// Calls the driver in a task, and waits for it.
-pub fn drive(
+fn drive(
     name: &'static str,
     turn: fn(),
     f: impl FnOnce(*mut v::virtio_driver, *mut v::virtio_device) + 'static,
@@ -169,7 +213,7 @@ fn lock_bus() {
 }
 
 /// The system sleeps, or the bus resets the device; nobody waits for such a reset, if it is so.
-pub fn sleep_and_wake(turn: fn()) {
+fn sleep_and_wake(turn: fn()) {
     let how = byte();
 
     match (how & 8 == 0, how & 32 == 0) {
@@ -241,7 +285,7 @@ pub fn tell_change() {
 
 /// From here on the device is honest, and what it swallowed it answers. All I/O ends then, one way or
 /// another, whatever came before: `is_over` tells when.
-pub fn peace(turn: fn(), is_over: fn() -> bool) {
+fn peace(turn: fn(), is_over: fn() -> bool) {
     let end = w().now + PATIENCE;
 
     crate::mem::memory().fail_at = 0;
@@ -267,7 +311,7 @@ pub fn peace(turn: fn(), is_over: fn() -> bool) {
 }
 
 /// The system goes down.
-pub fn shut_down(turn: fn()) {
+fn shut_down(turn: fn()) {
     drive("shutdown", turn, |driver, vdev| {
         lock_bus();
         // SAFETY: The device is bound.
@@ -277,7 +321,7 @@ pub fn shut_down(turn: fn()) {
 }
 
 /// The device is unplugged, or the driver unbound.
-pub fn end_of_removal(turn: fn()) {
+fn end_of_removal(turn: fn()) {
     if HAS_DRIVER.get() {
         drive("remove", turn, |driver, vdev| {
             let remove = || {
@@ -297,7 +341,7 @@ pub fn end_of_removal(turn: fn()) {
 }
 
 /// Nothing goes on any more.
-pub fn finish() {
+fn finish() {
     crate::mem::memory().fail_at = 0;
     while !crate::work::is_idle() || !is_quiet() {
         crate::world::run_all();

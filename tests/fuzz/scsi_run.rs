@@ -6,11 +6,11 @@ use crate::{
     mem::memory,
     run::{
         each_ring,
-        end_of_removal,
-        finish,
-        probe,
+        features,
+        live,
         some_ring,
-        step as common_step, //
+        step as common_step,
+        Life, //
     },
     scsi::{
         self,
@@ -24,7 +24,6 @@ use crate::{
     world::{
         below,
         byte,
-        is_over,
         run_all,
         word, //
     },
@@ -65,24 +64,21 @@ fn honest() -> [u8; 256] {
 
 pub fn run() {
     let flags = word();
-    let mut features = 1 << v::VIRTIO_RING_F_INDIRECT_DESC
-        | 1 << v::VIRTIO_F_VERSION_1
-        | 1 << v::VIRTIO_SCSI_F_HOTPLUG
-        | 1 << v::VIRTIO_SCSI_F_CHANGE;
+    let features = features(
+        flags,
+        1 << v::VIRTIO_RING_F_INDIRECT_DESC
+            | 1 << v::VIRTIO_F_VERSION_1
+            | 1 << v::VIRTIO_SCSI_F_HOTPLUG
+            | 1 << v::VIRTIO_SCSI_F_CHANGE,
+        &[
+            v::VIRTIO_RING_F_INDIRECT_DESC,
+            v::VIRTIO_F_VERSION_1,
+            v::VIRTIO_SCSI_F_HOTPLUG,
+            v::VIRTIO_SCSI_F_CHANGE,
+            v::VIRTIO_SCSI_F_T10_PI,
+        ],
+    );
 
-    // Each bit takes a feature away, or gives it.
-    for (bit, feature) in [
-        v::VIRTIO_RING_F_INDIRECT_DESC,
-        v::VIRTIO_F_VERSION_1,
-        v::VIRTIO_SCSI_F_HOTPLUG,
-        v::VIRTIO_SCSI_F_CHANGE,
-        v::VIRTIO_SCSI_F_T10_PI,
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        features ^= (flags >> bit & 1) << feature;
-    }
     virtio::plug(
         v::VIRTIO_ID_SCSI,
         features,
@@ -128,20 +124,16 @@ pub fn run() {
         );
     }
 
-    if probe(turn) {
-        while !is_over() {
-            step();
-        }
-        match flags >> 50 & 3 {
-            0 => {}
-            1 => crate::run::shut_down(turn),
-            _ => crate::run::peace(turn, scsi::all_ended),
-        }
-    }
-    end_of_removal(turn);
-    finish();
-    scsi::end();
-    memory().end();
+    live(
+        &Life {
+            turn,
+            step,
+            has_ended: scsi::all_ended,
+            leave: || (),
+            end: scsi::end,
+        },
+        flags >> 50,
+    );
 }
 
 /// What goes on by itself meanwhile.
