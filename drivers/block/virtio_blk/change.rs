@@ -49,24 +49,39 @@ impl BoundDisk {
     /// [`ENXIO`] if there is no disk, [`EIO`] if the device does not work: then all stays as it is.
     /// May sleep, and by a user of the disk's files only who does not hold up its removal.
     pub(crate) fn change(self: &Arc<Self>, wanted: UseBio) -> Result {
-        let dev = self.recovery.binding.keep()?;
         let since = Instant::<Monotonic>::now();
-        let live = loop {
-            if let Some(live) = self.live.try_lock() {
-                break live;
-            }
-            // Who has it may wait for us: for the last user of a disk that could not be added, as
-            // the writer of its file is.
-            if since.elapsed() > PATIENCE {
+        let (dev, live, disk, serial) = loop {
+            let asked = self.disk();
+            // This waits for the storage, and so long neither `live` is held nor the device kept.
+            // Who takes `live` to reset the device gives up, in the end, what it is held for, with
+            // all I/O of a disk that may be in use; unbinding waits for who keeps the device before
+            // it ends the last I/O.
+            let serial = asked.as_ref().map(|disk| disk.serial());
+            let dev = self.recovery.binding.keep()?;
+            let live = loop {
+                if let Some(live) = self.live.try_lock() {
+                    break live;
+                }
+                // Who has it may wait for us: for the last user of a disk that could not be added,
+                // as the writer of its file is.
+                if since.elapsed() > PATIENCE {
+                    return Err(EBUSY);
+                }
+                fsleep(TICK);
+            };
+
+            if !*live {
                 return Err(EBUSY);
             }
-            fsleep(TICK);
+            let disk = self.disk().ok_or(ENXIO)?;
+            match (asked, serial) {
+                (Some(asked), Some(serial)) if Arc::ptr_eq(&asked, &disk) => {
+                    break (dev, live, disk, serial);
+                }
+                // It was shown just now, or changed by another: so again.
+                _ => (),
+            }
         };
-
-        if !*live {
-            return Err(EBUSY);
-        }
-        let disk = self.disk().ok_or(ENXIO)?;
         let before = *self.choice.lock();
         let zoned = probe::read_config(&dev)?.zone_map().zone_sectors > 0;
         let settled = choice::settled((wanted, Why::Written), zoned);
@@ -82,7 +97,7 @@ impl BoundDisk {
             Some(choice) if choice.path == before.path => {
                 *self.choice.lock() = choice;
                 choice.trace(&dev, disk.name());
-                disk.remember(&dev, wanted);
+                memory::remember(dev.address().to_bytes(), &serial, wanted);
                 return Ok(());
             }
             _ => (),
@@ -90,16 +105,15 @@ impl BoundDisk {
         if dev.condition() != Condition::Ready {
             return Err(EIO);
         }
-        disk.remember_if(&dev, wanted, || {
-            disk.retire().inspect_err(|_| {
-                dev_notice!(
-                    dev,
-                    "[{}] is in use, and stays in {} mode\n",
-                    disk.name(),
-                    before.path.name()
-                );
-            })
+        disk.retire().inspect_err(|_| {
+            dev_notice!(
+                dev,
+                "[{}] is in use, and stays in {} mode\n",
+                disk.name(),
+                before.path.name()
+            );
         })?;
+        memory::remember(dev.address().to_bytes(), &serial, wanted);
         disk.remove();
         drop(disk);
         let gone = self.slot.lock().take();
@@ -141,27 +155,6 @@ impl BoundDisk {
 }
 
 impl AnyDisk {
-    /// Does `act`, and if that succeeds remembers what is wanted of the disk. Its serial number is
-    /// asked for before.
-    fn remember_if(
-        &self,
-        dev: &Device<Bound>,
-        wanted: UseBio,
-        act: impl FnOnce() -> Result,
-    ) -> Result {
-        let serial = self.serial();
-
-        act()?;
-        memory::remember(dev.address().to_bytes(), &serial, wanted);
-        Ok(())
-    }
-
-    /// Remembers what is wanted of the disk.
-    fn remember(&self, dev: &Device<Bound>, wanted: UseBio) {
-        // Nothing can fail.
-        let _ = self.remember_if(dev, wanted, || Ok(()));
-    }
-
     /// The serial number; empty if there is none.
     fn serial(&self) -> KVec<u8> {
         let len = bindings::VIRTIO_BLK_ID_BYTES as usize;

@@ -555,16 +555,17 @@ impl<T: Operations> GenDisk<T> {
 
     /// Refuses, with [`EBUSY`], who wants to open the disk from now on: it is about to be
     /// [removed](Self::remove). Fails, and does nothing, with [`EBUSY`] if somebody has it open, or
-    /// one of its partitions.
-    ///
-    /// May sleep.
+    /// one of its partitions, or is about to, or closes it just now: that may take I/O, which this
+    /// does not wait for.
     pub fn retire(&self) -> Result {
         let disk = self.as_raw();
 
         // SAFETY: The disk is valid; its first block device lives as long as it. Openers are
         // counted with the lock held.
         unsafe {
-            bindings::mutex_lock(&raw mut (*disk).open_mutex);
+            if bindings::mutex_trylock(&raw mut (*disk).open_mutex) == 0 {
+                return Err(EBUSY);
+            }
             let openers = (&raw const (*(*disk).part0).bd_openers.counter).read_volatile();
             if openers == 0 {
                 (*self.private()).retired.store(true, Relaxed);
