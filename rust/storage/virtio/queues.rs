@@ -513,6 +513,7 @@ impl Device<device::Bound> {
     /// Takes the queues away from the device, so that others can be found: what is in flight is
     /// given back. To be followed by a reset. Fails with [`EBUSY`] if the device sleeps.
     pub(super) fn forget_queues(&self) -> Result {
+        let _no_io = NoIo::enter();
         let mut queues = self.state().queues.lock();
 
         if queues.is_asleep() {
@@ -549,6 +550,8 @@ impl Device<device::Bound> {
     /// Gives a device up that is broken or answers no more: resets it and cancels what is in
     /// flight. The virtqueues stay allocated but detached. May sleep.
     pub fn cancel_queues(&self) {
+        let _no_io = NoIo::enter();
+
         if let Some(set) = &mut self.state().queues.lock().set {
             set.cancel();
         }
@@ -594,6 +597,7 @@ impl Device<device::Bound> {
 
     /// Stops the device for good: the system goes down. May sleep.
     pub(super) fn stop(&self) {
+        let _no_io = NoIo::enter();
         let mut queues = self.state().queues.lock();
 
         queues.stopped = true;

@@ -13,7 +13,10 @@ use super::queue::{
     Token, //
 };
 use kernel::{
-    alloc::KVVec,
+    alloc::{
+        Flags,
+        KVVec, //
+    },
     prelude::*,
     sync::ArcBorrow,
     time::{
@@ -31,9 +34,9 @@ pub(super) struct Kept<T> {
 }
 
 impl<T: Token> Kept<T> {
-    fn new(capacity: usize) -> Result<Self> {
+    fn new(capacity: usize, flags: Flags) -> Result<Self> {
         Ok(Self {
-            tokens: KVVec::with_capacity(capacity, GFP_KERNEL)?,
+            tokens: KVVec::with_capacity(capacity, flags)?,
             next: 0,
         })
     }
@@ -164,7 +167,7 @@ impl<H: Handler> Queue<H> {
         }
         // As much again as the ring has, for what comes meanwhile.
         let capacity = 2 * self.lock().ring.last_size();
-        let kept = Kept::new(capacity)?;
+        let kept = Kept::new(capacity, GFP_KERNEL)?;
         let guard = self.lock();
 
         // One that is held already keeps what it has.
@@ -182,8 +185,9 @@ impl<H: Handler> Queue<H> {
     /// The device that the ring is attached to must have been reset.
     pub(super) unsafe fn take_back(&self) {
         let in_flight = self.lock().ring.in_flight();
-        // Without memory, in any order.
-        let mut to_cancel = Kept::new(in_flight).unwrap_or(Kept {
+        // Without memory, in any order: it is not waited for, since that may be for I/O of this
+        // very device, which is perhaps given up here.
+        let mut to_cancel = Kept::new(in_flight, GFP_NOWAIT).unwrap_or(Kept {
             tokens: KVVec::new(),
             next: 0,
         });
