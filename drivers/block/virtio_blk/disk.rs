@@ -24,6 +24,7 @@ use crate::{
         self,
         ZoneMap, //
     },
+    RECOVERY_WORKQUEUE,
     SLOW_WORKQUEUE, //
 };
 use kernel::{
@@ -324,8 +325,12 @@ pub(crate) struct BoundDisk {
     pub(crate) live: Mutex<bool>,
     /// Somebody waits for `live` to end that.
     pub(crate) ending: Atomic<bool>,
-    /// A removal waits for bios.
+    /// A removal waits for I/O, and is watched.
     waiting: Atomic<bool>,
+    watched: Atomic<bool>,
+    /// What the watch has seen of that.
+    #[pin]
+    seen: Mutex<Seen>,
     /// The device is in another cache mode than the disk.
     pub(crate) cache_lost: Atomic<bool>,
     #[pin]
@@ -334,6 +339,21 @@ pub(crate) struct BoundDisk {
     resize: Work<BoundDisk, RESIZE>,
     #[pin]
     watch: Work<BoundDisk, WATCH>,
+}
+
+/// How much a device had done, and since when it does nothing though something waits.
+struct Seen {
+    completed: usize,
+    since: Instant<Monotonic>,
+}
+
+impl Seen {
+    fn new(completed: usize) -> Self {
+        Self {
+            completed,
+            since: Instant::now(),
+        }
+    }
 }
 
 /// Names of the kinds of work.
@@ -370,6 +390,8 @@ impl BoundDisk {
                 live <- new_mutex!(true),
                 ending: Atomic::new(false),
                 waiting: Atomic::new(false),
+                watched: Atomic::new(false),
+                seen <- new_mutex!(Seen::new(0)),
                 cache_lost: Atomic::new(false),
                 birth <- new_work!("virtio_blk::birth"),
                 resize <- new_work!("virtio_blk::resize"),
@@ -451,10 +473,10 @@ impl BoundDisk {
             dev.cancel_queues();
         }
         match self.disk().as_deref() {
-            // blk-mq watches requests by itself, see `timed_out()`, and waits for them.
+            // blk-mq watches requests in flight by itself, see `timed_out()`, and waits for them.
             Some(AnyDisk::Request(disk)) => {
                 self.recovery.set_impatient(true);
-                disk.remove();
+                self.watched(|| disk.remove());
             }
             Some(AnyDisk::Bio(disk)) => {
                 let path = &disk.data().path;
@@ -535,12 +557,24 @@ impl BoundDisk {
         SLOW_WORKQUEUE.enqueue::<_, BIRTH>(self.clone());
     }
 
-    /// Does `wait`, which waits for bios, under the eyes of a watch.
+    /// Does `wait`, which waits for I/O, under the eyes of a watch.
     fn watched(self: &Arc<Self>, wait: impl FnOnce()) {
+        const MOST: usize = 20;
+
+        *self.seen.lock() = Seen::new(0);
         self.waiting.store(true, Relaxed);
-        SLOW_WORKQUEUE.enqueue::<_, WATCH>(self.clone());
+        self.watched.store(true, Relaxed);
+        RECOVERY_WORKQUEUE.enqueue::<_, WATCH>(self.clone());
         wait();
         self.waiting.store(false, Relaxed);
+        // The watch has the seat, and so the number of the disk: who binds the device again at once
+        // gets the same one. Not for ever: there may be no worker to end it.
+        for _ in 0..MOST {
+            if !self.watched.load(Relaxed) {
+                break;
+            }
+            fsleep(TICK);
+        }
     }
 }
 
@@ -576,32 +610,49 @@ fn wait_until(path: &BioPath, mut done: impl FnMut(&BioPath) -> bool) {
     }
 }
 
-/// Watches a device while somebody waits for its bios to end: one that makes no progress is given
-/// up.
+/// Watches a device while somebody waits for its I/O to end: one that makes no progress is given
+/// up. A look at a time, since others need the one worker that there is without memory, by which
+/// the device is given up in the end.
 impl WorkItem<WATCH> for BoundDisk {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
         let disk = this.disk();
-        let Some(AnyDisk::Bio(disk)) = disk.as_deref() else {
-            return;
-        };
-        let path = &disk.data().path;
-        let mut completed = progress_of(&path.queues);
-        let mut since = Instant::<Monotonic>::now();
+        let (completed, waits) = match disk.as_deref() {
+            // What blk-mq could not send to a ring that is broken is not in flight, and has no
+            // timeout: it comes again until the ring is repaired, or the device given up.
+            Some(AnyDisk::Request(disk)) => {
+                let queues = &disk.data().path.queues;
+                let broken = queues.iter().any(|queue| queue.lock().ring.is_broken());
 
-        while this.waiting.load(Relaxed) {
-            fsleep(TICK);
-            let now = progress_of(&path.queues);
-            // What waits for a ring that is broken, say, is not in flight.
-            if now != completed || path.is_idle() {
-                completed = now;
-                since = Instant::now();
-            } else if since.elapsed() > PATIENCE {
-                this.recovery.give_up();
-                // Somebody may reset it, and it may be as silent again.
-                since = Instant::now();
+                (progress_of(queues), broken)
             }
+            Some(AnyDisk::Bio(disk)) => {
+                let path = &disk.data().path;
+
+                (progress_of(&path.queues), !path.is_idle())
+            }
+            None => {
+                this.watched.store(false, Relaxed);
+                return;
+            }
+        };
+        let mut seen = this.seen.lock();
+
+        if completed != seen.completed || !waits {
+            *seen = Seen::new(completed);
+        } else if seen.since.elapsed() > PATIENCE {
+            this.recovery.give_up();
+            // Somebody may reset it, and it may be as silent again.
+            *seen = Seen::new(completed);
+        }
+        drop(seen);
+        drop(disk);
+        fsleep(TICK);
+        if this.waiting.load(Relaxed) {
+            RECOVERY_WORKQUEUE.enqueue::<_, WATCH>(this);
+        } else {
+            this.watched.store(false, Relaxed);
         }
     }
 }

@@ -73,11 +73,11 @@ use storage::{
 static WORKQUEUE: ModuleWorkqueue = ModuleWorkqueue::new();
 
 /// The same for recovery, which may wait long, for a device that is away: the refills of others
-/// must not wait behind it for the one worker that there is without memory.
+/// must not wait behind it for the one worker that there is without memory. And for the watch of
+/// who waits for a removal, which gives a device up that does not answer.
 static RECOVERY_WORKQUEUE: ModuleWorkqueue = ModuleWorkqueue::new();
 
-/// For what itself waits for memory or I/O: `BIRTH`, `RESIZE`, and the watch of who waits for a
-/// removal.
+/// For what itself waits for memory or I/O: `BIRTH` and `RESIZE`.
 static SLOW_WORKQUEUE: ModuleWorkqueue = ModuleWorkqueue::new();
 
 /// The major number of the disks.
