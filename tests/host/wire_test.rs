@@ -110,6 +110,23 @@ fn every_operation_of_the_block_layer() {
 }
 
 #[test]
+fn what_moves_a_write_pointer_is_not_sent_twice() {
+    for (command, ..) in ALL {
+        let moves = matches!(
+            command,
+            Command::Write | Command::WriteZeroes | Command::ZoneAppend
+        );
+
+        assert_eq!(command.is_repeatable_on_zones(), !moves, "{command:?}");
+        assert_eq!(
+            command.is_repeatable(),
+            command != Command::ZoneAppend,
+            "{command:?}"
+        );
+    }
+}
+
+#[test]
 fn range_byte_by_byte() {
     let raw = |range: Range| -> [u8; 16] {
         assert_eq!(size_of::<Range>(), 16);

@@ -218,8 +218,8 @@ impl RequestQueue {
         let Some(command) = Command::of(rq.op(), rq.driver_flag(), rq.sector()) else {
             return Err((rq, Status::NOTSUPP));
         };
-        // The block layer tries again, until the device is back.
-        if !command.is_repeatable() && self.recovery.is_leaving() {
+        if self.recovery.is_leaving() && !self.may_repeat(command) {
+            // The block layer tries again, until the device is back.
             return Err((rq, Status::RESOURCE));
         }
         if command.content() == Content::Payload && set_ranges(&mut rq, command).is_err() {
@@ -229,6 +229,16 @@ impl RequestQueue {
 
         self.write_frame(&mut rq, command);
         Ok(rq)
+    }
+
+    /// Whether a command that is in flight when the device goes may go to it again without harm.
+    #[cold]
+    fn may_repeat(&self, command: Command) -> bool {
+        if self.zones.is_zoned() {
+            command.is_repeatable_on_zones()
+        } else {
+            command.is_repeatable()
+        }
     }
 
     /// Writes header and footer.

@@ -93,6 +93,12 @@ impl Command {
         !matches!(self, Self::ZoneAppend)
     }
 
+    /// The same on a disk of zones: what was written has moved the write pointer, and would not
+    /// succeed again.
+    pub(crate) const fn is_repeatable_on_zones(self) -> bool {
+        self.is_repeatable() && !matches!(self, Self::Write | Self::WriteZeroes)
+    }
+
     /// How it ends if it was sent, and the device never answers.
     pub(crate) const fn unanswered(self) -> Status {
         if self.is_repeatable() {

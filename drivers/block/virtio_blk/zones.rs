@@ -35,6 +35,12 @@ pub(crate) struct ZoneMap {
 }
 
 impl ZoneMap {
+    /// Whether the disk has zones.
+    #[inline]
+    pub(crate) fn is_zoned(&self) -> bool {
+        self.zone_sectors > 0
+    }
+
     /// Whether an append of `bytes` to the zone that begins at `zone` can have gone to sector `at`.
     pub(crate) fn holds_append(&self, zone: u64, at: u64, bytes: usize) -> bool {
         let end = zone.saturating_add(self.zone_sectors).min(self.capacity);
