@@ -3,8 +3,9 @@
 //! When to reset a device that works no more, how often, and when to give it up.
 //!
 //! Proof is a broken ring, or what the device's status says ([`Condition`]). A device that is away
-//! is waited for. One that needs repair after repair and answers nothing between them is given up:
-//! all that it has in flight fails, and what comes later. The rest is the driver's, see [`Repair`].
+//! is waited for. One that needs repair after repair, and neither answers anything between them nor
+//! lasts for a while, is given up: all that it has in flight fails, and what comes later. The rest
+//! is the driver's, see [`Repair`].
 
 use super::{
     restart::Condition,
@@ -21,7 +22,9 @@ use kernel::{
     },
     time::{
         delay::fsleep,
-        Delta, //
+        Delta,
+        Instant,
+        Monotonic, //
     },
 };
 
@@ -30,6 +33,10 @@ const LOOK_MS: u32 = 100;
 
 /// The most to wait between repairs.
 const MOST_MS: u32 = 10_000;
+
+/// How long a device has to last after a repair for that to be a good one, though it may have had
+/// nothing to answer: a disk that nobody uses, say.
+const LASTS: Delta = Delta::from_secs(60);
 
 /// What a driver wants to be done with its device, whatever that says of itself.
 pub enum Wish {
@@ -84,6 +91,8 @@ struct Course {
     /// How many there were since the device last made progress, and how much it had done then.
     futile: u32,
     completed: usize,
+    /// When the last one was over, if that succeeded.
+    repaired: Option<Instant<Monotonic>>,
     /// The device was given up.
     given_up: bool,
     /// The next repair was put off already.
@@ -160,6 +169,8 @@ fn look<T: Repair>(this: &T, dev: &Device<Bound>) -> Next {
         Wish::Leave => return Next::Never,
         Wish::GiveUp => return give_up(this, dev, &mut course),
     }
+    // Of a device that is reset since it answers nothing, time tells nothing.
+    let is_late = matches!(wish, Wish::Reset(_));
     let why = match (dev.condition(), wish) {
         (Condition::Asleep, _) => return Next::Never,
         (Condition::Away, _) => {
@@ -180,7 +191,9 @@ fn look<T: Repair>(this: &T, dev: &Device<Bound>) -> Next {
     };
     let (completed, _) = dev.counts();
 
-    if completed != course.completed {
+    let since = course.repaired.take();
+    let lasted = !is_late && since.is_some_and(|since| since.elapsed() > LASTS);
+    if completed != course.completed || lasted {
         course.futile = 0;
         course.completed = completed;
     }
@@ -195,10 +208,10 @@ fn look<T: Repair>(this: &T, dev: &Device<Bound>) -> Next {
     }
     course.waited = false;
     course.futile += 1;
-    match this.repair(dev, why) {
-        Ok(()) => Next::Never,
-        Err(_) => Next::After(0),
+    if this.repair(dev, why).is_ok() {
+        course.repaired = Some(Instant::now());
     }
+    Next::After(0)
 }
 
 fn give_up<T: Repair>(this: &T, dev: &Device<Bound>, course: &mut Course) -> Next {
