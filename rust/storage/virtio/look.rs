@@ -32,12 +32,20 @@ impl<H: Handler> Look for Queue<H> {
         let ring = &guard.ring;
         let in_flight = ring.lent();
 
+        // What was kept has not all gone into the ring yet.
+        let held = ring.is_attached() && ring.is_held();
+
         let mut looked = Looked::IDLE;
 
         if in_flight == 0 || !ring.is_attached() {
             if ring.progress.end() && ring.is_attached() {
                 count(&ring.counts.repaired);
                 looked.helped = Some(Help::Notified);
+            }
+            drop(guard);
+            if held {
+                looked.again = true;
+                H::silent(self, 0);
             }
             return looked;
         }
@@ -93,6 +101,9 @@ impl<H: Handler> Look for Queue<H> {
         }
         if looked.seconds >= SUSPECT_SECONDS {
             H::late(self, looked.seconds);
+        }
+        if held {
+            H::silent(self, looked.seconds);
         }
         looked
     }

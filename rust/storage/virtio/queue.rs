@@ -83,8 +83,9 @@ pub trait Handler: Sized + Send + Sync + 'static {
     fn used(queue: ArcBorrow<'_, Queue<Self>>);
 
     /// The queue has something in flight and does not move, for more than a second: an interrupt or
-    /// a notification that got lost is not why. The oldest token waits for so many seconds at
-    /// least. Called about once a second; process context, the lock not held.
+    /// a notification that got lost is not why. Or it keeps something that is to be sent again, see
+    /// [`Device::replay_rest`](super::Device::replay_rest). The oldest token waits for so many
+    /// seconds at least. Called about once a second; process context, the lock not held.
     fn silent(queue: &Queue<Self>, seconds: u64) {
         let _ = (queue, seconds);
     }

@@ -67,13 +67,12 @@ trait AnyQueue: Send + Sync {
     unsafe fn cancel_all(&self);
 
     /// See [`Queue::replay`].
-    fn replay(&self) -> Result;
+    fn replay(&self) -> Result<bool>;
 
     /// How many tokens came back, and how many there are.
     fn counts(&self) -> (usize, usize);
 
-    /// Whether the ring can work no more as it is: it is broken, or could not take all that was
-    /// kept.
+    /// Whether the ring can work no more.
     fn is_broken(&self) -> bool;
 }
 
@@ -108,10 +107,14 @@ impl<H: Handler> AnyQueue for Queue<H> {
         unsafe { Queue::cancel_all(self) }
     }
 
-    fn replay(&self) -> Result {
-        if !self.lock().ring.is_held() {
-            return Ok(());
+    fn replay(&self) -> Result<bool> {
+        let guard = self.lock();
+
+        // One that broke waits for the next repair.
+        if !guard.ring.is_held() || guard.ring.is_broken() {
+            return Ok(true);
         }
+        drop(guard);
         // SAFETY: The queues of a set are in an `Arc`.
         unsafe { Queue::replay(self) }
     }
@@ -123,9 +126,7 @@ impl<H: Handler> AnyQueue for Queue<H> {
     }
 
     fn is_broken(&self) -> bool {
-        let guard = self.lock();
-
-        guard.ring.is_broken() || guard.ring.is_attached() && guard.ring.is_held()
+        self.lock().ring.is_broken()
     }
 }
 
@@ -345,12 +346,15 @@ impl QueueSet {
         self.delete();
     }
 
-    /// Sends what was kept.
-    fn replay(&self) -> Result {
+    /// Sends what was kept; `false` if there is no room for all of it yet.
+    fn replay(&self) -> Result<bool> {
+        if !self.found {
+            return Ok(true);
+        }
         self.wanted
             .queues
             .iter()
-            .try_for_each(|queue| queue.replay())
+            .try_fold(true, |all, queue| Ok(all & queue.replay()?))
     }
 
     /// Cancels what is in flight and deletes the virtqueues.
@@ -436,9 +440,10 @@ impl Queues {
         self.set.as_mut().map_or(Ok(()), QueueSet::find)
     }
 
-    /// Sends what was kept to a device that is ready again.
-    pub(super) fn replay(&self) -> Result {
-        self.set.as_ref().map_or(Ok(()), QueueSet::replay)
+    /// Sends what was kept to a device that is ready again; `false` if there is no room for all of
+    /// it yet.
+    pub(super) fn replay(&self) -> Result<bool> {
+        self.set.as_ref().map_or(Ok(true), QueueSet::replay)
     }
 
     /// How many tokens the device has given back so far, and how many there are.
@@ -592,7 +597,7 @@ impl Device<device::Bound> {
         queues.find_again()?;
         configure()?;
         self.ready();
-        queues.replay()
+        self.send_again(&queues)
     }
 
     /// Stops the device for good: the system goes down. May sleep.

@@ -166,7 +166,7 @@ fn look<T: Repair>(this: &T, dev: &Device<Bound>) -> Next {
     let wish = this.wish();
     match wish {
         Wish::Nothing | Wish::Reset(_) => (),
-        Wish::Leave => return Next::Never,
+        Wish::Leave => return go_on(dev),
         Wish::GiveUp => return give_up(this, dev, &mut course),
     }
     // Of a device that is reset since it answers nothing, time tells nothing.
@@ -186,7 +186,7 @@ fn look<T: Repair>(this: &T, dev: &Device<Bound>) -> Next {
         (Condition::Ready, Wish::Reset(why)) => why,
         (Condition::Ready, _) => {
             course.away = false;
-            return Next::Never;
+            return go_on(dev);
         }
     };
     let (completed, _) = dev.counts();
@@ -212,6 +212,14 @@ fn look<T: Repair>(this: &T, dev: &Device<Bound>) -> Next {
         course.repaired = Some(Instant::now());
     }
     Next::After(0)
+}
+
+/// Goes on with what a repair has to send again, and the device had no room for.
+fn go_on(dev: &Device<Bound>) -> Next {
+    if dev.condition() == Condition::Ready && !dev.replay_rest() {
+        return Next::After(LOOK_MS);
+    }
+    Next::Never
 }
 
 fn give_up<T: Repair>(this: &T, dev: &Device<Bound>, course: &mut Course) -> Next {

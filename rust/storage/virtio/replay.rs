@@ -31,13 +31,24 @@ pub(super) struct Kept<T> {
     tokens: KVVec<Option<T>>,
     /// The first one that is there.
     next: usize,
+    /// They go into the new ring, which had no room for one: no more is kept, since that would not
+    /// come to an end.
+    full: bool,
 }
 
 impl<T: Token> Kept<T> {
+    const fn empty() -> Self {
+        Self {
+            tokens: KVVec::new(),
+            next: 0,
+            full: false,
+        }
+    }
+
     fn new(capacity: usize, flags: Flags) -> Result<Self> {
         Ok(Self {
             tokens: KVVec::with_capacity(capacity, flags)?,
-            next: 0,
+            ..Self::empty()
         })
     }
 
@@ -69,8 +80,9 @@ impl<T: Token> Kept<T> {
         }
     }
 
-    /// Forgets those that went.
+    /// Forgets those that went, since the others are to begin anew.
     fn compact(&mut self) {
+        self.full = false;
         self.tokens.retain(|slot| slot.is_some());
         self.next = 0;
     }
@@ -115,7 +127,8 @@ impl<T: Token> Ring<T> {
         };
         // Room for all that is in flight, see `Queue::take_back()`; one of them may be on its way
         // from the ring to here.
-        let ret = if self.in_flight() + 1 < kept.tokens.capacity() {
+        let has_room = self.in_flight() + 1 < kept.tokens.capacity();
+        let ret = if has_room && !kept.full {
             kept.push(token)
         } else {
             Err(token)
@@ -155,9 +168,10 @@ impl<T: Token> Ring<T> {
 /// How many tokens are added at a time with interrupts off.
 const BATCH: usize = 32;
 
-/// How long, and how often, to wait for room that only answers of the device make.
+/// How long, and how often, to wait for room that only answers of the device make: the lock of all
+/// its queues is held meanwhile. Slow storage takes longer, see [`Queue::replay`].
 const PAUSE: Delta = Delta::from_millis(1);
-const PAUSES: usize = 5000;
+const PAUSES: usize = 20;
 
 impl<H: Handler> Queue<H> {
     /// If the queue replays, holds it: what is added is kept once the ring is detached. May sleep.
@@ -187,10 +201,7 @@ impl<H: Handler> Queue<H> {
         let in_flight = self.lock().ring.in_flight();
         // Without memory, in any order: it is not waited for, since that may be for I/O of this
         // very device, which is perhaps given up here.
-        let mut to_cancel = Kept::new(in_flight, GFP_NOWAIT).unwrap_or(Kept {
-            tokens: KVVec::new(),
-            next: 0,
-        });
+        let mut to_cancel = Kept::new(in_flight, GFP_NOWAIT).unwrap_or(Kept::empty());
 
         self.lock().ring.with_kept(Kept::compact);
         // SAFETY: By this function's safety requirements.
@@ -258,14 +269,16 @@ impl<H: Handler> Queue<H> {
         self.glance.forget();
     }
 
-    /// Adds what was kept to the new ring, and opens that for others. May sleep, but not for ever.
+    /// Adds what was kept to the new ring, and opens that for others. `false` if there is no room
+    /// for all of it, or no memory: the queue stays held, and this is to be called again. May
+    /// sleep, but not for long.
     ///
-    /// On errors the queue stays held.
+    /// On errors the queue stays held, and its ring is broken.
     ///
     /// # Safety
     ///
     /// The queue must be that of an `Arc`, and attached.
-    pub(super) unsafe fn replay(&self) -> Result {
+    pub(super) unsafe fn replay(&self) -> Result<bool> {
         let mut pauses = 0;
 
         loop {
@@ -278,12 +291,13 @@ impl<H: Handler> Queue<H> {
                     let kept = guard.ring.open();
                     Self::kick(guard);
                     drop(kept);
-                    return Ok(());
+                    return Ok(true);
                 };
                 match guard.ring.push(token) {
                     Ok(()) => (),
                     Err((token, e)) if [ENOSPC, ENOMEM, EIO].contains(&e) => {
                         guard.ring.return_kept(token);
+                        guard.ring.with_kept(|kept| kept.full = true);
                         ret = Err(e);
                         break;
                     }
@@ -295,10 +309,16 @@ impl<H: Handler> Queue<H> {
                     }
                 }
             }
+            // The ring is smaller than it was: what does not fit into an empty one never will.
+            if ret == Err(ENOSPC) && guard.ring.lent() == 0 {
+                guard.ring.break_off();
+                return Err(ENOSPC);
+            }
             Self::kick(guard);
             match ret {
                 Ok(()) => continue,
-                Err(e) if e == EIO || pauses == PAUSES => return Err(e),
+                Err(e) if e == EIO => return Err(e),
+                Err(_) if pauses == PAUSES => return Ok(false),
                 Err(_) => (),
             }
             // An answer makes room, or gives memory back.

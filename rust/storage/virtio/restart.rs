@@ -5,6 +5,7 @@
 //! C counterpart: what `virtio_device_reset_done()` does around a driver's callback.
 
 use super::{
+    queues::Queues,
     state::PATIENCE,
     Device, //
 };
@@ -66,6 +67,8 @@ impl Device<device::Bound> {
     /// What is in flight on queues that [replay](super::queue::Handler::REPLAYS) is sent again, in
     /// the order of submission; if this fails, it is kept for the next time, or until
     /// [`Self::cancel_queues`]. On others it is given back ([`super::queue::Handler::cancelled`]).
+    /// If the rings have no room for all of it, the rest goes by [`Self::replay_rest`], of which
+    /// [`attend`](super::repair::attend) takes care.
     ///
     /// May sleep, for half a minute if the device is [away](Condition::Away); `configure` must not
     /// use the device's queues. Fails with [`EBUSY`], and does nothing, if the device sleeps or is
@@ -99,7 +102,7 @@ impl Device<device::Bound> {
             Ok(()) => {
                 self.ready();
                 self.listen_again();
-                queues.replay()
+                self.send_again(&queues)
             }
             Err(e) => {
                 // If the device is not there, it is done the next time.
@@ -108,6 +111,25 @@ impl Device<device::Bound> {
                 Err(e)
             }
         }
+    }
+
+    /// Begins to send what was kept. The watch has the rest sent, if nobody else does.
+    pub(super) fn send_again(&self, queues: &Queues) -> Result {
+        if !queues.replay()? {
+            self.state().context.watch.begin();
+        }
+        Ok(())
+    }
+
+    /// Goes on with what a [restart](Self::restart) is to send again, if the rings had no room for
+    /// all of it: that comes with answers, for which storage may take its time. `false` if this is
+    /// to be called again. May sleep, not for long.
+    pub fn replay_rest(&self) -> bool {
+        let _no_io = NoIo::enter();
+        let queues = self.state().queues.lock();
+
+        // On errors the ring is broken, and the device to be repaired.
+        queues.is_asleep() || queues.replay().unwrap_or(true)
     }
 
     /// Resets the device, and brings it to where its probe began: the same features, and no queues.

@@ -297,7 +297,7 @@ impl<T: Token> Ring<T> {
 
         // Each token that the device has still holds a descriptor.
         if self.num_free() + self.lent() > self.size {
-            self.break_off();
+            self.written_into();
         }
         self.completed.set(self.completed.get().wrapping_add(1));
         // SAFETY: `vq` is valid, and the token was not yet taken back.
@@ -309,10 +309,10 @@ impl<T: Token> Ring<T> {
     /// The device wrote into descriptors, by which `virtio_ring` finds out how many a token had:
     /// free ones may be in use. Nothing must be added before the device was reset.
     #[cold]
-    fn break_off(&self) {
+    fn written_into(&self) {
+        self.break_off();
         // SAFETY: `vq` is valid by the type invariant, and so is its device, which is bound.
         unsafe {
-            bindings::__virtqueue_break(self.vq);
             let dev = kernel::device::Device::<kernel::device::Normal>::from_raw(
                 &raw mut (*(*self.vq).vdev).dev,
             );
@@ -321,6 +321,13 @@ impl<T: Token> Ring<T> {
                 "the device wrote into descriptors; the ring is broken\n"
             );
         }
+    }
+
+    /// Breaks the ring, which must be attached: nothing can be added before the device was reset.
+    #[cold]
+    pub(super) fn break_off(&self) {
+        // SAFETY: `vq` is valid by the type invariant.
+        unsafe { bindings::__virtqueue_break(self.vq) };
     }
 
     /// The queue had nothing in flight, or the watch has not seen that it has.
