@@ -468,6 +468,7 @@ impl BoundDisk {
     /// answer, does not hold that up for ever: what is in flight then fails.
     pub(crate) fn remove(self: &Arc<Self>, dev: &Device<Bound>) {
         self.end_life();
+        self.recovery.set_seat(None);
 
         if dev.condition() != Condition::Ready {
             dev.cancel_queues();

@@ -100,7 +100,9 @@ pub(crate) fn probe(dev: &Device<Bound>) -> Result<Arc<BoundDisk>> {
     let index = DiskIndex::take().ok_or(ENOSPC)?;
     dev.set_label(CString::try_from_fmt(fmt!("{}", DiskName(index.get())))?);
     let seat = BoundDisk::new(dev, index)?;
-    seat.begin(dev)?;
+    seat.recovery.set_seat(Some(seat.clone()));
+    seat.begin(dev)
+        .inspect_err(|_| seat.recovery.set_seat(None))?;
     Ok(seat)
 }
 

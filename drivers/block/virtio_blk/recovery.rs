@@ -6,19 +6,25 @@
 
 use crate::{
     cache::CacheMode,
+    disk::{
+        BoundDisk,
+        RESIZE, //
+    },
     params,
-    RECOVERY_WORKQUEUE, //
+    RECOVERY_WORKQUEUE,
+    SLOW_WORKQUEUE, //
 };
 use kernel::{
     device::Bound,
-    impl_has_work, new_work,
+    impl_has_work, new_mutex, new_work,
     prelude::*,
     sync::{
         atomic::{
             Atomic,
             Relaxed, //
         },
-        Arc, //
+        Arc,
+        Mutex, //
     },
     time::{
         delay::fsleep,
@@ -65,6 +71,10 @@ pub(crate) struct Recovery {
     resets: Atomic<u32>,
     #[pin]
     repairs: Repairs,
+    /// Who follows what changed while the device could not tell. Emptied when the disk is removed:
+    /// it refers to this, too.
+    #[pin]
+    seat: Mutex<Option<Arc<BoundDisk>>>,
     #[pin]
     work: Work<Recovery>,
 }
@@ -91,10 +101,18 @@ impl Recovery {
                 nonsense: Tally::new(),
                 resets: Atomic::new(0),
                 repairs <- Repairs::new(),
+                seat <- new_mutex!(None),
                 work <- new_work!("virtio_blk::recovery"),
             }? Error),
             GFP_KERNEL,
         )
+    }
+
+    /// Tells, or with `None` forgets, whose device this is. May sleep.
+    pub(crate) fn set_seat(&self, seat: Option<Arc<BoundDisk>>) {
+        let old = core::mem::replace(&mut *self.seat.lock(), seat);
+
+        drop(old);
     }
 
     /// Looks soon whether the device still works, and repairs it if not. Any context.
@@ -270,7 +288,12 @@ impl Repair for Recovery {
         self.overdue.store(false, Relaxed);
         result.inspect_err(|e| {
             dev_err!(dev, "the device does not start again: {:?}\n", e);
-        })
+        })?;
+        // Nobody heard of a change while the device was reset, or if its interrupt got lost.
+        if let Some(seat) = &*self.seat.lock() {
+            SLOW_WORKQUEUE.enqueue::<_, RESIZE>(seat.clone());
+        }
+        Ok(())
     }
 }
 
