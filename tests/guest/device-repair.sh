@@ -18,6 +18,8 @@ dmesg -C
 for _ in 1 2 3; do
 	for fault in id=other id=70000 double; do
 		before=$(resets)
+		# One at once: it may write for less than a second.
+		blkdev repair fault "op=write skip=$((RANDOM % 20)) $fault"
 		fio --name=load --filename="/dev/$d" --rw=randwrite --bsrange=512-16k --direct=1 --ioengine=io_uring --iodepth=16 --size=24m \
 			--numjobs=2 --offset_increment=24m --allow_file_create=0 --fsync=32 --io_size=6m --verify=crc32c --verify_fatal=1 \
 			--do_verify=1 --output=/tmp/load.log >/tmp/load.err 2>&1 &
@@ -88,6 +90,15 @@ same "resets for one that is late" "$(resets)" $((before + 1))
 echo 1 >"/sys/block/$d/reset" || fail "the reset failed"
 wait_for 60 not_running $reader || fail "the late read does not end"
 wait $reader || fail "the late read failed"
+# A new size whose interrupt got lost is seen after a repair.
+blkdev repair unheard capacity $((80 << 11))
+sleep 1
+same "the size before the repair" "$(blockdev --getsize64 "/dev/$d")" $((64 << 20))
+before=$(resets)
+blkdev repair fault "op=read id=70000"
+dd if="/dev/$d" of=/dev/null bs=4k count=1 iflag=direct status=none || fail "a read failed in a repair"
+(($(resets) > before)) || fail "there was no repair"
+wait_for 20 has_size "$d" $((80 << 20)) || fail "the size after the repair is $(blockdev --getsize64 "/dev/$d")"
 # A device that breaks its ring again and again is given up, with 32 I/Os in one plug.
 echo 2 >/sys/module/virtio_blk/parameters/repairs
 blkdev repair fault "id=70000 count=0"
@@ -100,3 +111,40 @@ blkdev repair clear
 echo 1 >"/sys/block/$d/reset" || fail "the reset failed"
 verify "$d" --direct=1 --ioengine=io_uring --iodepth=8 --bs=4k --size=1m
 blkdev_stop repair
+
+# What is sent again does not fit into the ring at once, and the device takes its time: its storage is slow, no more.
+echo 10 >/sys/module/virtio_blk/parameters/repairs
+blkdev_start slow '"ring": 16, "without": ["indirect_desc"]'
+device=$!
+wait_for 10 disk slow >/dev/null || fail "no disk"
+d=$(disk slow)
+blkdev slow fault "op=write drop count=0"
+dd if=/dev/zero of="/dev/$d" bs=4k count=1 oflag=direct conv=notrunc status=none &
+writers=($!)
+sleep 1
+# While the device does not answer to the reset, more comes than fits: 8 writes of 3 descriptors each.
+kill -STOP $device
+(echo 1 >"/sys/block/$d/reset") 2>/tmp/reset.err &
+reset=$!
+sleep 1
+for at in 1 2 3 4 5 6 7; do
+	dd if=/dev/zero of="/dev/$d" bs=4k count=1 seek=$at oflag=direct conv=notrunc status=none &
+	writers+=($!)
+done
+sleep 1
+kill -CONT $device
+sleep 9
+not_running $reset || fail "the reset waits for slow storage"
+wait $reset || fail "the reset failed: $(</tmp/reset.err)"
+for writer in "${writers[@]}"; do
+	! not_running "$writer" || fail "a write did not wait"
+done
+blkdev slow clear
+blkdev slow release
+for writer in "${writers[@]}"; do
+	wait_for 30 not_running "$writer" || fail "a write does not end: $(dmesg | tail)"
+	wait "$writer" || fail "a write failed"
+done
+same "resets of the device whose storage is slow" "$(resets)" 1
+verify "$d" --direct=1 --ioengine=io_uring --iodepth=8 --bs=4k --size=1m
+blkdev_stop slow

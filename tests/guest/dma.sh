@@ -4,7 +4,8 @@
 for dir in /sys/block/vd*; do
 	d=${dir##*/}
 	name=$(<"$dir/serial")
-	[[ $name != plain ]] || continue
+	# The device of `stalled` has no part of this.
+	[[ $name != plain && $name != stalled ]] || continue
 	features=$(<"/sys/bus/virtio/devices/$(virtio_device "$d")/features")
 	same "VIRTIO_F_ACCESS_PLATFORM of $name" "${features:33:1}" 1
 	if [[ $name == bounce ]]; then

@@ -137,14 +137,18 @@ class Machine:
         """A device with options that are no words."""
         self.qemu += ["-device", json.dumps(options)]
 
-    def vhost_user(self, name: str, *, queues: int = 2, **settings: object) -> None:
+    def vhost_user(self, name: str, *, queues: int = 2, bus: str = "", **settings: object) -> None:
         """A disk served by tests/device; `settings` are those of its settings.rs."""
         served = device.Device(self.folder, name, {"queues": queues, **settings})
         self.devices[name] = served
         self.services.append(served)
         self.qemu += ["-chardev", f"socket,id={name},path={served.socket},reconnect-ms=100"]
         # QEMU, not the device, says how many rings there are.
-        self._pci(f"vhost-user-blk-pci,chardev={name},id={name}", f"num-queues={queues}")
+        on, options = f"vhost-user-blk-pci,chardev={name},id={name}", f"num-queues={queues}"
+        if bus:
+            self.qemu += ["-device", f"{on},bus={bus},{options}"]
+            return
+        self._pci(on, options)
 
     def vhost_user_scsi(self, name: str, units: list[dict[str, object]], *, queues: int = 2,
                         t10_pi: bool = False, **settings: object) -> None:  # fmt: skip
@@ -440,6 +444,8 @@ def _platform(machine: Machine) -> None:
     machine.qemu += ["-device", "pcie-root-port,id=express,slot=1,chassis=1"]
     machine.disk("reset", "iommu_platform=on,packed=on,num-queues=2", size=64 << 20, bus="express")
     machine.disk("plain", "num-queues=2", size=64 << 20)
+    machine.qemu += ["-device", "pcie-root-port,id=express1,slot=2,chassis=2"]
+    machine.vhost_user("stalled", latency_ms=1, bus="express1")
 
 
 def _bounce(machine: Machine) -> None:
@@ -582,11 +588,11 @@ PROFILES = [
     Profile("swap", ("swap",), _swap, memory="256M"),
     Profile(
         "platform",
-        ("dma", "reset", "lost"),
+        ("dma", "reset", "stalled-path", "lost"),
         _platform,
         # QEMU 10.0's TCG loses an end of interrupt now and then while functions are reset: a CPU is idle, with the timer's
         # interrupt (236) in service, and gets no other one. So one thread emulates all CPUs.
-        options={"machine": "q35", "cmdline": ["intel_iommu=on", "iommu.strict=1"], "one_thread": True},
+        options={"machine": "q35", "cmdline": ["intel_iommu=on", "iommu.strict=1"], "one_thread": True, "shared_memory": True},
     ),
     Profile("bounce", ("dma",), _bounce, options={"cmdline": ["swiotlb=force,track_hiwater"]}),
     Profile("bio-sample", ("bio-ram-disk",), lambda machine: None, ("bio",), "rust_bio_ram_disk"),

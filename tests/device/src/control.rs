@@ -13,6 +13,7 @@
 //! - `latency MS`, `order fifo|reversed|random`
 //! - `capacity SECTORS`: resize; `config FIELD NUMBER`: change only what the driver reads. Both
 //!   interrupt the driver (VDUSE only)
+//! - `unheard COMMAND`: what it changes of the configuration is not told, as if that interrupt got lost
 //! - `zone SECTOR read-only|offline`
 //! - `disconnect`: end the connection to QEMU; it comes back if it was told to (vhost-user only)
 //! - a SCSI host: `add T:L SERIAL BLOCKS`, `remove T:L`, `resize T:L BLOCKS` a logical unit, each with

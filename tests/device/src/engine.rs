@@ -92,8 +92,8 @@ pub struct Options {
 
 /// What a front end does beside rings.
 pub trait Front: Send + Sync {
-    /// The configuration space has these bytes at this offset now; the driver should be told.
-    fn config_changed(&self, offset: usize, bytes: &[u8]) -> Result<(), String>;
+    /// The configuration space has these bytes at this offset now; the driver should be told, or not.
+    fn config_changed(&self, offset: usize, bytes: &[u8], tell: bool) -> Result<(), String>;
 
     /// Ends the connection.
     fn disconnect(&self) -> Result<(), String>;
@@ -110,6 +110,8 @@ struct State {
     liar: Option<Liar>,
     /// Nothing is taken off the rings.
     silent: bool,
+    /// A change of the configuration is not told.
+    unheard: bool,
     /// So many notifications of the driver are not heard.
     deaf: u64,
     /// The event index of the rings is not kept up.
@@ -149,6 +151,7 @@ impl Engine {
                 random: Random::new(options.seed),
                 liar: None,
                 silent: false,
+                unheard: false,
                 deaf: 0,
                 stale: false,
                 rings: BTreeMap::new(),

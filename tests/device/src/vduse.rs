@@ -140,8 +140,10 @@ fn map(region: Region) -> Result<GuestRegionMmap, String> {
 struct Kernel(Arc<Device>);
 
 impl Front for Kernel {
-    fn config_changed(&self, offset: usize, bytes: &[u8]) -> Result<(), String> {
-        self.0.set_config(offset, bytes).map_err(|e| e.to_string())
+    fn config_changed(&self, offset: usize, bytes: &[u8], tell: bool) -> Result<(), String> {
+        self.0
+            .set_config(offset, bytes, tell)
+            .map_err(|e| e.to_string())
     }
 
     fn disconnect(&self) -> Result<(), String> {

@@ -138,7 +138,7 @@ impl VhostUserBackend for Backend {
 struct Connection(Mutex<Option<ShutdownHandle>>);
 
 impl Front for Connection {
-    fn config_changed(&self, _offset: usize, _bytes: &[u8]) -> Result<(), String> {
+    fn config_changed(&self, _offset: usize, _bytes: &[u8], _tell: bool) -> Result<(), String> {
         Err("vhost-user-backend cannot send this message; use VDUSE".into())
     }
 

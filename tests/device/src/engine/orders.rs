@@ -60,6 +60,13 @@ impl State {
                 let (field, value) = two()?;
                 self.set_config(field, crate::faults::parse_number(value)?)?;
             }
+            "unheard" => {
+                let (verb, words) = two()?;
+                self.unheard = true;
+                let reply = self.command(verb, words);
+                self.unheard = false;
+                return reply;
+            }
             "forget" => self.messages.clear(),
             "mark" => self.note(&format!("# {words}")),
             "state" => {
@@ -100,6 +107,6 @@ impl State {
 
         to.ok_or("the configuration space ends before")?
             .copy_from_slice(bytes);
-        self.front()?.config_changed(offset, bytes)
+        self.front()?.config_changed(offset, bytes, !self.unheard)
     }
 }

@@ -163,14 +163,16 @@ impl Device {
         Ok(number(&bytes))
     }
 
-    pub fn set_config(&self, offset: usize, config: &[u8]) -> io::Result<()> {
+    pub fn set_config(&self, offset: usize, config: &[u8], tell: bool) -> io::Result<()> {
         let mut bytes = vec![0; 8];
 
         put(&mut bytes, 0, offset as u64, 4);
         put(&mut bytes, 4, config.len() as u64, 4);
         bytes.extend(config);
         call(&self.0, WRITE, 0x12, 8, &mut bytes)?;
-        call(&self.0, NONE, 0x13, 0, &mut [])?;
+        if tell {
+            call(&self.0, NONE, 0x13, 0, &mut [])?;
+        }
         Ok(())
     }
 
