@@ -349,12 +349,21 @@ impl<H: Handler> Queue<H> {
                 (*vq).num_free = size;
                 bindings::virtqueue_detach_unused_buf(vq)
             };
-            let Some(ptr) = self.lock().ring.came_back(ptr) else {
+            let guard = self.lock();
+            let Some(ptr) = guard.ring.came_back(ptr) else {
                 break;
             };
+            // On its way it counts as one that waits: who wants that nothing is in flight shall not
+            // believe that it is nowhere.
+            let waiting = &guard.ring.waiting;
+            waiting.set(waiting.get() + 1);
+            drop(guard);
 
             // SAFETY: All that the ring holds came from `into_raw()` in `push()`.
             each(unsafe { H::Token::from_raw(ptr) });
+            let guard = self.lock();
+            let waiting = &guard.ring.waiting;
+            waiting.set(waiting.get() - 1);
         }
         let guard = self.lock();
 
