@@ -674,14 +674,19 @@ impl WorkItem<RESIZE> for BoundDisk {
         };
         // Fails if the device was unbound; there is nothing to do then.
         let binding = &this.recovery.binding;
-        let _ = match disk {
-            AnyDisk::Request(disk) => follow_capacity(disk, binding),
-            AnyDisk::Bio(disk) => follow_capacity(disk, binding),
-        };
+        let capacity =
+            binding.with(|dev| dev.read_config(config_field!(virtio_blk_config, capacity)));
         // Of this disk: who makes another one in its place holds `live`, and asks again.
         let lost = this.cache_lost.xchg(false, Relaxed);
-        // This waits for I/O, and so does who takes `live`.
+        // The rest waits for memory or I/O. Who takes `live` gives the device up for that in the
+        // end.
         drop(live);
+        if let Ok(capacity) = capacity {
+            match disk {
+                AnyDisk::Request(disk) => follow_capacity(disk, binding, capacity),
+                AnyDisk::Bio(disk) => follow_capacity(disk, binding, capacity),
+            }
+        }
         if lost {
             let (cache, binding) = (&this.recovery.cache, &this.recovery.binding);
             let _ = match disk {
@@ -693,10 +698,8 @@ impl WorkItem<RESIZE> for BoundDisk {
 }
 
 /// Gives the disk the capacity that the device has now. Waits for memory, which may wait for I/O:
-/// so nothing is held that a repair of the device needs.
-fn follow_capacity<T: BlkDisk>(disk: &Disk<T>, binding: &Binding) -> Result {
-    let capacity =
-        binding.with(|dev| dev.read_config(config_field!(virtio_blk_config, capacity)))?;
+/// so nothing is held that a repair or a reset of the device needs.
+fn follow_capacity<T: BlkDisk>(disk: &Disk<T>, binding: &Binding, capacity: u64) {
     let dev = binding.device();
 
     match limits::check_capacity(capacity) {
@@ -708,5 +711,4 @@ fn follow_capacity<T: BlkDisk>(disk: &Disk<T>, binding: &Binding) -> Result {
         },
         Err(refusal) => dev_err!(dev, "{}; the old size stays\n", refusal),
     }
-    Ok(())
 }
