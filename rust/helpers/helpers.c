@@ -5,6 +5,7 @@
 #include <linux/blkdev.h>
 #include <linux/cpumask.h>
 #include <linux/hdreg.h>
+#include <linux/irq.h>
 #include <linux/ktime.h>
 #include <linux/mm.h>
 #include <linux/part_stat.h>
@@ -14,10 +15,14 @@
 #include <linux/sched/mm.h>
 #include <linux/smp.h>
 #include <linux/spinlock.h>
+#include <linux/string.h>
 #include <linux/topology.h>
 #include <linux/virtio_config.h>
 #include <linux/workqueue.h>
 #include <xen/xen.h>
+#ifdef CONFIG_X86
+#include <asm/irq_vectors.h>
+#endif
 
 #include "helpers.h"
 
@@ -222,6 +227,66 @@ bool rust_helper_storage_is_cut_off(struct virtio_device *vdev)
 	if (pci_read_config_word(to_pci_dev(parent), PCI_COMMAND, &command))
 		return true;
 	return PCI_POSSIBLE_ERROR(command) || !(command & PCI_COMMAND_MASTER);
+}
+
+/* The PCI function of a device of virtio PCI: behind vDPA there may be a function, too. */
+static struct pci_dev *storage_pci(struct virtio_device *vdev)
+{
+	struct device *parent = vdev->dev.parent;
+
+	if (!parent || !dev_is_pci(parent) || !parent->driver ||
+	    strcmp(parent->driver->name, "virtio-pci"))
+		return NULL;
+	return to_pci_dev(parent);
+}
+
+/* Whether the device takes interrupt vectors of the machine for its virtqueues. */
+bool rust_helper_storage_has_vectors(struct virtio_device *vdev)
+{
+	return storage_pci(vdev);
+}
+
+/* How many it has. */
+unsigned int rust_helper_storage_count_vectors(struct virtio_device *vdev)
+{
+	struct pci_dev *pdev = storage_pci(vdev);
+	unsigned int n = 0;
+
+	if (pdev && pdev->msix_enabled)
+		while (pci_irq_vector(pdev, n) > 0)
+			n++;
+	return n;
+}
+
+/*
+ * Whether find_vqs() has to do with the device's line. It writes to bits beside this one, as it
+ * enables MSI-X, so nobody else may do so meanwhile anyway. Returns what it was.
+ */
+bool rust_helper_storage_forbid_msi(struct virtio_device *vdev, bool forbid)
+{
+	struct pci_dev *pdev = storage_pci(vdev);
+	bool before = false;
+
+	if (pdev) {
+		before = pdev->no_msi;
+		pdev->no_msi = forbid;
+	}
+	return before;
+}
+
+/* How many interrupt vectors the machine has; 0 if there are enough for whatever is plugged in. */
+unsigned int rust_helper_storage_machine_vectors(void)
+{
+#ifdef CONFIG_X86
+	return num_online_cpus() * (FIRST_SYSTEM_VECTOR - FIRST_EXTERNAL_VECTOR);
+#else
+	return 0;
+#endif
+}
+
+unsigned int rust_helper_storage_num_online_cpus(void)
+{
+	return num_online_cpus();
 }
 
 unsigned long rust_helper_storage_spin_lock_irqsave(spinlock_t *lock)

@@ -38,6 +38,11 @@ void rust_helper_storage_init_async_domain(struct async_domain *domain);
 void rust_helper_storage_watch_setup(struct delayed_work *work, work_func_t look);
 void rust_helper_storage_watch_start(struct delayed_work *work, unsigned int delay_ms, bool again);
 bool rust_helper_storage_is_cut_off(struct virtio_device *vdev);
+bool rust_helper_storage_has_vectors(struct virtio_device *vdev);
+unsigned int rust_helper_storage_count_vectors(struct virtio_device *vdev);
+bool rust_helper_storage_forbid_msi(struct virtio_device *vdev, bool forbid);
+unsigned int rust_helper_storage_machine_vectors(void);
+unsigned int rust_helper_storage_num_online_cpus(void);
 unsigned int rust_helper_storage_memalloc_noio_save(void);
 void rust_helper_storage_memalloc_noio_restore(unsigned int flags);
 /* For kernels without spin_lock_irq_disable(), and there for each I/O. */

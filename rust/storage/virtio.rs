@@ -22,6 +22,7 @@ mod replay;
 pub mod restart;
 mod ring;
 pub mod state;
+pub mod vectors;
 mod watch;
 
 use self::state::State;

@@ -157,6 +157,7 @@ pub fn run(bio_mode: bool) {
 
     device.stubborn = flags >> 38 & 7 == 7;
     device.deaf = flags >> 41 & 3 == 3;
+    device.vectors = (flags >> 60 & 1 == 1).then_some(0);
     crate::params::set(
         "virtio_blk.timeouts",
         ["0", "0", "0", "1"][flags as usize >> 43 & 3],

@@ -87,6 +87,12 @@ pub struct Device {
     /// It does not hear notifications, now and then.
     pub deaf: bool,
     pub place: Place,
+    /// It is behind virtio PCI, with so many interrupt vectors of the machine.
+    pub vectors: Option<u32>,
+    /// The machine has no more of them, now and then, nor a line for it.
+    pub scarce: bool,
+    /// Nobody may take vectors for it.
+    no_msi: bool,
     /// It lost its power while it was away.
     forgot: bool,
 }
@@ -116,6 +122,7 @@ impl Device {
         self.racing = false;
         self.no_queues = false;
         self.stubborn = false;
+        self.scarce = false;
         self.hear();
         self.go(Place::Here);
     }
@@ -194,6 +201,9 @@ pub fn plug(id: u32, features: u64, config_size: usize, kind: &'static Kind) {
             stubborn: false,
             deaf: false,
             place: Place::Here,
+            vectors: None,
+            scarce: true,
+            no_msi: false,
             forgot: false,
         });
     }
@@ -312,7 +322,7 @@ unsafe extern "C" fn find_vqs(
     n: c_uint,
     vqs: *mut *mut v::virtqueue,
     infos: *mut v::virtqueue_info,
-    _affinity: *mut v::irq_affinity,
+    affinity: *mut v::irq_affinity,
 ) -> c_int {
     let device = device();
 
@@ -320,6 +330,21 @@ unsafe extern "C" fn find_vqs(
     assert!(device.rings.is_empty(), "virtqueues are found twice");
     if device.no_queues {
         return -2;
+    }
+    if let Some(vectors) = &mut device.vectors {
+        let affinity = affinity.cast::<kernel::bindings::irq_affinity>();
+        let reserved = affinity.as_ref().map_or(0, |affinity| affinity.pre_vectors);
+
+        assert_eq!(*vectors, 0, "vectors are left");
+        *vectors = match device.scarce && chance(4) {
+            _ if device.no_msi => 0,
+            true => 2 * u32::from(byte() & 1),
+            false if reserved > n => 2,
+            false => 1 + n,
+        };
+        if *vectors == 0 && device.scarce && chance(4) {
+            return -2;
+        }
     }
     (device.kind.found)();
     for i in 0..n as usize {
@@ -345,6 +370,9 @@ unsafe extern "C" fn del_vqs(_: *mut v::virtio_device) {
         assert!((*ring).is_empty(), "a ring is deleted with tokens in it");
         core::ptr::drop_in_place(ring);
         crate::mem::kfree(ring.cast());
+    }
+    if let Some(vectors) = &mut device().vectors {
+        *vectors = 0;
     }
 }
 
@@ -382,6 +410,31 @@ extern "C" fn virtio_max_dma_size(_: *mut v::virtio_device) -> usize {
 
 #[no_mangle]
 extern "C" fn rust_helper_storage_set_vq_affinity() {}
+
+#[no_mangle]
+extern "C" fn rust_helper_storage_has_vectors(_: *mut v::virtio_device) -> bool {
+    device().vectors.is_some()
+}
+
+#[no_mangle]
+extern "C" fn rust_helper_storage_count_vectors(_: *mut v::virtio_device) -> c_uint {
+    device().vectors.unwrap_or(0)
+}
+
+#[no_mangle]
+extern "C" fn rust_helper_storage_forbid_msi(_: *mut v::virtio_device, forbid: bool) -> bool {
+    core::mem::replace(&mut device().no_msi, forbid)
+}
+
+#[no_mangle]
+extern "C" fn rust_helper_storage_machine_vectors() -> c_uint {
+    u32::from(byte() % 16)
+}
+
+#[no_mangle]
+extern "C" fn rust_helper_storage_num_online_cpus() -> c_uint {
+    2
+}
 
 #[no_mangle]
 extern "C" fn try_module_get() -> bool {

@@ -41,6 +41,7 @@ impl<T: BlkDisk> Files<T> {
         Attribute::of::<PreEolInfo>(),
         Attribute::of::<LifeTime>(),
         Attribute::of::<Reset>(),
+        Attribute::of::<VectorsFile>(),
     ];
 }
 
@@ -203,5 +204,23 @@ impl<T: BlkDisk> DiskAttribute<T> for Reset {
             return Err(EINVAL);
         }
         disk.data().seat.reset()
+    }
+}
+
+/// `vectors`: how many interrupt vectors the device has, and how its queues share them.
+struct VectorsFile;
+
+impl<T: BlkDisk> DiskAttribute<T> for VectorsFile {
+    const NAME: &'static CStr = c"vectors";
+
+    fn is_visible(disk: &Disk<T>) -> bool {
+        disk.data().has_vectors
+    }
+
+    fn show(disk: &Disk<T>, to: &mut dyn fmt::Write) -> Result {
+        let vectors = disk.data().recovery.binding.with(|dev| Ok(dev.vectors()))?;
+
+        to.write_fmt(fmt!("{}\n", vectors.ok_or(ENXIO)?))?;
+        Ok(())
     }
 }

@@ -99,6 +99,8 @@ pub(crate) struct Shared<P> {
     pub(crate) geometry: Option<Geometry>,
     /// The device tells how worn it is.
     pub(crate) has_lifetime: bool,
+    /// The device takes interrupt vectors of the machine.
+    pub(crate) has_vectors: bool,
 }
 
 /// What the two kinds of disk differ in.

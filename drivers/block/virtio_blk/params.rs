@@ -106,6 +106,11 @@ storage::module_params! {
     static POLL_QUEUES: u32 = 0, "poll_queues", 0o644,
         "The number of dedicated virtqueues for polling I/O";
 
+    /// A budget of interrupt vectors for all disks, 0 for what suits the machine.
+    static MAX_VECTORS: u32 = 0, "max_vectors", 0o644,
+        "Interrupt vectors for all disks: the first have one for each queue, later ones share one \
+        among their queues. 0 for three quarters of those that the machine has.";
+
     /// Commands in flight on each queue of new disks, 0 for as many as fill the ring.
     static QUEUE_DEPTH: u32 = 0, "queue_depth", 0o444,
         "Limit the number of commands in flight on each queue. 0 to fill the ring.";

@@ -41,6 +41,7 @@ use crate::{
     wire,
     zones::ZoneMap,
     MAJOR,
+    VECTORS,
     WORKQUEUE, //
 };
 use kernel::{
@@ -172,6 +173,7 @@ pub(crate) fn make(
     let strict = dev.has_feature(bindings::VIRTIO_F_VERSION_1);
     let geometry = geometry(dev)?;
     let has_lifetime = dev.has_feature(wire::VIRTIO_BLK_F_LIFETIME);
+    let has_vectors = dev.vectors().is_some();
     // In segments of a page, whatever else the device takes.
     let report_size =
         |limits: &Limits| (usize::from(limits.max_segments) * PAGE_SIZE).min(MAX_REPORT);
@@ -209,6 +211,7 @@ pub(crate) fn make(
                     report_size: report_size(&limits),
                     geometry,
                     has_lifetime,
+                    has_vectors,
                 },
                 GFP_KERNEL,
             )?;
@@ -264,6 +267,7 @@ pub(crate) fn make(
                     report_size: report_size(&limits),
                     geometry,
                     has_lifetime,
+                    has_vectors,
                 },
                 GFP_KERNEL,
             )?;
@@ -361,6 +365,7 @@ fn find_vqs<H: Handler>(
             wanted.add_polled(CString::try_from_fmt(fmt!("req_poll.{i}"))?, queue)?;
         }
     }
+    wanted.within(&VECTORS);
     dev.find_vqs(wanted)?;
     Ok(queues)
 }

@@ -59,6 +59,7 @@ use storage::{
     block::Major,
     virtio::{
         self,
+        vectors::Budget,
         Adapter,
         Device,
         DeviceId, //
@@ -82,6 +83,9 @@ static SLOW_WORKQUEUE: ModuleWorkqueue = ModuleWorkqueue::new();
 
 /// The major number of the disks.
 static MAJOR: Atomic<u32> = Atomic::new(0);
+
+/// The interrupt vectors of all disks.
+static VECTORS: Budget = Budget::new(|| params::MAX_VECTORS.get());
 
 /// The virtio driver.
 struct VirtioBlk;

@@ -11,6 +11,12 @@ use super::{
         Queue, //
     },
     restart::NoIo,
+    vectors::{
+        Budget,
+        Lease,
+        Sharing,
+        Vectors, //
+    },
     watch::Look,
     Device, //
 };
@@ -29,7 +35,10 @@ use kernel::{
     prelude::*,
     str::CString,
     sync::{
-        atomic::Full,
+        atomic::{
+            Full,
+            Relaxed, //
+        },
         Arc, //
     },
     time::{
@@ -168,6 +177,7 @@ pub struct Builder {
     ptrs: KVec<*const c_void>,
     map: Option<Arc<CpuMap>>,
     unspread: u32,
+    budget: Option<&'static Budget>,
 }
 
 impl Builder {
@@ -189,6 +199,11 @@ impl Builder {
     /// Leaves the interrupts of the first `n` queues out when the others are spread over the CPUs.
     pub fn leave_first(&mut self, n: u32) {
         self.unspread = n;
+    }
+
+    /// Takes the interrupt vectors from `budget`, each time that the virtqueues are found.
+    pub fn within(&mut self, budget: &'static Budget) {
+        self.budget = Some(budget);
     }
 
     /// Appends `queue`, which interrupts call `name`. Fails with [`EBUSY`] if it is in a set
@@ -238,6 +253,8 @@ pub(super) struct QueueSet {
     found: bool,
     /// How many queues, from the first, are attached to virtqueues of this device.
     attached: usize,
+    /// The interrupt vectors of the virtqueues that were found.
+    lease: Option<Lease>,
 }
 
 // SAFETY: `vdev` is valid while the device is bound, which outlasts the set; the pointers in
@@ -257,28 +274,38 @@ impl QueueSet {
             self.wanted.queues.len(),
             GFP_KERNEL,
         )?;
-        let mut managed = kernel::bindings::irq_affinity {
-            pre_vectors: self.wanted.unspread,
-            ..Default::default()
-        };
-        let affinity = match self.wanted.map {
-            Some(_) => core::ptr::null_mut(),
-            None => &raw mut managed,
-        };
+        let infos = self.wanted.infos.iter();
+        let interrupting = infos.filter(|info| info.callback.is_some()).count() as u32;
+        let managed = self.wanted.map.is_none();
+        let mut lease = self
+            .wanted
+            .budget
+            .and_then(|budget| Lease::take(budget, vdev, interrupting, managed));
+        let wanted = lease.as_ref().map_or(Sharing::Each, Lease::sharing);
 
-        // SAFETY: Every transport provides `find_vqs`; all arrays have the given length, and the
-        // names live until `del_vqs()`.
-        to_result(unsafe {
-            let find_vqs = (*(*vdev).config).find_vqs.ok_or(ENXIO)?;
-            find_vqs(
-                vdev,
-                vqs.len() as u32,
-                vqs.as_mut_ptr(),
-                self.wanted.infos.as_mut_ptr(),
-                affinity.cast(),
-            )
+        if let Some((limit, what)) = lease.as_ref().and_then(Lease::news) {
+            // SAFETY: `vdev` is valid.
+            let dev = unsafe { &*vdev.cast::<Device>() };
+            dev_info!(
+                dev,
+                "of the budget of {limit} interrupt vectors too few are left: from here on {what}\n"
+            );
+        }
+        self.find_sharing(wanted, &mut vqs).or_else(|e| {
+            let lease = lease
+                .as_mut()
+                .filter(|_| wanted == Sharing::Line)
+                .ok_or(e)?;
+
+            // It has no line, or nobody knows where that goes. No budget is worth a disk.
+            lease.share();
+            self.find_sharing(Sharing::Shared, &mut vqs)
         })?;
         self.found = true;
+        if let Some(mut lease) = lease {
+            self.note(lease.settle(vdev));
+            self.lease = Some(lease);
+        }
 
         // If one of them fails, none is left: nobody may use a device that is not ready.
         self.attach(&vqs).inspect_err(|_| {
@@ -287,13 +314,72 @@ impl QueueSet {
         })
     }
 
+    /// Finds the virtqueues, which share interrupt vectors, or more of them if there are no others.
+    fn find_sharing(
+        &mut self,
+        sharing: Sharing,
+        vqs: &mut KVec<*mut bindings::virtqueue>,
+    ) -> Result {
+        // More than there are to be spread: virtio PCI, which tries one vector for each queue
+        // first, gets none that way, and takes one for all of them, which is not spread.
+        const TOO_MANY: u32 = u32::MAX / 2;
+        let vdev = self.vdev;
+        let mut affinity = kernel::bindings::irq_affinity {
+            pre_vectors: match sharing {
+                Sharing::Shared => TOO_MANY,
+                _ => self.wanted.unspread,
+            },
+            ..Default::default()
+        };
+        let affinity = match self.wanted.map {
+            Some(_) if sharing != Sharing::Shared => core::ptr::null_mut(),
+            _ => &raw mut affinity,
+        };
+        // SAFETY: The device is bound.
+        let forbid = |forbid| unsafe { bindings::storage_forbid_msi(vdev, forbid) };
+        let forbidden = (sharing == Sharing::Line).then(|| forbid(true));
+
+        // SAFETY: Every transport provides `find_vqs`; all arrays have the given length, and the
+        // names live until `del_vqs()`.
+        let result = unsafe {
+            (*(*vdev).config)
+                .find_vqs
+                .ok_or(ENXIO)
+                .and_then(|find_vqs| {
+                    to_result(find_vqs(
+                        vdev,
+                        vqs.len() as u32,
+                        vqs.as_mut_ptr(),
+                        self.wanted.infos.as_mut_ptr(),
+                        affinity.cast(),
+                    ))
+                })
+        };
+        if let Some(before) = forbidden {
+            forbid(before);
+        }
+        result
+    }
+
+    /// Notes the interrupt vectors, for who asks.
+    fn note(&self, vectors: u32) {
+        // SAFETY: `vdev` is valid and bound.
+        let dev = unsafe { &*self.vdev.cast::<Device<device::Bound>>() };
+
+        dev.state().vectors.store(vectors, Relaxed);
+    }
+
     fn attach(&mut self, vqs: &[*mut bindings::virtqueue]) -> Result {
+        let lease = self.lease.as_ref();
+        // A vector of all queues would end where the last one has it.
+        let shared = lease.is_some_and(|lease| lease.sharing() != Sharing::Each);
+
         for (i, (queue, vq)) in self.wanted.queues.iter().zip(vqs).enumerate() {
             // SAFETY: The virtqueue is new; `lose()` deletes it after `detach()` and a grace
             // period.
             unsafe { queue.attach(*vq) }?;
             self.attached = i + 1;
-            if let Some(map) = &self.wanted.map {
+            if let Some(map) = self.wanted.map.as_ref().filter(|_| !shared) {
                 // SAFETY: The virtqueue is valid, the map has an entry for each CPU.
                 unsafe {
                     bindings::storage_set_vq_affinity(*vq, map.as_slice().as_ptr(), i as u32)
@@ -378,6 +464,9 @@ impl QueueSet {
             if let Some(del_vqs) = (*(*self.vdev).config).del_vqs {
                 del_vqs(self.vdev);
             }
+        }
+        if self.lease.take().is_some() {
+            self.note(Vectors::NONE);
         }
     }
 }
@@ -511,6 +600,7 @@ impl Device<device::Bound> {
             wanted,
             found: false,
             attached: 0,
+            lease: None,
         });
         set.find()
     }

@@ -8,9 +8,11 @@
 use super::{
     context::Context,
     queues::Queues,
+    vectors::Vectors,
     watch::Watch,
     Device, //
 };
+use crate::bindings;
 use core::ops::Deref;
 use kernel::{
     device, new_mutex,
@@ -145,6 +147,9 @@ pub(super) struct State {
     /// Virtio core keeps changes of the configuration to itself: it could not, or not yet, bring
     /// the device back.
     pub(super) deaf: Atomic<bool>,
+    /// Its interrupt vectors, see [`Vectors::from_word`]: outside the lock of the queues, for who
+    /// must not wait.
+    pub(super) vectors: Atomic<u32>,
 }
 
 impl State {
@@ -161,6 +166,7 @@ impl State {
                 binding,
                 holder: Atomic::new(DRIVER),
                 deaf: Atomic::new(false),
+                vectors: Atomic::new(Vectors::NONE),
             }? Error),
             GFP_KERNEL,
         )
@@ -229,6 +235,15 @@ impl Device<device::Bound> {
     /// Whether others have the device, who bring it back: it sleeps, or they reset it.
     pub fn is_lent(&self) -> bool {
         self.state().holder.load(Acquire) != DRIVER
+    }
+
+    /// The interrupt vectors of a device that is on a [`Budget`](super::vectors::Budget); `None` if
+    /// it takes none of the machine's: its transport is another one than PCI. Any context.
+    pub fn vectors(&self) -> Option<Vectors> {
+        // SAFETY: The device is bound.
+        let has = unsafe { bindings::storage_has_vectors(self.as_raw()) };
+
+        has.then(|| Vectors::from_word(self.state().vectors.load(Relaxed)))
     }
 
     /// The right to use this device later.
