@@ -9,7 +9,7 @@ from guest import Driver
 from guest.paths import debug
 
 from . import clusters, hosts, in_tree, install, libvirt, powercut, reservations, scsi, suspend, vng
-from .profiles import PROFILES, cases_of_disks
+from .profiles import PROFILES, cases_of_disks, vectors
 from .runner import Outcome, cases_of, run_profile
 
 
@@ -37,7 +37,11 @@ def everything(driver: Driver, full: bool) -> list[Work]:
     # A kernel that looks for bugs has neither the C driver nor sleep, and was not installed.
     stock = not debug()
     work = []
-    for profile in [*PROFILES, *scsi.PROFILES, *(clusters.PROFILES if full else []), *(vng.PROFILES if stock else [])]:
+    profiles = [
+        *PROFILES, *(vectors(full) if stock else []), *scsi.PROFILES, *(clusters.PROFILES if full else []),
+        *(vng.PROFILES if stock else []),
+    ]  # fmt: skip
+    for profile in profiles:
         cases = [case for case in cases_of(profile, driver) if stock or not case.startswith("c:")]
         if cases:
             work.append(Work(profile.name, cases, lambda wanted, p=profile: run_profile(p, driver, wanted)))

@@ -519,6 +519,34 @@ def _many(machine: Machine) -> None:
         machine.disk(f"many{number}", "num-queues=1", size=1 << 20)
 
 
+def _vectors(count: int) -> Callable[[Machine], None]:
+    """So many disks with a queue for each of 16 CPUs, behind bridges; and a network card that wants a vector for each of its
+    queues, whose driver the scenario loads last."""
+
+    def build(machine: Machine) -> None:
+        machine.qemu += ["-netdev", "user,id=net,restrict=on", "-device", "igb,netdev=net,mac=52:54:00:00:00:01"]
+        for number in range(count):
+            # A bridge has 32 slots of 8 functions; one for itself maybe.
+            bridge, place = divmod(number, 240)
+            slot, function = divmod(place, 8)
+            if place == 0:
+                machine.qemu += ["-device", f"pcie-pci-bridge,id=bridge{bridge}"]
+            machine.blockdev(f"driver=null-co,size={1 << 20},read-zeroes=on,node-name=v{number}")
+            where = f"addr={slot + 1:x}.{function},multifunction=on,disable-legacy=on,num-queues=16,queue-size=64"
+            machine.device(f"v{number}", f"v{number}", where, bus=f"bridge{bridge}")
+
+    return build
+
+
+def vectors(full: bool) -> list[Profile]:
+    """For kernels that have the card's driver."""
+    sizes = {"vectors": (140, "2G"), **({"vectors-500": (500, "7G")} if full else {})}
+    return [
+        Profile(name, ("vectors",), _vectors(count), cpus=16, memory=memory, options={"machine": "q35"})
+        for name, (count, memory) in sizes.items()
+    ]
+
+
 def _choice(machine: Machine) -> None:
     for number in (1, 2):
         machine.null(f"fast{number}", 64 << 20, f"num-queues={number}")
