@@ -63,3 +63,14 @@ read_one || fail "$(cat /tmp/errors)"
 host blkdev pi fault op=write lba=64 sense=0xb,0x10,1
 fails dd if=/tmp/data of="/dev/$d" bs=4k count=1 seek=8 oflag=direct conv=notrunc status=none 2>/tmp/errors
 grep -q 'Invalid or incomplete multibyte' /tmp/errors || fail "not EILSEQ: $(cat /tmp/errors)"
+# A check condition without a reason: error handling asks for it by the command that failed. The protection information of the
+# write, which is still there, has no part in that. The C driver gives it to the device to write to.
+host blkdev pi mark unreasoned
+host blkdev pi fault op=write lba=64 status=2
+dd if=/tmp/data of="/dev/$d" bs=4k count=1 seek=8 oflag=direct conv=notrunc status=none 2>/tmp/errors || true
+since unreasoned "$(host blkdev pi log)" >/tmp/seen
+grep -q 'op=sense unit=0:0 ' /tmp/seen || fail "nobody asked why: $(cat /tmp/seen)"
+if [[ $MODE != c ]] && grep 'op=sense unit=0:0 ' /tmp/seen | grep -v 'pi_out=0 pi_in=0'; then
+	fail "a question with protection information"
+fi
+dd if=/tmp/data of="/dev/$d" bs=4k count=1 seek=8 oflag=direct conv=notrunc status=none || fail "the disk fails: $(dmesg | tail)"

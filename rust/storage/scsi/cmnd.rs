@@ -452,8 +452,22 @@ impl<T: Operations> Command<T> {
         unsafe { shared::<T>(cmd) }.lent.store(false, Release);
     }
 
+    /// Whether the command moves protection information: by its operation, not by whether there is
+    /// some. Error handling leaves that of a command that failed where it is when it sends one of
+    /// its own by it (`scsi_eh_prep_cmnd()`): a device would write sense data's protection into
+    /// that of a write.
+    #[inline]
+    fn is_protected(&self) -> bool {
+        const NORMAL: u8 = bindings::scsi_prot_operations_SCSI_PROT_NORMAL as u8;
+
+        self.raw().prot_op != NORMAL
+    }
+
     /// Calls `f` for each entry of the list of protection information.
     fn for_each_protection(&self, mut f: impl FnMut(&bindings::scatterlist) -> Result) -> Result {
+        if !self.is_protected() {
+            return Ok(());
+        }
         // SAFETY: The buffer is null or valid, with `nents` entries in a chained list.
         unsafe {
             let Some(buffer) = self.raw().prot_sdb.as_ref() else {
@@ -474,9 +488,7 @@ impl<T: Operations> Command<T> {
     pub(crate) fn map_data(&self, table: &mut SgTable) -> Result {
         let data = &self.raw().sdb.table;
 
-        if !self.raw().prot_sdb.is_null() {
-            self.for_each_protection(|sg| table.push_entry(sg))?;
-        }
+        self.for_each_protection(|sg| table.push_entry(sg))?;
         if data.nents == 0 {
             return Ok(());
         }

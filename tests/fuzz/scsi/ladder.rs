@@ -294,7 +294,8 @@ unsafe fn send(cmd: *mut v::scsi_cmnd, cdb: &[u8]) -> bool {
     (*cmd).cmnd = [0; 32];
     (&mut (*cmd).cmnd)[..cdb.len()].copy_from_slice(cdb);
     (*cmd).cmd_len = cdb.len() as u16;
-    (*cmd).prot_sdb = null_mut();
+    // The list of protection information stays.
+    (*cmd).prot_op = v::scsi_prot_operations_SCSI_PROT_NORMAL as u8;
     (*cmd).sdb = core::mem::zeroed();
     (*cmd).sc_data_direction = NO_DATA;
     if cdb[0] == REQUEST_SENSE {
@@ -341,7 +342,7 @@ unsafe fn send(cmd: *mut v::scsi_cmnd, cdb: &[u8]) -> bool {
     let result = saved.result;
     (*cmd).cmnd = saved.cmnd;
     (*cmd).cmd_len = saved.cmd_len;
-    (*cmd).prot_sdb = saved.prot_sdb;
+    (*cmd).prot_op = saved.prot_op;
     (*cmd).sdb = core::ptr::read(&saved.sdb);
     (*cmd).sc_data_direction = saved.sc_data_direction;
     (*cmd).result = result;

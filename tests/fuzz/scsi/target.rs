@@ -159,7 +159,9 @@ fn command_added(queue: usize, buffer: &mut Buffer) {
     let mut protection = 0;
     // SAFETY: The lists are the command's, one piece each.
     unsafe {
-        if let Some(prot) = cmd.prot_sdb.as_ref() {
+        let normal = v::scsi_prot_operations_SCSI_PROT_NORMAL as u8;
+        // What error handling sends has none, though the command that it uses may.
+        if let Some(prot) = cmd.prot_sdb.as_ref().filter(|_| cmd.prot_op != normal) {
             pieces(&prot.table, &mut wanted);
             protection = wanted.iter().map(|piece| piece.1).sum();
         }

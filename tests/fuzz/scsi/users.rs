@@ -104,6 +104,7 @@ fn prepare(queue: usize, mut wish: Wish<'_>) -> Option<*mut v::scsi_cmnd> {
         };
         (*cmd).sdb = core::mem::zeroed();
         (*cmd).prot_sdb = null_mut();
+        (*cmd).prot_op = v::scsi_prot_operations_SCSI_PROT_NORMAL as u8;
         if len > 0 {
             let list = list(wish.data);
             wish.owned.push(list as usize);
@@ -119,6 +120,10 @@ fn prepare(queue: usize, mut wish: Wish<'_>) -> Option<*mut v::scsi_cmnd> {
             (*buffer).table.sgl = list;
             (*buffer).table.nents = wish.protection.len() as u32;
             (*cmd).prot_sdb = buffer;
+            (*cmd).prot_op = match wish.to_device {
+                true => v::scsi_prot_operations_SCSI_PROT_WRITE_PASS as u8,
+                false => v::scsi_prot_operations_SCSI_PROT_READ_PASS as u8,
+            };
         }
     }
     mid.ios.last_mut().unwrap().owned = wish.owned;
