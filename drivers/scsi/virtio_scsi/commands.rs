@@ -28,6 +28,7 @@ use kernel::{
             Atomic,
             Relaxed, //
         },
+        rcu,
         Arc,
         ArcBorrow, //
     },
@@ -276,6 +277,7 @@ fn pop(queue: &Queue<RequestQueue>, ring: &Ring<Token>) -> Option<Command<ScsiHo
 /// Takes what the device has used, whether or not it interrupted; returns how much.
 pub(crate) fn drain(queue: &Queue<RequestQueue>) -> usize {
     let mut list = CommandList::default();
+    let rcu = rcu::read_lock();
     let guard = queue.lock();
 
     while let Some(cmd) = pop(queue, &guard.ring) {
@@ -287,7 +289,7 @@ pub(crate) fn drain(queue: &Queue<RequestQueue>) -> usize {
     if broken {
         queue.handler().recovery.suspect();
     }
-    list.done(|cmd| queue.handler().judge(cmd))
+    list.done(&rcu, |cmd| queue.handler().judge(cmd))
 }
 
 /// The same on a polled queue, where mostly there is nothing.
@@ -344,6 +346,7 @@ impl Handler for RequestQueue {
 
     fn used(queue: ArcBorrow<'_, Queue<Self>>) {
         let mut list = CommandList::default();
+        let rcu = rcu::read_lock();
         let guard = queue.lock();
 
         loop {
@@ -357,7 +360,7 @@ impl Handler for RequestQueue {
         }
         let broken = guard.ring.is_broken();
         drop(guard);
-        list.done(|cmd| queue.handler().judge(cmd));
+        list.done(&rcu, |cmd| queue.handler().judge(cmd));
         if broken {
             queue.handler().recovery.suspect();
         }

@@ -126,8 +126,9 @@ impl Operations for ScsiHost {
 
     fn abort(hba: &Hba, late: &Late<'_, Self>) -> Result {
         // A repair that has begun before the command's time was over sends it again, which it must
-        // not do any more once error handling uses the command. Fails if there is no device.
-        let _ = hba.binding().with(|_| Ok(()));
+        // not do any more once error handling uses the command. Who lets go of the device for others
+        // gives it back, with the lock of all queues held. Fails if there is no device.
+        let _ = hba.binding().with(|dev| Ok(dev.condition()));
 
         hba.manage(late.device(), Function::AbortTask(late.tag().into()))
     }

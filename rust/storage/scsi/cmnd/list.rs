@@ -71,14 +71,15 @@ impl<T: Operations> CommandList<T> {
 
     /// Finishes all commands, after `judge` has set the result of each. Hold no lock. Returns how
     /// many there were.
+    ///
+    /// The guard must be from before the first command was taken from its queue: error handling
+    /// that finds a command neither with the device nor given back waits for a grace period, and
+    /// takes an abort for failed if the command is not back then. Who was preempted on the way from
+    /// the queue to here would make it look so.
     #[inline]
-    pub fn done(mut self, mut judge: impl FnMut(&mut Command<T>)) -> usize {
+    pub fn done(mut self, _rcu: &rcu::Guard, mut judge: impl FnMut(&mut Command<T>)) -> usize {
         let mut n = 0;
 
-        if self.head.is_null() {
-            return 0;
-        }
-        let _rcu = rcu::read_lock();
         while let Some(mut cmd) = self.pop() {
             judge(&mut cmd);
             // SAFETY: The command is ours; we are in an RCU read section.
