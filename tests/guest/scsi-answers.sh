@@ -132,8 +132,8 @@ for words in id=other id=70000 double; do
 	verify "$d" --direct=1 --ioengine=io_uring --iodepth=16 --bs=4k --size=256k --numjobs=2 --offset_increment=1m
 done
 # What was in flight is sent again: a write, a question that is answered with data (others the mid-layer sends again itself). Not a
-# PERSISTENT RESERVE OUT, of which nobody knows whether it was done: who sent it hears of a transport that failed
-# (DID_TRANSPORT_MARGINAL). The same if it is an administrator who wants the reset.
+# PERSISTENT RESERVE OUT, nor a STREAM CONTROL, of which nobody knows whether they were done: who sent them hears of a transport that
+# failed (DID_TRANSPORT_MARGINAL). The same if it is an administrator who wants the reset.
 seen()
 {
 	(($(since "$how" "$(host blkdev own log)" | grep -c " op=$1 ") >= $2))
@@ -143,6 +143,7 @@ for how in broken wanted; do
 	host blkdev own mark $how
 	fault "op=write lba=512 drop"
 	fault "op=other drop"
+	fault "op=service drop"
 	fault "op=capacity drop"
 	dd if=/dev/urandom of=/tmp/data bs=4k count=1 status=none
 	dd if=/tmp/data of="/dev/$d" bs=4k seek=64 count=1 oflag=direct conv=notrunc status=none &
@@ -151,6 +152,9 @@ for how in broken wanted; do
 	python3 "$VSR_SRC/tests/guest/sgio.py" "$d" 5f000000000000000000 >/tmp/reserve &
 	reserver=$!
 	wait_for 20 seen other 1 || fail "$how: the device saw no reservation"
+	python3 "$VSR_SRC/tests/guest/sgio.py" "$d" 9e140000000000000000000000000000 >/tmp/stream &
+	streamer=$!
+	wait_for 20 seen service 1 || fail "$how: the device saw no stream"
 	python3 "$VSR_SRC/tests/guest/sgio.py" "$d" 25000000000000000000 8 >/tmp/asked &
 	asker=$!
 	wait_for 20 seen capacity 1 || fail "$how: the device saw no question"
@@ -160,15 +164,16 @@ for how in broken wanted; do
 	else
 		echo adapter >"$host_reset" || fail "the host cannot be reset: $(dmesg)"
 	fi
-	for process in $writer $reserver $asker; do
+	for process in $writer $reserver $streamer $asker; do
 		wait_for 60 not_running "$process" || fail "$how: what was in flight waits still: $(dmesg)"
 		wait "$process" || fail "$how: what was in flight failed: $(dmesg)"
 	done
 	same "$how: the reservation" "$(cat /tmp/reserve)" "$(failed 0x14)"
+	same "$how: the stream" "$(cat /tmp/stream)" "$(failed 0x14)"
 	same "$how: the question" "$(cat /tmp/asked)" "$good"
-	same "$how: writes, reservations, questions" "$(for op in write other capacity; do
+	same "$how: writes, reservations, streams, questions" "$(for op in write other service capacity; do
 		since "$how" "$(host blkdev own log)" | grep -c " op=$op "
-	done | xargs)" "2 1 2"
+	done | xargs)" "2 1 1 2"
 	cmp -n 4096 /tmp/data <(dd if="/dev/$d" bs=4k skip=64 count=1 iflag=direct status=none) || fail "$how: the write got lost"
 done
 # One that is broken after each reset is given up, and so are its commands; who wants it resets it.

@@ -313,7 +313,9 @@ pub(crate) fn drain_all(queues: &[Arc<Queue<RequestQueue>>]) {
 /// same. What the block layer asks for, is so; of what others do, that is known of questions, and
 /// of a flush.
 fn is_repeatable(cmd: &Command<ScsiHost>) -> bool {
-    !cmd.is_passthrough() || wire::is_repeatable(cmd.cdb_field()[0])
+    let [code, byte, ..] = *cmd.cdb_field();
+
+    !cmd.is_passthrough() || wire::is_repeatable([code, byte])
 }
 
 impl Handler for RequestQueue {

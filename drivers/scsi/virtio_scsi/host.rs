@@ -121,7 +121,7 @@ impl Operations for ScsiHost {
     }
 
     fn may_repeat(late: &Late<'_, Self>) -> bool {
-        !late.is_passthrough() || wire::is_repeatable(late.operation_code())
+        !late.is_passthrough() || wire::is_repeatable(late.operation())
     }
 
     fn abort(hba: &Hba, late: &Late<'_, Self>) -> Result {

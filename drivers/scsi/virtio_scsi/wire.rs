@@ -342,14 +342,27 @@ pub(crate) const fn function_succeeded(response: ControlResponse) -> bool {
 
 /// Whether what a program, or a driver of the kernel, sends has the same result if it is sent
 /// twice: a question that takes nothing away, or a flush. Neither a reservation, nor what moves a
-/// tape.
-pub(crate) const fn is_repeatable(operation_code: u8) -> bool {
-    // TEST UNIT READY, INQUIRY, MODE SENSE, READ CAPACITY, SYNCHRONIZE CACHE, LOG SENSE, PERSISTENT
-    // RESERVE IN, ZONING IN, REPORT LUNS, and what of SERVICE ACTION IN and MAINTENANCE IN.
-    matches!(
-        operation_code,
-        0x00 | 0x12 | 0x1a | 0x25 | 0x35 | 0x4d | 0x5a | 0x5e | 0x91 | 0x95 | 0x9e | 0xa0 | 0xa3
-    )
+/// tape. By the operation code and the byte after it, where some commands have a service action:
+/// those of one code ask, or change something.
+pub(crate) const fn is_repeatable([operation_code, byte]: [u8; 2]) -> bool {
+    let service_action = byte & 0x1f;
+
+    match operation_code {
+        // TEST UNIT READY, INQUIRY, MODE SENSE, READ CAPACITY, SYNCHRONIZE CACHE, LOG SENSE,
+        // PERSISTENT RESERVE IN, REPORT LUNS.
+        0x00 | 0x12 | 0x1a | 0x25 | 0x35 | 0x4d | 0x5a | 0x5e | 0x91 | 0xa0 => true,
+        // ZONING IN: REPORT ZONES, REPORT REALMS, REPORT ZONE DOMAINS, ZONE QUERY; not ZONE
+        // ACTIVATE.
+        0x95 => matches!(service_action, 0x00 | 0x06 | 0x07 | 0x09),
+        // SERVICE ACTION IN(16): READ CAPACITY, GET LBA STATUS, REPORT REFERRALS, GET STREAM
+        // STATUS, GET PHYSICAL ELEMENT STATUS; not STREAM CONTROL, BACKGROUND CONTROL, REMOVE
+        // ELEMENT AND TRUNCATE, RESTORE ELEMENTS AND REBUILD.
+        0x9e => matches!(service_action, 0x10 | 0x12 | 0x13 | 0x16 | 0x17),
+        // MAINTENANCE IN: REPORT IDENTIFYING INFORMATION, TARGET PORT GROUPS, ALIASES, SUPPORTED
+        // OPERATION CODES, SUPPORTED TASK MANAGEMENT FUNCTIONS, PRIORITY, TIMESTAMP.
+        0xa3 => matches!(service_action, 0x05 | 0x0a..=0x0f),
+        _ => false,
+    }
 }
 
 /// Whether a response says that there is no such target.

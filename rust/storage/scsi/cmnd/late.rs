@@ -91,11 +91,12 @@ impl<T: Operations> Late<'_, T> {
         unsafe { is_passthrough(self.cmd) }
     }
 
-    /// The operation code; of a command of error handling's own while that uses the command. Once
-    /// the command has ended, the mid-layer may prepare it for another try meanwhile.
-    pub fn operation_code(&self) -> u8 {
+    /// The operation code and the byte after it, which may hold a service action; of a command of
+    /// error handling's own while that uses the command. Once the command has ended, the mid-layer
+    /// may prepare it for another try meanwhile.
+    pub fn operation(&self) -> [u8; 2] {
         // SAFETY: The command is valid; volatile, since others may write there.
-        unsafe { (&raw const (*self.cmd).cmnd[0]).read_volatile() }
+        [0, 1].map(|i| unsafe { (&raw const (*self.cmd).cmnd[i]).read_volatile() })
     }
 
     /// Whether the driver has not given the command back yet.
