@@ -109,6 +109,8 @@ pub enum SenseKey {
 pub mod status {
     /// The command did what it should.
     pub const GOOD: u8 = 0;
+    /// The target can do nothing for the moment.
+    pub const BUSY: u8 = 8;
     /// Another initiator has reserved the device.
     pub const RESERVATION_CONFLICT: u8 = 0x18;
 }

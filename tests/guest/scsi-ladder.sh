@@ -69,6 +69,26 @@ host blkdev own remove 13:0
 # The first command after the reset is the error handler's own. If its interrupt got lost, that is not the unit's fault.
 climb first "op=tmf response=11 count=0" "op=ready noirq"
 saw first abort unit-reset nexus-reset restart
+# The host is reset by an administrator while error handling asks whether the unit is ready: nothing is wrong with the unit.
+# Before, it was taken out of service.
+asks()
+{
+	since amid "$(host blkdev own log)" | grep -q ' op=ready '
+}
+echo 30 >"/sys/block/$d/device/eh_timeout"
+host blkdev own mark amid
+for words in "op=write lba=8192 drop" "op=tmf response=11 count=0" "op=ready drop"; do
+	host blkdev own fault "$words"
+done
+timeout 120 dd if=/tmp/data of="/dev/$d" bs=4k seek=1024 count=1 oflag=direct conv=notrunc status=none &
+writer=$!
+wait_for 60 asks || fail "error handling does not ask: $(dmesg | tail)"
+echo adapter >"$(scsi_host "$d")/host_reset" || fail "the host cannot be reset amid error handling"
+wait_for 60 not_running $writer || fail "the write waits, after a reset amid error handling: $(dmesg | tail)"
+wait $writer || fail "the write failed, after a reset amid error handling: $(dmesg | tail)"
+same "the state of the unit that was reset amid error handling" "$(<"/sys/block/$d/device/state")" running
+host blkdev own clear
+echo 2 >"/sys/block/$d/device/eh_timeout"
 # Functions without an answer: each costs its time limit, and the last rung gives them back.
 climb silent "op=tmf drop count=0"
 saw silent abort unit-reset nexus-reset restart

@@ -36,6 +36,7 @@ use kernel::{
 use storage::{
     scsi::{
         cmnd::Direction,
+        status,
         Command,
         CommandList,
         HostByte, //
@@ -180,7 +181,7 @@ impl RequestQueue {
 }
 
 /// Gives a command to the device; one that it does not get comes back, with the error of
-/// `Ring::add()`.
+/// `Ring::add()`, or with [`EAGAIN`] if it would be kept and must not be.
 #[inline]
 pub(crate) fn submit(
     queue: &Queue<RequestQueue>,
@@ -194,8 +195,8 @@ pub(crate) fn submit(
 
     let guard = queue.lock();
     // Error handling uses it again when it likes: not one to be kept for a device under repair.
-    if !guard.ring.is_open() && cmd.is_late() {
-        return Err((cmd, ENOSPC));
+    if !guard.ring.is_open() && cmd.is_late() && guard.ring.is_held() {
+        return Err((cmd, EAGAIN));
     }
     let result = guard.ring.add(Either::Left(cmd));
     // If it failed: those before it may wait for the kick.
@@ -370,6 +371,12 @@ impl Handler for RequestQueue {
 
     fn cancelled(queue: &Queue<Self>, token: Token) {
         match token {
+            // To error handling a reset is a failure, of which the unit's end may come. Of one that
+            // is busy it tries again, and waits for the device's return then.
+            Either::Left(mut cmd) if cmd.is_of_error_handling() => {
+                cmd.set_result(HostByte::OK, status::BUSY);
+                cmd.done();
+            }
             // If the device is still there, the mid-layer tries again.
             Either::Left(cmd) if is_repeatable(&cmd) => end(cmd, HostByte::RESET),
             // Not this one, of which nobody knows whether it was done.

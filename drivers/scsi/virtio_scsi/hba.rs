@@ -123,7 +123,7 @@ impl Hba {
         let host = if e == ENOSPC || e == ENOMEM {
             // It comes again when another one completes, or after a while.
             return Err(cmd.refuse());
-        } else if e == ENODEV && self.holds() {
+        } else if e == EAGAIN || e == ENODEV && self.holds() {
             return Err(cmd.refuse_until_back());
         } else if e == ENODEV || e == EIO && self.is_removing() {
             // Nobody starts, or repairs, the device any more.

@@ -258,6 +258,13 @@ impl<T: Operations> Command<T> {
         unsafe { (&raw const (*self.as_raw()).state).read_volatile() & STATE_COMPLETE != 0 }
     }
 
+    /// Whether error handling sent the command, by one that failed, and waits for it.
+    #[inline]
+    pub fn is_of_error_handling(&self) -> bool {
+        // SAFETY: The command is valid, and was queued.
+        unsafe { is_of_error_handling(self.as_raw()) }
+    }
+
     /// The command descriptor block.
     #[inline]
     pub fn cdb(&self) -> &[u8] {

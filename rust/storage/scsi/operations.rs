@@ -39,11 +39,29 @@ use kernel::{
         VTABLE_DEFAULT_ERROR, //
     },
     prelude::*,
-    sync::Arc, //
+    sync::Arc,
+    time::msecs_to_jiffies, //
 };
 
 const QUEUED: bindings::scsi_qc_status = 0;
 const HOST_BUSY: bindings::scsi_qc_status = bindings::scsi_qc_status_SCSI_MLQUEUE_HOST_BUSY;
+
+/// How long a command of error handling waits for a device that others reset, say, in
+/// milliseconds, and how often it is tried. The mid-layer itself tries a hundred times in ten
+/// seconds, and then takes the unit out of service. Longer than others may take at most, so that
+/// the last rung can take the device from those who do not end; but not for ever.
+const EH_PATIENCE_MS: u32 = 130_000;
+const EH_TICK_MS: u32 = 20;
+
+/// What became of a command that was given to the driver.
+enum Queued {
+    /// The driver has it.
+    Taken,
+    /// It could not take it.
+    Refused,
+    /// The same, and it only waits for the device.
+    Waits,
+}
 
 /// A command that the driver could not take, on its way back to the mid-layer.
 ///
@@ -94,7 +112,9 @@ pub trait Operations: Sized + 'static {
 
     /// Takes a command; unless `is_last`, more follow, or a [`Operations::commit`].
     ///
-    /// Atomic context, or error handling in process context.
+    /// Atomic context, or error handling in process context. A command of the latter that is
+    /// [refused until the device is back](Command::refuse_until_back) comes again until it is, for
+    /// two minutes at least.
     fn queue_command(
         host: &Self::HostData,
         cmd: Command<Self>,
@@ -254,8 +274,39 @@ impl<T: Operations> OperationsVTable<T> {
             // SAFETY: As above.
             unsafe { cmnd::settle(shost) };
         }
-        // SAFETY: The mid-layer passes a valid command and leaves it to the driver; the host is
-        // added as long as it gets commands.
+        let mut patience = if is_again { EH_PATIENCE_MS } else { 0 };
+
+        loop {
+            // SAFETY: By this function's safety requirements.
+            match unsafe { Self::queue(shost, cmd, is_again) } {
+                Queued::Taken => return QUEUED,
+                Queued::Waits if patience > 0 => {
+                    // SAFETY: Error handling sleeps.
+                    unsafe {
+                        bindings::schedule_timeout_uninterruptible(
+                            msecs_to_jiffies(EH_TICK_MS) as isize
+                        )
+                    };
+                    patience -= EH_TICK_MS;
+                }
+                Queued::Waits | Queued::Refused => return HOST_BUSY,
+            }
+        }
+    }
+
+    /// Gives a command to the driver.
+    ///
+    /// # Safety
+    ///
+    /// `cmd` must be a valid command of `shost`, a host of `T` that is added, and be left to the
+    /// driver.
+    #[inline(always)]
+    unsafe fn queue(
+        shost: *mut bindings::Scsi_Host,
+        cmd: *mut bindings::scsi_cmnd,
+        is_again: bool,
+    ) -> Queued {
+        // SAFETY: By this function's safety requirements.
         let (data, is_last, cmd) = unsafe {
             (
                 Self::data(shost),
@@ -263,24 +314,30 @@ impl<T: Operations> OperationsVTable<T> {
                 Command::<T>::lend(cmd, is_again),
             )
         };
-        let Some(cmd) = cmd else { return HOST_BUSY };
+        let Some(cmd) = cmd else {
+            return Queued::Refused;
+        };
 
         let raw = cmd.as_raw();
 
         match T::queue_command(data, cmd, is_last) {
-            Ok(()) => QUEUED,
+            Ok(()) => Queued::Taken,
             Err(Refused { cmd, only_waits }) if cmd.as_raw() == raw => {
                 if only_waits {
                     // SAFETY: The command is valid, and was queued; it is ours until given back.
                     unsafe { Late::<T>::from_raw(raw) }.renew();
                 }
                 cmd.give_back();
-                HOST_BUSY
+                if only_waits {
+                    Queued::Waits
+                } else {
+                    Queued::Refused
+                }
             }
             // Another one, which was queued before; this one stays with the driver.
             Err(Refused { cmd: other, .. }) => {
                 drop(other);
-                QUEUED
+                Queued::Taken
             }
         }
     }

@@ -110,8 +110,9 @@ impl<T: Token> Kept<T> {
 }
 
 impl<T: Token> Ring<T> {
-    /// Whether what is added is kept.
-    pub(super) fn is_held(&self) -> bool {
+    /// Whether what is added is kept, since the device is being started again.
+    #[inline]
+    pub fn is_held(&self) -> bool {
         let kept = self.kept.take();
         let held = kept.is_some();
 
