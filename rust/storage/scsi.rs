@@ -71,6 +71,8 @@ impl HostByte {
     pub const ABORT: Self = Self(bindings::scsi_host_status_DID_ABORT as u8);
     /// An error of the host.
     pub const ERROR: Self = Self(bindings::scsi_host_status_DID_ERROR as u8);
+    /// Tried again at once, however often.
+    pub const IMM_RETRY: Self = Self(bindings::scsi_host_status_DID_IMM_RETRY as u8);
     /// A reset ended the command: tried again.
     pub const RESET: Self = Self(bindings::scsi_host_status_DID_RESET as u8);
     /// The transport failed: tried again.

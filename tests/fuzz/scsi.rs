@@ -54,6 +54,7 @@ const DID_BUS_BUSY: i32 = 0x02 << 16;
 const DID_TIME_OUT: i32 = 0x03 << 16;
 const DID_ERROR: i32 = 0x07 << 16;
 const DID_RESET: i32 = 0x08 << 16;
+const DID_IMM_RETRY: i32 = 0x0c << 16;
 const DID_TRANSPORT_DISRUPTED: i32 = 0x0e << 16;
 
 /// A command without data.

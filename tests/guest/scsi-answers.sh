@@ -131,7 +131,8 @@ for words in id=other id=70000 double; do
 	is_here own || fail "$words: the unit went"
 	verify "$d" --direct=1 --ioengine=io_uring --iodepth=16 --bs=4k --size=256k --numjobs=2 --offset_increment=1m
 done
-# What was in flight is sent again: a write, a question that is answered with data (others the mid-layer sends again itself). Not a
+# What was in flight is sent again: a write, a question that is answered with data (GET LBA STATUS; others the mid-layer sends again
+# itself). If the unit wants to tell of the reset first, nobody but the mid-layer hears of it. Not a
 # PERSISTENT RESERVE OUT, nor a STREAM CONTROL, of which nobody knows whether they were done: who sent them hears of a transport that
 # failed (DID_TRANSPORT_MARGINAL). The same if it is an administrator who wants the reset.
 seen()
@@ -143,8 +144,9 @@ for how in broken wanted; do
 	host blkdev own mark $how
 	fault "op=write lba=512 drop"
 	fault "op=other drop"
-	fault "op=service drop"
-	fault "op=capacity drop"
+	# The stream, the question, and its second try.
+	fault "op=service drop count=2"
+	fault "op=service sense=6,0x29,0"
 	dd if=/dev/urandom of=/tmp/data bs=4k count=1 status=none
 	dd if=/tmp/data of="/dev/$d" bs=4k seek=64 count=1 oflag=direct conv=notrunc status=none &
 	writer=$!
@@ -155,9 +157,9 @@ for how in broken wanted; do
 	python3 "$VSR_SRC/tests/guest/sgio.py" "$d" 9e140000000000000000000000000000 >/tmp/stream &
 	streamer=$!
 	wait_for 20 seen service 1 || fail "$how: the device saw no stream"
-	python3 "$VSR_SRC/tests/guest/sgio.py" "$d" 25000000000000000000 8 >/tmp/asked &
+	python3 "$VSR_SRC/tests/guest/sgio.py" "$d" 9e120000000000000000000000180000 24 >/tmp/asked &
 	asker=$!
-	wait_for 20 seen capacity 1 || fail "$how: the device saw no question"
+	wait_for 20 seen service 2 || fail "$how: the device saw no question"
 	if [[ $how == broken ]]; then
 		fault "op=read lba=64 id=other"
 		timeout 100 dd if="/dev/$d" of=/dev/null bs=512 skip=64 count=1 iflag=direct status=none || fail "a read failed: $(dmesg)"
@@ -171,9 +173,9 @@ for how in broken wanted; do
 	same "$how: the reservation" "$(cat /tmp/reserve)" "$(failed 0x14)"
 	same "$how: the stream" "$(cat /tmp/stream)" "$(failed 0x14)"
 	same "$how: the question" "$(cat /tmp/asked)" "$good"
-	same "$how: writes, reservations, streams, questions" "$(for op in write other service capacity; do
-		since "$how" "$(host blkdev own log)" | grep -c " op=$op "
-	done | xargs)" "2 1 1 2"
+	same "$how: writes, reservations, streams, questions" "$(for what in op=write op=other cdb=9e14 cdb=9e12; do
+		since "$how" "$(host blkdev own log)" | grep -c " $what"
+	done | xargs)" "2 1 1 3"
 	cmp -n 4096 /tmp/data <(dd if="/dev/$d" bs=4k skip=64 count=1 iflag=direct status=none) || fail "$how: the write got lost"
 done
 # One that is broken after each reset is given up, and so are its commands; who wants it resets it.

@@ -161,6 +161,11 @@ impl RequestQueue {
         }
         if verdict.sense_len != 0 {
             cmd.take_sense(wire::SENSE_OFFSET, verdict.sense_len);
+            // Who asked shall not hear of a reset that the driver made: REPORT ZONES that fails
+            // costs a zoned disk its capacity. Who moves a tape must.
+            if is_repeatable(cmd) && cmd.only_tells_of_reset() {
+                cmd.set_result(HostByte::IMM_RETRY, 0);
+            }
         }
         if verdict.unknown {
             self.warn_unknown(head.response);
@@ -195,8 +200,11 @@ pub(crate) fn submit(
 
     let guard = queue.lock();
     // Error handling uses it again when it likes: not one to be kept for a device under repair.
-    if !guard.ring.is_open() && cmd.is_late() && guard.ring.is_held() {
-        return Err((cmd, EAGAIN));
+    if !guard.ring.is_open() {
+        if cmd.is_late() && guard.ring.is_held() {
+            return Err((cmd, EAGAIN));
+        }
+        cmd.note_reset();
     }
     let result = guard.ring.add(Either::Left(cmd));
     // If it failed: those before it may wait for the kick.
@@ -335,6 +343,7 @@ impl Handler for RequestQueue {
         let again = !cmd.is_late() && is_repeatable(cmd);
         if again {
             cmd.forget_timeouts();
+            cmd.note_reset();
         }
         again
     }

@@ -89,6 +89,8 @@ struct Shared {
     timeouts: Atomic<u32>,
     /// Its time was over when the driver had given it back, and nobody had finished it.
     orphan: Atomic<bool>,
+    /// The device was reset since the command was queued.
+    saw_reset: Atomic<bool>,
 }
 
 /// What lies behind each command: the library's bookkeeping, then the driver's data.
@@ -110,6 +112,7 @@ impl<D: CommandData> Private<D> {
                 lent: Atomic::new(false),
                 timeouts: Atomic::new(0),
                 orphan: Atomic::new(false),
+                saw_reset: Atomic::new(false),
             },
             next: core::ptr::null_mut(),
             // SAFETY: By this function's safety requirements.
@@ -189,6 +192,7 @@ impl<T: Operations> Command<T> {
             shared.timeouts.store(0, Relaxed);
         }
         shared.orphan.store(false, Relaxed);
+        shared.saw_reset.store(false, Relaxed);
         // SAFETY: As above.
         Some(Self(unsafe { NonNull::new_unchecked(cmd) }, PhantomData))
     }
@@ -240,6 +244,54 @@ impl<T: Operations> Command<T> {
         unsafe { shared::<T>(self.as_raw()) }
             .timeouts
             .store(0, Relaxed);
+    }
+
+    /// Notes that the device is reset, and started again, while the driver has the command.
+    #[inline]
+    pub fn note_reset(&self) {
+        // SAFETY: The command is valid, and its data initialized.
+        unsafe { shared::<T>(self.as_raw()) }
+            .saw_reset
+            .store(true, Relaxed);
+    }
+
+    /// Whether the command, with its result and sense data set, was not done only since the target
+    /// wanted to tell of the reset that was [noted](Self::note_reset): it may be sent again. The
+    /// mid-layer expects to be told ([`HostRef::report_reset`](super::HostRef::report_reset)), and
+    /// is. Always `false` for what the block layer made, which the mid-layer sends again itself.
+    ///
+    /// C counterpart: `scsi_check_sense()`, whose advice the mid-layer does not take for others.
+    #[cold]
+    pub fn only_tells_of_reset(&mut self) -> bool {
+        const UNIT_ATTENTION: u8 = 6;
+        const RESET: u8 = 0x29;
+        const CHECK_CONDITION: i32 = 2;
+        const NEEDS_RETRY: bindings::scsi_disposition = bindings::scsi_disposition_NEEDS_RETRY;
+        const ADD_TO_MLQUEUE: bindings::scsi_disposition =
+            bindings::scsi_disposition_ADD_TO_MLQUEUE;
+        let cmd = self.as_raw();
+
+        // SAFETY: The command is valid, its device is there, and its sense buffer has
+        // `SENSE_BUFFER_SIZE` bytes; the result is that of the driver, which has the command.
+        unsafe {
+            let sense = |at: usize| *(*cmd).sense_buffer.add(at);
+            let what = match sense(0) & 0x7f {
+                0x70 => (sense(2) & 0xf, sense(12)),
+                0x72 => (sense(1) & 0xf, sense(2)),
+                _ => return false,
+            };
+
+            what == (UNIT_ATTENTION, RESET)
+                && (*cmd).result == CHECK_CONDITION
+                && shared::<T>(cmd).saw_reset.load(Relaxed)
+                && self.is_passthrough()
+                && !self.is_late()
+                && (*(*cmd).device).expecting_cc_ua() != 0
+                && matches!(
+                    bindings::scsi_check_sense(cmd),
+                    NEEDS_RETRY | ADD_TO_MLQUEUE
+                )
+        }
     }
 
     /// Whether somebody else than the block layer made the command: a program, or a driver of the

@@ -314,6 +314,20 @@ unsafe extern "C" fn scsi_done(cmd: *mut v::scsi_cmnd) {
     }
 }
 
+/// What the mid-layer makes of sense data: of that of a reset here.
+#[no_mangle]
+unsafe extern "C" fn scsi_check_sense(cmd: *mut v::scsi_cmnd) -> v::scsi_disposition {
+    let sdev = &mut *(*cmd).device;
+
+    assert!(slot(cmd).lent == 1, "not the driver's sense data");
+    assert!((*cmd).result == 2);
+    if sdev.expecting_cc_ua() == 0 {
+        return v::scsi_disposition_SUCCESS;
+    }
+    sdev.set_expecting_cc_ua(0);
+    v::scsi_disposition_NEEDS_RETRY
+}
+
 /// Completes what was to be completed on another CPU.
 pub fn softirq() {
     for cmd in core::mem::take(&mut mid().softirq) {
@@ -325,12 +339,15 @@ pub fn softirq() {
 enum Fate {
     Ends,
     Again,
+    /// The same, whatever the number of tries.
+    AtOnce,
     Fails,
 }
 
 fn fate(cmd: &v::scsi_cmnd) -> Fate {
     match cmd.result & 0xff_0000 {
         0 => {}
+        DID_IMM_RETRY => return Fate::AtOnce,
         DID_ERROR | DID_BUS_BUSY | DID_RESET | DID_TRANSPORT_DISRUPTED => return Fate::Again,
         _ => return Fate::Ends,
     }
@@ -361,6 +378,7 @@ fn complete(cmd: *mut v::scsi_cmnd) {
     };
 
     match fate {
+        Fate::AtOnce => retry(cmd),
         Fate::Again if may_retry(cmd) => retry(cmd),
         Fate::Fails => ladder::add(cmd),
         _ => finish(cmd),

@@ -205,6 +205,9 @@ pub(super) fn is_recovering() -> bool {
 #[no_mangle]
 unsafe extern "C" fn scsi_report_bus_reset() {
     assert!(w().atomic > 0, "the host is not locked");
+    for unit in &mid().units {
+        (*unit.sdev).set_expecting_cc_ua(1);
+    }
 }
 
 /// All commands that are in flight.
