@@ -348,6 +348,11 @@ impl Handler for RequestQueue {
         again
     }
 
+    /// What is late is error handling's, which wants it back.
+    fn may_wait(&self, token: &Token) -> bool {
+        !matches!(token, Either::Left(cmd) if cmd.is_late())
+    }
+
     fn silent(queue: &Queue<Self>, _seconds: u64) {
         queue.handler().recovery.suspect();
     }

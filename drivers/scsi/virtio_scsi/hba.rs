@@ -167,8 +167,9 @@ impl Hba {
 
     /// Resets the device and starts it again; or, if it is to go, only resets it. What is in flight
     /// is sent again, or comes back; what error handling waits for always does, but from a device
-    /// that is away, which nobody can reset. If the device sleeps, who wakes it starts it: for
-    /// error handling that is as good, the commands wait; unless they do not come back.
+    /// that is away, which nobody can reset. If the device sleeps, or others reset it, who wakes it
+    /// starts it: that is as good, the commands wait, but for what error handling waits for; unless
+    /// they do not come back.
     pub(crate) fn reset(&self, dev: &virtio::Device<Bound>) -> Result {
         if self.is_removing() {
             dev.cancel_queues();
@@ -177,7 +178,7 @@ impl Hba {
         // Nobody wakes it meanwhile, who would need the binding as well.
         if dev.condition() == Condition::Asleep {
             if !dev.is_overdue() {
-                dev.cancel_queues();
+                dev.sift_queues();
                 return Ok(());
             }
             dev.take_from_others()?;

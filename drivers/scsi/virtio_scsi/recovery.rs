@@ -117,8 +117,12 @@ impl Recovery {
         self.repairs.hold().forget();
         dev_warn!(dev, "resetting the device\n");
         self.restart(dev).inspect_err(|e| {
-            // Error handling may not end while a command of its own is kept.
-            if *e != ENXIO {
+            if dev.condition() == Condition::Asleep {
+                // Others have just taken it, and start it. Error handling may not end while a
+                // command of its own is kept.
+                dev.sift_queues();
+            } else if *e != ENXIO {
+                // The same.
                 self.down.store(true, Relaxed);
                 dev.cancel_queues();
             }

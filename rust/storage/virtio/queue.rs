@@ -110,6 +110,15 @@ pub trait Handler: Sized + Send + Sync + 'static {
         true
     }
 
+    /// Whether a token that is kept may still be sent when others, who have the device, bring it
+    /// back ([`Device::sift_queues`](super::Device::sift_queues)); else it is
+    /// [cancelled](Self::cancelled). The queue's lock is held. For queues that
+    /// [replay](Self::REPLAYS).
+    fn may_wait(&self, token: &Self::Token) -> bool {
+        let _ = token;
+        true
+    }
+
     /// A token that the device never used, given back once the device was reset: it touches the
     /// buffers no more. They come in the order of submission if the device is to be started again.
     /// Process context, the lock not held.

@@ -75,6 +75,9 @@ trait AnyQueue: Send + Sync {
     /// See [`Queue::cancel_all`].
     unsafe fn cancel_all(&self);
 
+    /// See [`Queue::sift`].
+    fn sift(&self);
+
     /// See [`Queue::replay`].
     fn replay(&self) -> Result<bool>;
 
@@ -114,6 +117,10 @@ impl<H: Handler> AnyQueue for Queue<H> {
     unsafe fn cancel_all(&self) {
         // SAFETY: By this function's safety requirements.
         unsafe { Queue::cancel_all(self) }
+    }
+
+    fn sift(&self) {
+        Queue::sift(self);
     }
 
     fn replay(&self) -> Result<bool> {
@@ -649,6 +656,14 @@ impl Device<device::Bound> {
 
         if let Some(set) = &mut self.state().queues.lock().set {
             set.cancel();
+        }
+    }
+
+    /// Gives back what is kept for a device that others have, who bring it back, and may not
+    /// [wait](Handler::may_wait) for that any longer; the rest is sent then. May sleep.
+    pub fn sift_queues(&self) {
+        if let Some(set) = &self.state().queues.lock().set {
+            set.wanted.queues.iter().for_each(|queue| queue.sift());
         }
     }
 

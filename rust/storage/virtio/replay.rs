@@ -72,6 +72,16 @@ impl<T: Token> Kept<T> {
         }
     }
 
+    /// Takes the first one that `is_one` says.
+    fn take_if(&mut self, is_one: impl Fn(&T) -> bool) -> Option<T> {
+        let slot = self
+            .tokens
+            .iter_mut()
+            .find(|slot| slot.as_ref().is_some_and(&is_one))?;
+
+        slot.take()
+    }
+
     /// Undoes the last [`Self::pop`].
     fn unpop(&mut self, first: T) {
         self.next -= 1;
@@ -256,6 +266,20 @@ impl<H: Handler> Queue<H> {
             while let Some(token) = kept.pop() {
                 H::cancelled(self, token);
             }
+        }
+    }
+
+    /// Cancels those of what is kept that may not [wait](Handler::may_wait) any longer. May sleep.
+    pub(super) fn sift(&self) {
+        loop {
+            let guard = self.lock();
+            let is_one = |token: &H::Token| !self.handler().may_wait(token);
+            let token = guard.ring.with_kept(|kept| kept.take_if(is_one)).flatten();
+            let Some(token) = token else { return };
+
+            guard.ring.waiting.set(guard.ring.waiting.get() - 1);
+            drop(guard);
+            H::cancelled(self, token);
         }
     }
 
