@@ -169,10 +169,23 @@ impl Recovery {
         Ok(())
     }
 
-    /// Resets the device, and sends again what it has not answered.
+    /// Resets the device, and sends again what it has not answered. Fails with [`ENODEV`] once the
+    /// host is being removed: then the device is reset only.
     fn restart(&self, dev: &Device<Bound>) -> Result {
-        dev.restart(|| self.configure(dev)).inspect_err(|e| {
-            dev_err!(dev, "the device does not start again: {:?}\n", e);
+        // Looked at under the lock of the queues, which a removal takes after it has begun: from then
+        // on nobody gives commands to a device again that may be silent.
+        let configure = || match self.is_removing() {
+            true => Err(ENODEV),
+            false => self.configure(dev),
+        };
+
+        dev.restart(configure).inspect_err(|e| {
+            if self.is_removing() {
+                // What is kept is not sent any more.
+                dev.cancel_queues();
+            } else {
+                dev_err!(dev, "the device does not start again: {:?}\n", e);
+            }
         })?;
         self.down.store(false, Relaxed);
         self.started();
