@@ -354,6 +354,27 @@ impl HostRef {
         };
     }
 
+    /// Ends a recovery that nobody is at: an administrator has said that there is one, by the
+    /// host's file `state`. Commands wait for its end, which nobody else brings. May sleep.
+    #[inline]
+    pub fn end_recovery(&self) {
+        const NORMAL: c_uint = bindings::TASK_NORMAL;
+        let shost = self.as_raw();
+
+        // SAFETY: The host is valid, and its lock is held over what it protects; who waits for the
+        // host's recovery does so in its queue.
+        unsafe {
+            if with_lock(shost, |shost| end_idle_recovery(shost)) {
+                bindings::__wake_up(
+                    &raw mut (*shost).host_wait,
+                    NORMAL,
+                    1,
+                    core::ptr::null_mut(),
+                );
+            }
+        }
+    }
+
     /// The host's number.
     #[inline]
     pub fn number(&self) -> u32 {
@@ -537,6 +558,40 @@ impl<T: Operations> Host<T> {
     }
 }
 
+/// Whether the host was in a recovery without a command of error handling, and is not any more.
+///
+/// Error handling counts its commands in `host_failed` until it has handled them; those that come
+/// to it are in `eh_cmd_q` before.
+///
+/// # Safety
+///
+/// `shost` must be a valid host whose lock is held.
+#[inline]
+unsafe fn end_idle_recovery(shost: *mut bindings::Scsi_Host) -> bool {
+    // SAFETY: By this function's safety requirements. Who looks at the state does so without the
+    // lock, hence volatile; so does who counts.
+    unsafe {
+        let state = &raw mut (*shost).shost_state;
+        let next = match state.read_volatile() {
+            bindings::scsi_host_state_SHOST_RECOVERY => bindings::scsi_host_state_SHOST_RUNNING,
+            bindings::scsi_host_state_SHOST_CANCEL_RECOVERY => {
+                bindings::scsi_host_state_SHOST_CANCEL
+            }
+            _ => return false,
+        };
+        let queue: *const bindings::list_head = &raw const (*shost).eh_cmd_q;
+
+        if (&raw const (*shost).host_failed).read_volatile() != 0
+            || (*shost).host_eh_scheduled != 0
+            || (*queue).next.cast_const() != queue
+        {
+            return false;
+        }
+        state.write_volatile(next);
+        true
+    }
+}
+
 /// Lets a host be removed that an administrator has called deleted, by its file `state`: the
 /// mid-layer would leave it as it is.
 ///
@@ -575,6 +630,7 @@ impl<T: Operations> Drop for Host<T> {
             let private = HostPrivate::<T>::of(shost);
 
             private.end_resets();
+            self.0.end_recovery();
             // It may be called deleted just before the mid-layer looks.
             loop {
                 with_lock(shost, |shost| undelete(shost));

@@ -144,6 +144,7 @@ pub(super) fn add(cmd: *mut v::scsi_cmnd) {
     slot(cmd).stage = Stage::Failed;
     // SAFETY: The host is added.
     unsafe {
+        (*shost()).host_failed += 1;
         let state = &mut (*shost()).shost_state;
         *state = match *state {
             v::scsi_host_state_SHOST_RUNNING => v::scsi_host_state_SHOST_RECOVERY,
@@ -187,6 +188,7 @@ fn handle() {
         unsafe { unjam(all) };
         // SAFETY: The host is added.
         unsafe {
+            (*shost()).host_failed = 0;
             let state = &mut (*shost()).shost_state;
             *state = match *state {
                 v::scsi_host_state_SHOST_RECOVERY => v::scsi_host_state_SHOST_RUNNING,
