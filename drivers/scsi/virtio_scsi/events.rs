@@ -114,6 +114,13 @@ impl EventQueue {
         }
     }
 
+    /// Ends the host's recovery if there is none, see [`HostRef::end_recovery`].
+    pub(crate) fn end_recovery(&self) {
+        if let Some(host) = self.host.as_ref() {
+            host.end_recovery();
+        }
+    }
+
     /// Events that come from now on are not handled.
     pub(crate) fn stop(&self) {
         self.stopped.store(true, Relaxed);

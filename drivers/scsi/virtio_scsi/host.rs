@@ -10,6 +10,7 @@ use crate::{
         Hba, //
     },
     params,
+    removal::Removal,
     scan,
     wire::{
         self,
@@ -191,17 +192,23 @@ pub(crate) struct BoundHost {
     #[pin]
     host: Mutex<Option<Host<ScsiHost>>>,
     _counters: Option<Pin<KBox<File<Arc<Hba>>>>>,
+    removal: Arc<Removal>,
     hba: Arc<Hba>,
 }
 
 impl BoundHost {
-    pub(crate) fn new(host: Host<ScsiHost>, hba: Arc<Hba>) -> impl PinInit<Self, Error> {
+    pub(crate) fn new(
+        host: Host<ScsiHost>,
+        removal: Arc<Removal>,
+        hba: Arc<Hba>,
+    ) -> impl PinInit<Self, Error> {
         // The host is good without them.
         let counters = counters::show(hba.clone(), host.host_ref().number()).ok();
 
         try_pin_init!(Self {
             host <- new_mutex!(Some(host)),
             _counters: counters,
+            removal,
             hba,
         }? Error)
     }
@@ -252,6 +259,6 @@ impl BoundHost {
             dev.cancel_queues();
         }
         let host = self.host.lock().take();
-        drop(host);
+        self.removal.watch(|| drop(host));
     }
 }

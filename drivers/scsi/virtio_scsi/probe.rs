@@ -16,6 +16,7 @@ use crate::{
     },
     params,
     recovery::Recovery,
+    removal::Removal,
     tmf::{
         self,
         ControlQueue, //
@@ -50,12 +51,12 @@ pub(crate) const FIRST_REQUEST_QUEUE: u32 = 2;
 /// Makes the host of a device and shows it to the system.
 pub(crate) fn probe<'a>(dev: &'a Device<Bound>) -> impl PinInit<BoundHost, Error> + 'a {
     pin_init::pin_init_scope(move || {
-        let (host, hba) = make(dev)?;
-        Ok(BoundHost::new(host, hba))
+        let (host, removal, hba) = make(dev)?;
+        Ok(BoundHost::new(host, removal, hba))
     })
 }
 
-fn make(dev: &Device<Bound>) -> Result<(Host<ScsiHost>, Arc<Hba>)> {
+fn make(dev: &Device<Bound>) -> Result<(Host<ScsiHost>, Arc<Removal>, Arc<Hba>)> {
     if !dev.has_config() {
         dev_err!(dev, "the transport gives no access to the configuration\n");
         return Err(EINVAL);
@@ -65,6 +66,7 @@ fn make(dev: &Device<Bound>) -> Result<(Host<ScsiHost>, Arc<Hba>)> {
     let hba = find_vqs(dev, queues)?;
     hba.recovery.configure(dev)?;
     let limits = read_limits(dev, &hba)?;
+    let removal = Removal::new(hba.clone())?;
 
     let host = NewHost::new(&limits, hba.clone())?.add_host(dev.as_ref())?;
     // The events' buffers go to the device when it is ready.
@@ -72,7 +74,7 @@ fn make(dev: &Device<Bound>) -> Result<(Host<ScsiHost>, Arc<Hba>)> {
     dev.ready();
     events::refill(&hba.events);
     host.in_background(|host| host.scan())?;
-    Ok((host, hba))
+    Ok((host, removal, hba))
 }
 
 /// How many request queues to use.

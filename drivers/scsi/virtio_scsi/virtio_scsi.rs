@@ -6,7 +6,7 @@
 //! of its CPU and, when the device has used it, finishes it. `events` hears of devices that come
 //! and go, `tmf` asks the device to end commands that it does not answer, `recovery` repairs a
 //! device that works no more, `hba` is the device with all its queues, `host` the SCSI host's side
-//! of it, `limits` what the device says about itself.
+//! of it, whose `removal` has an end, `limits` what the device says about itself.
 //!
 //! C counterpart: drivers/scsi/virtio_scsi.c
 
@@ -21,6 +21,7 @@ mod limits;
 mod params;
 mod probe;
 mod recovery;
+mod removal;
 mod scan;
 mod tmf;
 mod waiter;
