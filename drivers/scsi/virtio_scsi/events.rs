@@ -24,6 +24,7 @@ use kernel::{
             Atomic,
             Relaxed, //
         },
+        Arc,
         ArcBorrow,
         SetOnce, //
     },
@@ -73,6 +74,14 @@ pub(crate) struct EventQueue {
 pub(crate) struct Buffers {
     arrived: KVec<WritableBuffer>,
     idle: KVec<WritableBuffer>,
+    /// Who repairs a broken queue, and owns this one: from when the host is there until it goes.
+    repairer: Option<Arc<dyn Repairer>>,
+}
+
+/// Who repairs the device.
+pub(crate) trait Repairer: Send + Sync {
+    /// The device may work no more. Any context.
+    fn suspect(self: Arc<Self>);
 }
 
 impl Buffers {
@@ -86,6 +95,7 @@ impl Buffers {
         Ok(Self {
             arrived: KVec::with_capacity(EVENTS, GFP_KERNEL)?,
             idle,
+            repairer: None,
         })
     }
 }
@@ -121,10 +131,6 @@ impl EventQueue {
         }
     }
 
-    /// Events that come from now on are not handled.
-    pub(crate) fn stop(&self) {
-        self.stopped.store(true, Relaxed);
-    }
 
     fn handle(&self, host: &HostRef, event: Event) {
         if event.missed {
@@ -209,6 +215,39 @@ pub(crate) fn refill(queue: &Queue<EventQueue>) {
     Queue::kick(guard);
 }
 
+/// From here on a broken queue is repaired by `repairer`.
+pub(crate) fn start(queue: &Queue<EventQueue>, repairer: Arc<dyn Repairer>) {
+    let mut guard = queue.lock();
+
+    guard.state().repairer = Some(repairer);
+    let broken = guard.ring.is_broken();
+    drop(guard);
+    if broken {
+        tell_broken(queue);
+    }
+}
+
+/// Events that come from now on are not handled, nor is the queue repaired.
+pub(crate) fn stop(queue: &Queue<EventQueue>) {
+    queue.handler().stopped.store(true, Relaxed);
+    let repairer = queue.lock().state().repairer.take();
+    drop(repairer);
+}
+
+/// The device broke the ring: without a repair no event would come any more, and nobody would know.
+#[cold]
+fn tell_broken(queue: &Queue<EventQueue>) {
+    let repairer = queue.lock().state().repairer.clone();
+
+    if let Some(repairer) = repairer {
+        dev_err!(
+            queue.handler().dev,
+            "the event queue is broken: events may be lost\n"
+        );
+        repairer.suspect();
+    }
+}
+
 /// Has everything looked at soon, since events may have been lost.
 pub(crate) fn sweep(queue: ArcBorrow<'_, Queue<EventQueue>>) {
     queue.handler().sweep.store(true, Relaxed);
@@ -234,7 +273,11 @@ impl Handler for EventQueue {
                 break;
             }
         }
+        let broken = guard.ring.is_broken();
         drop(guard);
+        if broken {
+            tell_broken(&queue);
+        }
         Queue::defer(queue, &WORKQUEUE);
     }
 

@@ -5,6 +5,7 @@
 use crate::{
     commands,
     counters,
+    events,
     hba::{
         works,
         Hba, //
@@ -202,6 +203,8 @@ impl BoundHost {
         removal: Arc<Removal>,
         hba: Arc<Hba>,
     ) -> impl PinInit<Self, Error> {
+        // Undone by `remove()`: the queue's owner owns it from here on.
+        events::start(&hba.events, hba.recovery.clone());
         // The host is good without them.
         let counters = counters::show(hba.clone(), host.host_ref().number()).ok();
 
@@ -252,7 +255,7 @@ impl BoundHost {
     pub(crate) fn remove(&self, dev: &virtio::Device<Bound>) {
         let hba = &self.hba;
 
-        hba.events.handler().stop();
+        events::stop(&hba.events);
         hba.recovery.remove();
         if dev.condition() != Condition::Ready {
             // Nothing in flight will come back by itself.

@@ -100,8 +100,6 @@ fn find_vqs(dev: &Device<Bound>, queues: Queues) -> Result<Arc<Hba>> {
         little_endian: dev.is_little_endian(),
     };
     let protection = dev.has_feature(bindings::VIRTIO_SCSI_F_T10_PI);
-    let handler = ControlQueue { order };
-    let control = Arc::pin_init(Queue::new(Ok(handler), tmf::Idle::new()?), GFP_KERNEL)?;
     let events = Arc::pin_init(
         Queue::new(
             Ok(EventQueue::new(dev.into(), order)),
@@ -110,6 +108,11 @@ fn find_vqs(dev: &Device<Bound>, queues: Queues) -> Result<Arc<Hba>> {
         GFP_KERNEL,
     )?;
     let recovery = Recovery::new(dev, events.clone())?;
+    let handler = ControlQueue {
+        order,
+        recovery: recovery.clone(),
+    };
+    let control = Arc::pin_init(Queue::new(Ok(handler), tmf::Idle::new()?), GFP_KERNEL)?;
     let mut requests = KVec::new();
     for _ in 0..queues.all() {
         let handler = RequestQueue::new(dev.into(), order, protection, recovery.clone());

@@ -9,7 +9,8 @@
 use crate::{
     events::{
         self,
-        EventQueue, //
+        EventQueue,
+        Repairer, //
     },
     params,
     wire::{
@@ -240,6 +241,12 @@ impl Repair for Recovery {
 
     fn given_up(&self) {
         self.down.store(false, Relaxed);
+    }
+}
+
+impl Repairer for Recovery {
+    fn suspect(self: Arc<Self>) {
+        Recovery::suspect(&self);
     }
 }
 

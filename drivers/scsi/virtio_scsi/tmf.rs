@@ -8,6 +8,7 @@
 
 use crate::{
     params,
+    recovery::Recovery,
     waiter::Waiter,
     wire::{
         self,
@@ -49,6 +50,7 @@ type Token = BoxedFrame<ControlRequest, ControlResponse, Arc<Waiter>>;
 /// The control queue.
 pub(crate) struct ControlQueue {
     pub(crate) order: Order,
+    pub(crate) recovery: Arc<Recovery>,
 }
 
 /// What the queue's lock protects beside the ring.
@@ -180,6 +182,11 @@ fn drain(queue: &Queue<ControlQueue>) {
         token.data().tell(response);
         guard.state().silent = 0;
         guard.state().put(token);
+    }
+    let broken = guard.ring.is_broken();
+    drop(guard);
+    if broken {
+        queue.handler().recovery.suspect();
     }
 }
 
