@@ -178,6 +178,24 @@ for how in broken wanted; do
 	done | xargs)" "2 1 1 3"
 	cmp -n 4096 /tmp/data <(dd if="/dev/$d" bs=4k skip=64 count=1 iflag=direct status=none) || fail "$how: the write got lost"
 done
+# What changed when nobody could hear of it is seen after a reset: a size.
+size_is()
+{
+	[[ $(<"/sys/block/$(disk missed)/size") == "$1" ]]
+}
+host blkdev own resize 9:1 4096 silently
+echo adapter >"$host_reset" || fail "the host cannot be reset: $(dmesg)"
+wait_for 30 size_is 4096 || fail "a size that changed unheard is $(<"/sys/block/$(disk missed)/size")"
+host blkdev own resize 9:1 2048
+wait_for 30 size_is 2048 || fail "after a reset, an event of another size does nothing"
+# A false id in the event queue breaks that: it is repaired, and what came unheard is found.
+dmesg -C
+host blkdev own add 12:0 unheard 2048 silently
+host blkdev own event "type=0 id=70000"
+wait_for 60 is_here unheard || fail "the event queue was broken, and nobody looked what got lost: $(dmesg)"
+dmesg | grep -q 'the event queue is broken' || fail "no word of the broken event queue: $(dmesg)"
+host blkdev own remove 12:0
+wait_for 30 gone unheard || fail "no events after the event queue was broken: $(dmesg)"
 # One that is broken after each reset is given up, and so are its commands; who wants it resets it.
 echo 2 >/sys/module/virtio_scsi/parameters/virtscsi_repairs
 fault "id=other count=0"

@@ -131,7 +131,6 @@ impl EventQueue {
         }
     }
 
-
     fn handle(&self, host: &HostRef, event: Event) {
         if event.missed {
             self.look_at_all(host);
@@ -185,7 +184,8 @@ impl EventQueue {
         );
     }
 
-    /// Removes the logical units that are gone, and looks for new ones.
+    /// Removes the logical units that are gone, reads those again whose size has changed, and looks
+    /// for new ones.
     fn look_at_all(&self, host: &HostRef) {
         let mut devices = host.devices();
 
@@ -193,8 +193,10 @@ impl EventQueue {
             if self.stopped.load(Relaxed) {
                 return;
             }
-            if matches!(dev.probe(), Ok(Presence::Gone)) {
-                dev.remove();
+            match dev.probe() {
+                Ok(Presence::Gone) => dev.remove(),
+                Ok(Presence::Present) if dev.has_other_size() => dev.rescan(),
+                _ => (),
             }
         }
         drop(devices);

@@ -103,27 +103,9 @@ impl Device {
         /// The length of standard INQUIRY data that every device has.
         const LEN: u8 = 36;
         const INQUIRY: u8 = 0x12;
-        const TIMEOUT_SECONDS: u32 = 30;
-        const RETRIES: i32 = 5;
-
         let cdb = [INQUIRY, 0, 0, 0, LEN, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         let mut answer = KVec::from_elem(0u8, LEN.into(), GFP_KERNEL)?;
-        let timeout = kernel::time::msecs_to_jiffies(TIMEOUT_SECONDS * 1000);
-
-        // SAFETY: The device is valid; the command block is as long as its kind says, the buffer
-        // heap memory of the given length.
-        let result = unsafe {
-            bindings::scsi_execute_cmd(
-                self.as_raw(),
-                cdb.as_ptr(),
-                bindings::req_op_REQ_OP_DRV_IN,
-                answer.as_mut_ptr().cast(),
-                LEN.into(),
-                timeout as i32,
-                RETRIES,
-                core::ptr::null(),
-            )
-        };
+        let result = self.read(&cdb, &mut answer);
         let bad_target = super::HostByte::BAD_TARGET.with_status(0);
 
         Ok(match result {
@@ -133,6 +115,106 @@ impl Device {
             r if r > 0 && r & 0x00ff_0000 == bad_target => Presence::Gone,
             _ => Presence::Unknown,
         })
+    }
+
+    /// Sends a command that reads into heap memory, and returns its result, or an error number below
+    /// 0. May sleep.
+    #[inline]
+    fn read(&self, cdb: &[u8; 16], answer: &mut [u8]) -> i32 {
+        const TIMEOUT_SECONDS: u32 = 30;
+        const RETRIES: i32 = 5;
+        let timeout = kernel::time::msecs_to_jiffies(TIMEOUT_SECONDS * 1000);
+
+        // SAFETY: The device is valid; the command block is as long as its kind says, the buffer has
+        // the given length. What is not heap memory would be copied by the block layer.
+        unsafe {
+            bindings::scsi_execute_cmd(
+                self.as_raw(),
+                cdb.as_ptr(),
+                bindings::req_op_REQ_OP_DRV_IN,
+                answer.as_mut_ptr().cast(),
+                answer.len() as c_uint,
+                timeout as i32,
+                RETRIES,
+                core::ptr::null(),
+            )
+        }
+    }
+
+    /// Whether a disk has another size than the system thinks: then [`Self::rescan`] is due.
+    /// `false` if nobody knows, and for what is no disk, or has a medium that can be changed: its
+    /// own driver must be the first to hear of a new one. May sleep.
+    ///
+    /// Unlike a rescan, which takes a disk's size away if it fails, this does no harm.
+    #[inline]
+    pub fn has_other_size(&self) -> bool {
+        self.known_size()
+            .is_some_and(|known| self.ask_size().is_some_and(|now| now != known))
+    }
+
+    /// The size of the disk in sectors, as the system knows it.
+    #[inline]
+    fn known_size(&self) -> Option<u64> {
+        // `TYPE_DISK`, `TYPE_ZBC`.
+        const DISK: i32 = 0;
+        const ZONED_DISK: i32 = 0x14;
+        let sdev = self.as_raw();
+
+        // SAFETY: The device is valid. With its lock held, its driver stays bound, and with it the
+        // disk of its queue.
+        unsafe {
+            let lock = &raw mut (*sdev).sdev_gendev.mutex;
+
+            if !matches!(i32::from((*sdev).type_), DISK | ZONED_DISK) || (*sdev).removable() != 0 {
+                return None;
+            }
+            bindings::mutex_lock(lock);
+            let disk = match (*sdev).sdev_gendev.driver.is_null() {
+                true => core::ptr::null_mut(),
+                false => (*(*sdev).request_queue).disk,
+            };
+            let size = (!disk.is_null()).then(|| (*(*disk).part0).bd_nr_sectors);
+            bindings::mutex_unlock(lock);
+            size
+        }
+    }
+
+    /// The size of the disk in sectors, as it says: READ CAPACITY.
+    #[inline]
+    fn ask_size(&self) -> Option<u64> {
+        const READ_CAPACITY_10: u8 = 0x25;
+        const SERVICE_ACTION_IN: u8 = 0x9e;
+        const READ_CAPACITY_16: u8 = 0x10;
+        const SHORT: usize = 8;
+        const LEN: u8 = 32;
+        const SECTOR: u32 = 512;
+        // A unit attention takes a try.
+        const TRIES: usize = 3;
+        let mut cdb = [0; 16];
+        let mut answer = KVec::from_elem(0u8, LEN.into(), GFP_KERNEL).ok()?;
+
+        cdb[0] = READ_CAPACITY_10;
+        let short = answer.get_mut(..SHORT)?;
+        (0..TRIES).find(|_| self.read(&cdb, short) == 0)?;
+        let (last, block) = match *answer {
+            [0xff, 0xff, 0xff, 0xff, ..] => {
+                cdb[0] = SERVICE_ACTION_IN;
+                cdb[1] = READ_CAPACITY_16;
+                cdb[13] = LEN;
+                (0..TRIES).find(|_| self.read(&cdb, &mut answer) == 0)?;
+                let block = u32::from_be_bytes(*answer.get(8..)?.first_chunk()?);
+                (u64::from_be_bytes(*answer.first_chunk()?), block)
+            }
+            _ => {
+                let block = u32::from_be_bytes(*answer.get(4..)?.first_chunk()?);
+                (u32::from_be_bytes(*answer.first_chunk()?).into(), block)
+            }
+        };
+
+        if block == 0 || block % SECTOR != 0 {
+            return None;
+        }
+        last.checked_add(1)?.checked_mul((block / SECTOR).into())
     }
 }
 
