@@ -83,7 +83,7 @@ impl HostByte {
     pub const TRANSPORT_MARGINAL: Self =
         Self(bindings::scsi_host_status_DID_TRANSPORT_MARGINAL as u8);
     /// The transport failed, and there may be another path: no retry on this one.
-    pub(crate) const TRANSPORT_FAILFAST: Self =
+    pub const TRANSPORT_FAILFAST: Self =
         Self(bindings::scsi_host_status_DID_TRANSPORT_FAILFAST as u8);
 
     /// The result of a command with this host byte and the target's `status`.

@@ -155,7 +155,7 @@ impl RequestQueue {
         };
         let verdict = wire::judge(self.order, &head);
 
-        cmd.set_result(verdict.host, verdict.status);
+        cmd.set_result(told(verdict.host, cmd), verdict.status);
         if verdict.residual != 0 {
             cmd.set_residual(verdict.residual);
         }
@@ -270,6 +270,16 @@ pub(crate) fn ask(
 pub(crate) fn end(mut cmd: Command<ScsiHost>, host: HostByte) {
     cmd.set_result(host, 0);
     cmd.done();
+}
+
+/// What the host says of a command to who sent it. Who has another path is told at once that the
+/// transport failed: the mid-layer would try five more times on this one.
+#[inline]
+fn told(host: HostByte, cmd: &Command<ScsiHost>) -> HostByte {
+    if host == HostByte::TRANSPORT_DISRUPTED && cmd.has_other_path() {
+        return HostByte::TRANSPORT_FAILFAST;
+    }
+    host
 }
 
 /// Takes the next command that the device has used; and the questions before it.
@@ -402,6 +412,9 @@ impl Handler for RequestQueue {
             Either::Left(mut cmd) if cmd.is_of_error_handling() => {
                 cmd.set_result(HostByte::OK, status::BUSY);
                 cmd.done();
+            }
+            Either::Left(cmd) if is_repeatable(&cmd) && cmd.has_other_path() => {
+                end(cmd, HostByte::TRANSPORT_FAILFAST)
             }
             // If the device is still there, the mid-layer tries again.
             Either::Left(cmd) if is_repeatable(&cmd) => end(cmd, HostByte::RESET),

@@ -128,6 +128,10 @@ impl Hba {
         } else if e == ENODEV || e == EIO && self.is_removing() {
             // Nobody starts, or repairs, the device any more.
             HostByte::NO_CONNECT
+        } else if e == EIO && cmd.has_other_path() && !cmd.is_late() {
+            // The ring is broken: the other path need not wait for the repair.
+            self.recovery.suspect();
+            HostByte::TRANSPORT_FAILFAST
         } else if e == EIO {
             // The ring is broken: until it is repaired, or the device is gone.
             self.recovery.suspect();

@@ -310,6 +310,14 @@ impl<T: Operations> Command<T> {
         unsafe { (&raw const (*self.as_raw()).state).read_volatile() & STATE_COMPLETE != 0 }
     }
 
+    /// Whether who sent the command has another path for it, and wants to know soon that this one
+    /// does not work: device-mapper's multipath, not a file system on the disk.
+    #[inline]
+    pub fn has_other_path(&self) -> bool {
+        // SAFETY: The command is valid, and was queued.
+        unsafe { has_other_path(self.as_raw()) }
+    }
+
     /// Whether error handling sent the command, by one that failed, and waits for it.
     #[inline]
     pub fn is_of_error_handling(&self) -> bool {
@@ -586,6 +594,19 @@ unsafe fn is_passthrough(cmd: *mut bindings::scsi_cmnd) -> bool {
     // SAFETY: By this function's safety requirements it has a request.
     let op = unsafe { (*request(cmd)).cmd_flags } & OP;
     op == bindings::req_op_REQ_OP_DRV_IN || op == bindings::req_op_REQ_OP_DRV_OUT
+}
+
+/// See [`Command::has_other_path`].
+///
+/// # Safety
+///
+/// `cmd` must be valid and have been queued.
+#[inline]
+unsafe fn has_other_path(cmd: *mut bindings::scsi_cmnd) -> bool {
+    const FAIL_FAST: u32 = 1 << bindings::req_flag_bits___REQ_FAILFAST_TRANSPORT;
+
+    // SAFETY: By this function's safety requirements it has a request.
+    unsafe { (*request(cmd)).cmd_flags & FAIL_FAST != 0 }
 }
 
 /// Gives a command back, finished.
