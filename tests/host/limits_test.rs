@@ -312,6 +312,7 @@ fn zoned(change: impl Fn(&mut Zoned)) -> Config {
 
     change(&mut zoned);
     Config {
+        capacity: 65536,
         zoned: Some(zoned),
         ..qemu()
     }
@@ -370,6 +371,46 @@ fn impossible_zones() {
         });
     }
     refused("max_open_zones", &|zoned| zoned.max_open_zones = 9);
+
+    // An array of the block layer has a byte for each zone, in one piece of memory.
+    let many = |zones: u64| Config {
+        capacity: zones * 2048,
+        ..zoned(|_| ())
+    };
+    assert!(many(4 << 20).limits(PCI).is_ok());
+    let message = self::refused(&many((4 << 20) + 1));
+    assert!(message.contains("too many zones"), "{message}");
+}
+
+/// The block layer allocates for as many zones as may be open, or active, and takes the number for
+/// an `int`: beyond 2,147,483,647 its `BUG_ON()` stops the kernel.
+#[test]
+fn no_limit_of_open_zones_is_believed_that_cannot_be() {
+    let limits = |capacity, max_open_zones, max_active_zones| {
+        let zones = Config {
+            capacity,
+            ..zoned(|zoned| {
+                zoned.max_open_zones = max_open_zones;
+                zoned.max_active_zones = max_active_zones;
+            })
+        }
+        .limits(PCI)
+        .unwrap()
+        .zones
+        .unwrap();
+
+        (zones.max_open, zones.max_active)
+    };
+
+    // 32 zones.
+    assert_eq!(limits(65536, 4, 31), (4, 31));
+    assert_eq!(limits(65536, 4, 32), (4, 0));
+    assert_eq!(limits(65536, 32, 0), (0, 0));
+    assert_eq!(limits(65536, u32::MAX, 0), (0, 0));
+    assert_eq!(limits(65536, 0, u32::MAX), (0, 0));
+    // 131,072.
+    assert_eq!(limits(131_072 * 2048, 65_536, 65_536), (65_536, 65_536));
+    assert_eq!(limits(131_072 * 2048, 65_537, 0), (0, 0));
 }
 
 prop_compose! {
@@ -458,6 +499,8 @@ proptest! {
             prop_assert!(zones.max_append_sectors >= zones.write_granularity >> 9);
             prop_assert!(zones.max_active == 0 || zones.max_open <= zones.max_active);
             prop_assert_eq!(u64::from(zones.sectors), config.zone_map().zone_sectors);
+            prop_assert!(config.capacity.div_ceil(zones.sectors.into()) <= 4 << 20);
+            prop_assert!(zones.max_open.max(zones.max_active) <= 65_536);
         }
     }
 

@@ -22,6 +22,13 @@ const MAX_BLOCK_SIZE: u32 = 65536;
 /// Ranges of one discard at most, as in the C driver: a page of them.
 const MAX_DISCARD_RANGES: u32 = 256;
 
+/// Zones of a disk at most: the block layer has arrays of them, of one allocation each.
+const MAX_ZONES: u64 = 4 << 20;
+
+/// A limit of zones that are open, or active, beyond which it is none: the block layer allocates
+/// memory for as many when the disk is made, and counts them in an `int`.
+const MAX_ZONE_LIMIT: u32 = 65_536;
+
 /// Descriptors of a command beside its data: header and status.
 pub(crate) const FRAME_SEGMENTS: usize = 2;
 
@@ -303,11 +310,27 @@ impl Config {
                 "more than may be active",
             );
         }
+        let count = self.capacity.div_ceil(zoned.zone_sectors.into());
+        if count > MAX_ZONES {
+            return refuse(
+                "zoned.zone_sectors",
+                zoned.zone_sectors.into(),
+                "too many zones",
+            );
+        }
+        // All of them, at which the block layer itself sees no limit, or too many to believe.
+        let limit = |zones: u32| {
+            if u64::from(zones) >= count || zones > MAX_ZONE_LIMIT {
+                0
+            } else {
+                zones
+            }
+        };
 
         limits.zones = Some(Zones {
             sectors: zoned.zone_sectors,
-            max_open: zoned.max_open_zones,
-            max_active: zoned.max_active_zones,
+            max_open: limit(zoned.max_open_zones),
+            max_active: limit(zoned.max_active_zones),
             max_append_sectors: zoned.max_append_sectors,
             write_granularity: granularity,
         });

@@ -409,6 +409,19 @@ fn limits(dev: &Device<Bound>, config: &Config, ring_size: usize) -> Result<Limi
         );
         return Err(EOPNOTSUPP);
     }
+    if let Some((zoned, zones)) = config.zoned.zip(limits.zones) {
+        let said = (zoned.max_open_zones, zoned.max_active_zones);
+
+        if said != (zones.max_open, zones.max_active) {
+            dev_info!(
+                dev,
+                "{} open, {} active zones at most, it says: no limit, where it has no more or \
+                 that is beyond belief\n",
+                said.0,
+                said.1
+            );
+        }
+    }
     Ok(limits)
 }
 
