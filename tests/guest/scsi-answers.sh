@@ -46,6 +46,21 @@ told "$read response=200" "$(failed 0x7)" # what nobody knows
 told "op=inquiry resid=100" 'status=0x0 host=0x0 resid=100 sense=0' 12000000fc00 252
 told "$read resid=4294967295" 'status=0x0 host=0x0 resid=512 sense=0'
 told "op=ready resid=7" "$good" 000000000000 0
+# What the mid-layer would read beyond, or allocate, or ask for again without an end: a list of units that is longer than a
+# target can have, designators that go on behind their page. It gets an error instead, and what fits; so does a program.
+if [[ $MODE != c ]]; then
+	told "op=luns resid=0" "$good" a00000000000000001000000 256
+	for long in 0xfffffff8 0xffffffff 0x40010; do
+		told "op=luns resid=0 data=0:$long" "$(failed 0x7)" a00000000000000001000000 256
+	done
+	told "op=inquiry resid=0" "$good" 120183010000 256
+	told "op=inquiry resid=0 data=4:0x020100ff" "$(failed 0x7)" 120183010000 256
+	dmesg | grep -q 'an answer that cannot be' || fail "no message of it"
+	# A scan does without the list, and ends.
+	fault "op=luns data=0:0xffffffff count=4"
+	echo '0 0 -' >"$(scsi_host "$d")/scan"
+	host blkdev own clear
+fi
 # Sense data: as it should be; longer than there is room for, without a warning (the C driver warns).
 told "$read sense=3,0x11,0" 'status=0x2 host=0x0 resid=0 sense=18'
 if [[ $MODE != c ]]; then

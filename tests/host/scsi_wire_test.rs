@@ -128,6 +128,71 @@ fn addresses() {
     }
 }
 
+/// The answer to a question, for [`is_absurd`].
+fn absurd(question: &[u8], len: usize, answer: &[u8]) -> bool {
+    is_absurd(&cdb(question), len, |at| {
+        core::array::from_fn(|i| answer.get(at + i).copied().unwrap_or(0))
+    })
+}
+
+#[test]
+fn lists_of_units() {
+    let list = |len: u32| absurd(&[0xa0], 4096, &len.to_be_bytes());
+
+    for len in [0, 7, 8, 4088, 8 * 16384, 8 * 0x8001] {
+        assert!(!list(len), "{len}");
+    }
+    for len in [8 * 0x8001 + 1, 1 << 31, u32::MAX - 7, u32::MAX] {
+        assert!(list(len), "{len}");
+    }
+    // Who has no room for the length does not believe it.
+    assert!(!absurd(&[0xa0], 3, &[0xff; 4]));
+    assert!(!absurd(&[0x28], 4096, &[0xff; 4]));
+}
+
+#[test]
+fn designators() {
+    let page = [0x12, 1, 0x83, 1, 0];
+    // One of 8 bytes, one of 2.
+    let mut answer = vec![
+        0, 0x83, 0, 18, 1, 3, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8, 2, 1, 0, 2, 9, 9,
+    ];
+
+    assert!(!absurd(&page, 256, &answer));
+    // Only the length of the page is asked for.
+    assert!(!absurd(&page, 4, &answer));
+    assert!(!absurd(&page, 21, &answer));
+    for size in [0, 1, 3, 255] {
+        answer[19] = size;
+        assert!(absurd(&page, 256, &answer), "{size}");
+    }
+    // Another page, and what is no page.
+    assert!(!absurd(&[0x12, 1, 0x80, 1, 0], 256, &answer));
+    assert!(!absurd(&[0x12, 0, 0x83, 1, 0], 256, &answer));
+    // No more of them are looked at.
+    assert!(!absurd(&page, 4096, &[0, 0x83, 3, 0xfc]));
+    assert!(absurd(&page, 4096, &[0, 0x83, 4, 0]));
+}
+
+proptest! {
+    /// Whatever a device answers: what passes ends where its page ends.
+    #[test]
+    fn designators_end_with_their_page(
+        answer in proptest::collection::vec(any::<u8>(), 4..600),
+        size in 0u16..600,
+    ) {
+        let mut answer = answer;
+        answer[2..4].copy_from_slice(&size.to_be_bytes());
+        if !absurd(&[0x12, 1, 0x83, 2, 88], 600, &answer) && size < 597 {
+            let (mut at, end) = (4, 4 + usize::from(size));
+            while at < end {
+                at += 4 + usize::from(answer.get(at + 3).copied().unwrap_or(0));
+            }
+            prop_assert_eq!(at, end);
+        }
+    }
+}
+
 #[test]
 fn priorities() {
     // No class, and best effort.

@@ -71,6 +71,8 @@ pub(crate) struct RequestQueue {
     pub(crate) protection: bool,
     /// Answers that the specification does not know.
     unknown: Tally,
+    /// Answers that the mid-layer must not see.
+    absurd: Tally,
     /// The last question was not answered in time, and is not yet.
     pub(crate) silent: Atomic<bool>,
     pub(crate) recovery: Arc<Recovery>,
@@ -88,6 +90,7 @@ impl RequestQueue {
             order,
             protection,
             unknown: Tally::new(),
+            absurd: Tally::new(),
             silent: Atomic::new(false),
             recovery,
         }
@@ -170,6 +173,27 @@ impl RequestQueue {
         if verdict.unknown {
             self.warn_unknown(head.response);
         }
+        if wire::asks_who(cmd.cdb_field()[0]) && verdict.is_success() {
+            self.judge_description(cmd);
+        }
+    }
+
+    /// Fails a question whose answer is one that the mid-layer must not see.
+    #[cold]
+    fn judge_description(&self, cmd: &mut Command<ScsiHost>) {
+        let absurd = wire::is_absurd(cmd.cdb_field(), cmd.len() as usize, |at| cmd.peek(at));
+
+        if cmd.is_passthrough() && absurd {
+            cmd.set_result(HostByte::ERROR, 0);
+            if let Some(n) = self.absurd.count() {
+                dev_warn!(
+                    self.dev,
+                    "operation {:#x}: an answer that cannot be; error ({} times)\n",
+                    cmd.cdb_field()[0],
+                    n
+                );
+            }
+        }
     }
 
     #[cold]
@@ -193,6 +217,15 @@ pub(crate) fn submit(
     mut cmd: Command<ScsiHost>,
     is_last: bool,
 ) -> Result<(), (Command<ScsiHost>, Error)> {
+    if wire::asks_who(cmd.cdb_field()[0]) && cmd.is_passthrough() {
+        // A scan goes on as long as the device likes; whoever removes it waits for that.
+        if queue.handler().recovery.is_removing() {
+            end(cmd, HostByte::NO_CONNECT);
+            return Ok(());
+        }
+        // The mid-layer's memory is not: what the device does not write, everybody could read.
+        cmd.clear_data();
+    }
     if !queue.handler().prepare(&mut cmd) {
         end(cmd, HostByte::BAD_TARGET);
         return Ok(());

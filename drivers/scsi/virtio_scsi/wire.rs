@@ -255,6 +255,14 @@ pub(crate) struct Verdict {
     pub(crate) unknown: bool,
 }
 
+impl Verdict {
+    /// Whether the command did what it should.
+    #[inline]
+    pub(crate) fn is_success(&self) -> bool {
+        self.host == HostByte::OK && self.status == status::GOOD
+    }
+}
+
 /// Judges the device's answer. The used length does not count: some devices (vhost-scsi) leave it
 /// at zero.
 #[inline]
@@ -287,6 +295,54 @@ pub(crate) fn judge(order: Order, head: &ResponseHead) -> Verdict {
         }
     };
     verdict
+}
+
+/// Operation codes of questions whose answers the mid-layer believes.
+const INQUIRY: u8 = 0x12;
+const REPORT_LUNS: u8 = 0xa0;
+
+/// The page of an INQUIRY that identifies the unit: a list of designators.
+const IDENTIFICATION_PAGE: u8 = 0x83;
+
+/// Designators of a unit at most: the specifications of SCSI know of a dozen.
+const MAX_DESIGNATORS: usize = 255;
+
+/// Bytes of a list of logical units at most, each of which has 8: all that a target can have.
+const MAX_UNIT_LIST: u32 = 8 * 0x8001;
+
+/// Whether a command asks what the device is, and which units it has.
+#[inline]
+pub(crate) const fn asks_who(operation_code: u8) -> bool {
+    matches!(operation_code, INQUIRY | REPORT_LUNS)
+}
+
+/// Whether the answer to such a question, of `len` bytes at most, is one that the mid-layer must
+/// not see; `peek` reads four bytes of it.
+///
+/// It allocates as much as a list of units says that it has, and computes that in 32 bits; and it
+/// reads designators as long as they say, beyond the page.
+pub(crate) fn is_absurd(cdb: &[u8; CDB_SIZE], len: usize, peek: impl Fn(usize) -> [u8; 4]) -> bool {
+    match *cdb {
+        [REPORT_LUNS, ..] => len >= 4 && u32::from_be_bytes(peek(0)) > MAX_UNIT_LIST,
+        [INQUIRY, vital, IDENTIFICATION_PAGE, ..] if vital & 1 != 0 && len >= 4 => {
+            let [_, _, high, low] = peek(0);
+            let end = 4 + usize::from(u16::from_be_bytes([high, low]));
+            let mut at = 4;
+
+            // Without all of the page it is only asked how long it is.
+            if end > len {
+                return false;
+            }
+            for _ in 0..=MAX_DESIGNATORS {
+                if at >= end {
+                    return at > end;
+                }
+                at += 4 + usize::from(peek(at)[3]);
+            }
+            true
+        }
+        _ => false,
+    }
 }
 
 /// A task management function (`VIRTIO_SCSI_T_TMF_*`).

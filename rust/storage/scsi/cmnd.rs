@@ -4,6 +4,7 @@
 //!
 //! C header: [`include/scsi/scsi_cmnd.h`](srctree/include/scsi/scsi_cmnd.h)
 
+mod data;
 mod late;
 mod list;
 

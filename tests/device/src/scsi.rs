@@ -183,6 +183,11 @@ impl Host {
                 *byte ^= 0xff;
             }
         }
+        if let Some((at, n)) = effect.data {
+            if let Some(field) = done.data.get_mut(at..at + 4) {
+                field.copy_from_slice(&n.to_be_bytes());
+            }
+        }
         effect.apply(&mut response);
 
         let mut answer = response.bytes();

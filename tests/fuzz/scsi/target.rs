@@ -10,6 +10,8 @@ use super::{
     },
     *,
 };
+use kernel::bindings as b;
+
 use crate::{
     virtio::{
         device,
@@ -186,6 +188,11 @@ fn command_added(queue: usize, buffer: &mut Buffer) {
     } else {
         assert!(protection == 0);
     }
+    if cmd.cmnd[0] == INQUIRY && io.steps.is_empty() {
+        // SAFETY: The data is the command's.
+        let dirty = |piece: &(usize, usize)| (0..piece.1).any(|i| get(piece.0, i) != 0);
+        assert!(!wanted.iter().any(dirty), "the device gets old memory, or leaves it to others");
+    }
     io.steps.push(Step {
         asked: cmd.cmnd[0],
         head: answer.at,
@@ -206,6 +213,55 @@ unsafe fn pieces(table: &kernel::bindings::sg_table, to: &mut Vec<(usize, usize)
             sg.length as usize,
         ));
     }
+}
+
+/// Does something with so many bytes from `skip` on of a list.
+unsafe fn each_piece(
+    sg: *const b::scatterlist,
+    nents: u32,
+    len: usize,
+    mut skip: usize,
+    mut with: impl FnMut(*mut u8, usize),
+) -> usize {
+    let mut left = len;
+
+    for i in 0..nents as usize {
+        let sg = &*sg.add(i);
+        let at = (sg.page_link as usize & !3) + sg.offset as usize;
+        let passed = skip.min(sg.length as usize);
+        let n = left.min(sg.length as usize - passed);
+
+        skip -= passed;
+        left -= n;
+        if n > 0 {
+            with((at + passed) as *mut u8, n);
+        }
+    }
+    len - left
+}
+
+#[no_mangle]
+unsafe extern "C" fn sg_zero_buffer(
+    sg: *const b::scatterlist,
+    nents: u32,
+    len: usize,
+    skip: isize,
+) -> usize {
+    each_piece(sg, nents, len, skip as usize, |at, n| at.write_bytes(0, n))
+}
+
+#[no_mangle]
+unsafe extern "C" fn sg_pcopy_to_buffer(
+    sg: *const b::scatterlist,
+    nents: u32,
+    mut to: *mut u8,
+    len: usize,
+    skip: isize,
+) -> usize {
+    each_piece(sg, nents, len, skip as usize, |at, n| {
+        to.copy_from(at, n);
+        to = to.add(n);
+    })
 }
 
 /// Writes the answer to a command.

@@ -82,6 +82,13 @@ fn prepare(queue: usize, mut wish: Wish<'_>) -> Option<*mut v::scsi_cmnd> {
         steps: Vec::new(),
         owned: Vec::new(),
     });
+    if wish.cdb[0] == INQUIRY {
+        // Memory that had another use.
+        for piece in wish.data {
+            // SAFETY: The data is the command's.
+            unsafe { (piece.0 as *mut u8).write_bytes(0xa5, piece.1) };
+        }
+    }
     slot.stage = Stage::Waiting;
     slot.io = mid.ios.len();
     slot.aborted = false;

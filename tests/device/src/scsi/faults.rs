@@ -11,6 +11,7 @@
 //! - `sense=KEY,ASC,ASCQ`: a check condition instead of doing it;
 //! - `sense_more=N`: its sense data goes on for N bytes, each of which is its offset;
 //! - `sense_len=N`, `resid=N`: these numbers, whatever is true;
+//! - `data=OFFSET:N`: the 32-bit number N (big-endian) is at OFFSET of the data that is read;
 //! - `unanswered`: it is done, and comes back without an answer in it;
 //! - `lie`: a task management function is said to be done, and is not;
 //! - `guard`: the first guard that is read is another one;
@@ -37,6 +38,7 @@ pub struct Effect {
     pub sense_more: u8,
     pub sense_len: Option<u32>,
     pub residual: Option<u32>,
+    pub data: Option<(usize, u32)>,
     pub guard: bool,
     pub unanswered: bool,
     pub lie: bool,
@@ -104,6 +106,10 @@ impl Kind for Whom {
             }
             ("sense_len", n) => effect.sense_len = Some(narrow(n)?),
             ("resid", n) => effect.residual = Some(narrow(n)?),
+            ("data", text) => {
+                let (at, n) = text.split_once(':').ok_or("data has no colon")?;
+                effect.data = Some((narrow(at)?, narrow(n)?));
+            }
             ("guard", "") => effect.guard = true,
             ("unanswered", "") => effect.unanswered = true,
             ("lie", "") => effect.lie = true,

@@ -107,6 +107,7 @@ pub mod scsi {
     }
 
     pub mod status {
+        pub const GOOD: u8 = 0;
         pub const RESERVATION_CONFLICT: u8 = 0x18;
     }
 
