@@ -92,6 +92,16 @@ for code in 2 3 7; do
 	fault "$read response=$code"
 	fails dd if="/dev/$d" of=/dev/null bs=512 skip=64 count=1 iflag=direct status=none
 done
+# A success of nothing is tried again, but not for ever, as the mid-layer does by itself.
+if [[ $MODE != c ]]; then
+	fault "$read resid=512"
+	dd if="/dev/$d" of=/dev/null bs=512 skip=64 count=1 iflag=direct status=none || fail "no second try after nothing"
+	fault "$read resid=512 count=0"
+	dd if="/dev/$d" of=/dev/null bs=512 skip=64 count=1 iflag=direct status=none &
+	reader=$!
+	wait_for 60 not_running $reader || fail "a read that moves nothing has no end"
+	fails wait $reader
+fi
 host blkdev own clear
 verify "$d" --direct=1 --ioengine=io_uring --iodepth=16 --bs=4k --size=512k
 [[ $MODE != c ]] || return 0

@@ -161,6 +161,10 @@ impl RequestQueue {
         cmd.set_result(told(verdict.host, cmd), verdict.status);
         if verdict.residual != 0 {
             cmd.set_residual(verdict.residual);
+            // A success of nothing: the mid-layer would try again without an end, and tell nobody.
+            if verdict.is_success() && cmd.moved_no_block() {
+                cmd.set_result(HostByte::ERROR, 0);
+            }
         }
         if verdict.sense_len != 0 {
             cmd.take_sense(wire::SENSE_OFFSET, verdict.sense_len);

@@ -610,6 +610,20 @@ unsafe fn has_other_path(cmd: *mut bindings::scsi_cmnd) -> bool {
     unsafe { (*request(cmd)).cmd_flags & FAIL_FAST != 0 }
 }
 
+/// Whether the command reads or writes for the block layer.
+///
+/// # Safety
+///
+/// `cmd` must be valid and have been queued.
+#[inline]
+unsafe fn is_of_block_layer(cmd: *mut bindings::scsi_cmnd) -> bool {
+    const OP: u32 = (1 << bindings::REQ_OP_BITS) - 1;
+
+    // SAFETY: By this function's safety requirements it has a request.
+    let op = unsafe { (*request(cmd)).cmd_flags } & OP;
+    op == bindings::req_op_REQ_OP_READ || op == bindings::req_op_REQ_OP_WRITE
+}
+
 /// Gives a command back, finished.
 ///
 /// # Safety

@@ -3,6 +3,7 @@
 //! A command's data, looked at by who only passes it on: what the kernel believes of it.
 
 use super::{
+    is_of_block_layer,
     Command,
     Direction, //
 };
@@ -54,5 +55,18 @@ impl<T: Operations> Command<T> {
             };
         }
         bytes
+    }
+
+    /// Whether the block layer's data was not moved, by the residual, not so much as a block. Of a
+    /// success that is none the mid-layer makes another try at once, without an end.
+    #[cold]
+    pub fn moved_no_block(&self) -> bool {
+        let raw = self.raw();
+        // SAFETY: The command's device lives as long as it has commands.
+        let block = unsafe { (*raw.device).sector_size }.max(1);
+
+        // SAFETY: The command is valid, and was queued.
+        let is_io = unsafe { is_of_block_layer(self.as_raw()) };
+        is_io && raw.resid_len > raw.sdb.length.saturating_sub(block)
     }
 }
