@@ -3,6 +3,7 @@
 #include <linux/async.h>
 #include <linux/bio.h>
 #include <linux/blkdev.h>
+#include <linux/cc_platform.h>
 #include <linux/cpumask.h>
 #include <linux/hdreg.h>
 #include <linux/irq.h>
@@ -79,6 +80,12 @@ void rust_helper_storage_set_geometry(struct hd_geometry *geo, u16 cylinders, u8
 void rust_helper_storage_device_ready(struct virtio_device *vdev)
 {
 	virtio_device_ready(vdev);
+}
+
+/* Whether the guest's memory is kept from its host, which it need not trust then. */
+bool rust_helper_storage_is_confidential(void)
+{
+	return cc_platform_has(CC_ATTR_GUEST_MEM_ENCRYPT);
 }
 
 struct storage_reset {

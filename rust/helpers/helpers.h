@@ -27,6 +27,7 @@ void rust_helper_storage_account_flush(struct bio *bio, u64 duration_ns);
 void rust_helper_storage_set_geometry(struct hd_geometry *geo, u16 cylinders, u8 heads,
 				      u8 sectors);
 void rust_helper_storage_device_ready(struct virtio_device *vdev);
+bool rust_helper_storage_is_confidential(void);
 void rust_helper_storage_reset_device(struct virtio_device *vdev);
 void rust_helper_storage_config_enable(struct virtio_device *vdev);
 unsigned int rust_helper_storage_smp_processor_id(void);

@@ -134,6 +134,17 @@ impl<T: Driver> Adapter<T> {
         let dev = unsafe { &*vdev.cast::<Device<device::CoreInternal<'_>>>() };
 
         from_result(|| {
+            // Virtio PCI believes such a device: where its queue for administration is, which it
+            // frees a second time if that is another's number; and that it answers there.
+            // SAFETY: The function has no requirements.
+            let confidential = unsafe { bindings::storage_is_confidential() };
+            if confidential && dev.has_feature(bindings::VIRTIO_F_ADMIN_VQ) {
+                dev_err!(
+                    dev,
+                    "not used in a confidential guest: it has a queue for administration\n"
+                );
+                return Err(EOPNOTSUPP);
+            }
             let state = State::new(dev)?;
             // SAFETY: `vdev` is valid, and `priv` belongs to its driver.
             unsafe { (*vdev).priv_ = state.into_foreign().cast() };

@@ -387,6 +387,11 @@ extern "C" fn rust_helper_storage_reset_device(_: *mut v::virtio_device) {
 }
 
 #[no_mangle]
+extern "C" fn rust_helper_storage_is_confidential() -> bool {
+    false
+}
+
+#[no_mangle]
 extern "C" fn rust_helper_storage_config_enable(_: *mut v::virtio_device) {}
 
 #[no_mangle]
