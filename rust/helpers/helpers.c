@@ -77,9 +77,21 @@ void rust_helper_storage_set_geometry(struct hd_geometry *geo, u16 cylinders, u8
 	geo->sectors = sectors;
 }
 
+/*
+ * What virtio_device_ready() does, but once: it warns of a device that is ready. The status is read
+ * here only, so that none can say so just after it was asked.
+ */
 void rust_helper_storage_device_ready(struct virtio_device *vdev)
 {
-	virtio_device_ready(vdev);
+	u8 status = vdev->config->get_status(vdev);
+
+	if (status & VIRTIO_CONFIG_S_DRIVER_OK)
+		return;
+#ifdef CONFIG_VIRTIO_HARDEN_NOTIFICATION
+	virtio_synchronize_cbs(vdev);
+	__virtio_unbreak_device(vdev);
+#endif
+	vdev->config->set_status(vdev, status | VIRTIO_CONFIG_S_DRIVER_OK);
 }
 
 /* Whether the guest's memory is kept from its host, which it need not trust then. */

@@ -572,10 +572,8 @@ impl Device<device::Bound> {
     /// May sleep. C counterpart: `virtio_device_ready()`, which must be called once; a second
     /// call is ignored here.
     pub fn ready(&self) {
-        if self.status() & bindings::VIRTIO_CONFIG_S_DRIVER_OK as u8 == 0 {
-            // SAFETY: `self.as_raw()` is a valid, bound device that is not ready yet.
-            unsafe { bindings::storage_device_ready(self.as_raw()) };
-        }
+        // SAFETY: `self.as_raw()` is a valid, bound device.
+        unsafe { bindings::storage_device_ready(self.as_raw()) };
     }
 
     /// Reads the device status byte. May sleep.

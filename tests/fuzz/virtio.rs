@@ -396,7 +396,9 @@ extern "C" fn rust_helper_storage_config_enable(_: *mut v::virtio_device) {}
 
 #[no_mangle]
 extern "C" fn rust_helper_storage_device_ready(_: *mut v::virtio_device) {
-    device().status |= v::VIRTIO_CONFIG_S_DRIVER_OK as u8;
+    if device().place != Place::Away {
+        device().status |= v::VIRTIO_CONFIG_S_DRIVER_OK as u8;
+    }
 }
 
 #[no_mangle]
