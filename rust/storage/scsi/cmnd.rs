@@ -57,6 +57,9 @@ use kernel::{
 /// Bit of `scsi_cmnd::state`: the command was finished, or its time is over.
 const STATE_COMPLETE: usize = 1 << bindings::SCMD_STATE_COMPLETE;
 
+/// Flag of a request whose failure of the transport is to be told soon.
+const FAIL_FAST: u32 = 1 << bindings::req_flag_bits___REQ_FAILFAST_TRANSPORT;
+
 /// The size in bytes of a command's field for its command descriptor block.
 pub const CDB_FIELD_SIZE: usize = 32;
 
@@ -315,8 +318,12 @@ impl<T: Operations> Command<T> {
     /// does not work: device-mapper's multipath, not a file system on the disk.
     #[inline]
     pub fn has_other_path(&self) -> bool {
-        // SAFETY: The command is valid, and was queued.
-        unsafe { has_other_path(self.as_raw()) }
+        // The block layer says so of all that is read ahead.
+        const READ_AHEAD: u32 = 1 << bindings::req_flag_bits___REQ_RAHEAD;
+        // SAFETY: The command is valid, and was queued, so it has a request.
+        let flags = unsafe { (*request(self.as_raw())).cmd_flags };
+
+        flags & (FAIL_FAST | READ_AHEAD) == FAIL_FAST
     }
 
     /// Whether error handling sent the command, by one that failed, and waits for it.
@@ -595,19 +602,6 @@ unsafe fn is_passthrough(cmd: *mut bindings::scsi_cmnd) -> bool {
     // SAFETY: By this function's safety requirements it has a request.
     let op = unsafe { (*request(cmd)).cmd_flags } & OP;
     op == bindings::req_op_REQ_OP_DRV_IN || op == bindings::req_op_REQ_OP_DRV_OUT
-}
-
-/// See [`Command::has_other_path`].
-///
-/// # Safety
-///
-/// `cmd` must be valid and have been queued.
-#[inline]
-unsafe fn has_other_path(cmd: *mut bindings::scsi_cmnd) -> bool {
-    const FAIL_FAST: u32 = 1 << bindings::req_flag_bits___REQ_FAILFAST_TRANSPORT;
-
-    // SAFETY: By this function's safety requirements it has a request.
-    unsafe { (*request(cmd)).cmd_flags & FAIL_FAST != 0 }
 }
 
 /// Whether the command reads or writes for the block layer.

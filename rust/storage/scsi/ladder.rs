@@ -337,7 +337,7 @@ impl<T: Operations> OperationsVTable<T> {
             late.set_marginal();
             return false;
         }
-        if late.timeouts() > 0 && late.has_other_path() {
+        if late.timeouts() > 0 && late.fails_fast() {
             late.set_host_byte(HostByte::TRANSPORT_FAILFAST);
             return false;
         }

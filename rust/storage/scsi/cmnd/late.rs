@@ -3,12 +3,12 @@
 //! Commands as error handling sees them, which the driver may still have, or the device.
 
 use super::{
-    has_other_path,
     is_passthrough,
     request,
     shared,
     unique_tag,
     Shared,
+    FAIL_FAST,
     STATE_COMPLETE, //
 };
 use crate::{
@@ -190,10 +190,11 @@ impl<T: Operations> Late<'_, T> {
         before
     }
 
-    /// See [`Command::has_other_path`](super::Command::has_other_path).
-    pub(in crate::scsi) fn has_other_path(&self) -> bool {
-        // SAFETY: The command is valid, and was queued.
-        unsafe { has_other_path(self.cmd) }
+    /// Whether who sent the command has another path for it, and wants to know soon that this one
+    /// does not work: device-mapper's multipath. Or it reads ahead, which need not succeed.
+    pub(in crate::scsi) fn fails_fast(&self) -> bool {
+        // SAFETY: The command is valid, and has a request.
+        unsafe { (*request(self.cmd)).cmd_flags & FAIL_FAST != 0 }
     }
 
     /// Whether the driver gave the command back as one not to be tried again.
