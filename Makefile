@@ -77,7 +77,7 @@ help:
 #: make deb           Debian packages of the modules; README says how to install them
 #: make vm            a shell in a guest that has the modules and a scratch disk of each
 #: make demo          boot, verify a file system's files in each mode, show a table
-#: make test          all tests in guests; make test-full: more rounds, and the driver built into a kernel of its own
+#: make test          all tests in guests; make test-full: more rounds, and what takes longer (Documentation/testing.md)
 #: make hosts         every back end with every driver: the table of Documentation/hosts.md
 #: make bench         compare C, request mode, bio mode and SCSI
 #: make check         formatting, lints, documentation, unit tests, scripts
@@ -89,6 +89,7 @@ help:
 #: KERNEL_RELEASE=V   build for and boot another kernel of Debian's: @KERNEL_RELEASES@
 #: KERNEL=debug       with test: a kernel with KASAN, lockdep and the like; compiled first, which takes long
 #: KERNEL=kcsan       the same with KCSAN, which looks for data races
-#: ARGS=...           more arguments for the script behind vm, demo, test, hosts, bench, check, mutate, fuzz
+#: ARGS=...           more arguments for the script behind demo, test, hosts, bench, check, mutate, fuzz, upstream-series
+#: PARAMS=, CPUS=, MEMORY=   with vm: parameters of virtio_blk, CPUs, memory (PARAMS=use_bio=1 CPUS=4 MEMORY=2G)
 #: VSR_CACHE=DIR      where all generated files live (~/.cache/virtio-storage-rs)
 #: VSR_MIRROR=URL     the Debian archive to take packages from
