@@ -119,8 +119,8 @@ serial()
 	if [[ -e $1/serial ]]; then
 		cat "$1/serial"
 	else
-		# Some targets fill it up with spaces.
-		tail -c +5 "$1/device/vpd_pg80" 2>/dev/null | tr -d ' '
+		# Some targets fill it up with spaces, some end it with a null byte.
+		tail -c +5 "$1/device/vpd_pg80" 2>/dev/null | tr -d ' \0'
 	fi
 }
 

@@ -17,7 +17,7 @@ from guest.paths import DISKS, SRC
 from .lio import Lio
 from .pairs import Boot, Pair
 from .profiles import MODES, ORACLE, Machine, Profile
-from .runner import Outcome, report, say
+from .runner import Outcome, cases_of, report, run_profile, say
 from .scsi import two_initiators
 
 FENCE, MMP = "fence", "mmp"
@@ -34,6 +34,37 @@ def _lio(machine: Machine) -> None:
     two_initiators(machine, ["one", "two"])
 
 
+def _paths(machine: Machine) -> None:
+    """The same for multipathd. Runs in the copy of the sysroot, whose files are its own."""
+    _lio(machine)
+    Path("/etc/multipath").mkdir(exist_ok=True)
+    Path("/etc/multipath.conf").write_text(_CONFIGURATION)
+
+
+_CONFIGURATION = """
+defaults {
+	find_multipaths no
+	user_friendly_names no
+	polling_interval 1
+	max_polling_interval 2
+	path_grouping_policy multibus
+	path_checker tur
+	no_path_retry queue
+	reservation_key 0xabc
+}
+"""
+
+
+def _packaged(name: str, scenario: str) -> Profile:
+    return Profile(
+        name, (scenario,), _paths, ("scsi",), "virtio_scsi", deadline=4000,
+        # Device-mapper and multipathd want udev, which must not bring a driver before the case does.
+        options={"udev": True, "cmdline": ["modprobe.blacklist=virtio_blk,virtio_scsi"]},
+    )  # fmt: skip
+
+
+_PACKAGED = [_packaged("scsi-mpathpersist", "mpathpersist")]
+
 # In one guest, without further packages.
 PROFILES = [Profile("scsi-lio", ("pr-cases",), _lio, ("scsi",), "virtio_scsi")]
 
@@ -44,6 +75,11 @@ def works(driver: Driver) -> list[tuple[str, str, Callable[[set[str]], list[Outc
     blk = ORACLE if driver is Driver.C else MODES
     return [
         ("scsi-fence", f"{scsi}:{FENCE}", lambda _: _with_packages("scsi-fence", f"{scsi}:{FENCE}", driver, _fence)),
+        *(
+            (profile.name, case, lambda _, p=profile, c=case: _with_packages(
+                p.name, c, driver, lambda name, case, driver: run_profile(p, driver, {case})))
+            for profile in _PACKAGED for case in cases_of(profile, driver)
+        ),
         ("scsi-mmp", f"{scsi}:{MMP}", lambda _: _mmp("scsi-mmp", f"{scsi}:{MMP}", driver)),
         *(("blk-mmp", f"{mode}:{MMP}", lambda _, m=mode: _mmp("blk-mmp", f"{m}:{MMP}", driver)) for mode in blk),
     ]
