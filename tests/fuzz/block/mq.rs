@@ -327,6 +327,7 @@ pub(super) fn end_request(rq: *mut b::request, status: u8) {
         (*rq).state = 2;
         if let Some(end_io) = (*rq).end_io {
             // Of the driver itself: who waits frees it, or nobody does.
+            world::say(|| format!("a request of the driver ends with {status}"));
             device().popped.retain(|buffer| buffer.io != 0);
             if end_io(rq, status, core::ptr::null()) == b::rq_end_io_ret_RQ_END_IO_FREE {
                 blk_mq_free_request(rq);
