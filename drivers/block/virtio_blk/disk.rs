@@ -75,6 +75,7 @@ use storage::{
     },
     compat::EOPNOTSUPP,
     config_field,
+    tally::Ration,
     virtio::{
         queue::{
             Handler,
@@ -699,6 +700,9 @@ impl WorkItem<RESIZE> for BoundDisk {
     }
 }
 
+/// What the log may say of new sizes: a device can have one each time it interrupts.
+static SIZES: Ration = Ration::new();
+
 /// Gives the disk the capacity that the device has now. Waits for memory, which may wait for I/O:
 /// so nothing is held that a repair or a reset of the device needs.
 fn follow_capacity<T: BlkDisk>(disk: &Disk<T>, binding: &Binding, capacity: u64) {
@@ -708,9 +712,11 @@ fn follow_capacity<T: BlkDisk>(disk: &Disk<T>, binding: &Binding, capacity: u64)
         // Something else changed.
         Ok(capacity) if capacity == disk.capacity() => (),
         Ok(capacity) => match disk.set_capacity(capacity) {
+            _ if !SIZES.allows() => (),
             Ok(()) => announce(disk, dev, capacity, "new size: "),
             Err(_) => dev_err!(dev, "a disk of zones cannot grow; the old size stays\n"),
         },
+        Err(_) if !SIZES.allows() => (),
         Err(refusal) => dev_err!(dev, "{}; the old size stays\n", refusal),
     }
 }

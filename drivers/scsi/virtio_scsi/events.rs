@@ -66,6 +66,8 @@ pub(crate) struct EventQueue {
     /// The device was reset: nobody knows what happened meanwhile.
     sweep: Atomic<bool>,
     unknown: Tally,
+    /// Events of units that are not there.
+    unfound: Tally,
 }
 
 /// What the queue's lock protects beside the ring: buffers that came back, in their order, and
@@ -109,6 +111,7 @@ impl EventQueue {
             stopped: Atomic::new(false),
             sweep: Atomic::new(false),
             unknown: Tally::new(),
+            unfound: Tally::new(),
         }
     }
 
@@ -175,13 +178,16 @@ impl EventQueue {
     }
 
     fn not_found(&self, host: &HostRef, address: Address) {
-        dev_info!(
-            self.dev,
-            "event of SCSI device {}:0:{}:{}, which is not known\n",
-            host.number(),
-            address.target,
-            address.lun
-        );
+        if let Some(n) = self.unfound.count() {
+            dev_info!(
+                self.dev,
+                "event of SCSI device {}:0:{}:{}, which is not known ({} times)\n",
+                host.number(),
+                address.target,
+                address.lun,
+                n
+            );
+        }
     }
 
     /// Removes the logical units that are gone, reads those again whose size has changed, and looks

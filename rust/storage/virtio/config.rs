@@ -8,7 +8,10 @@
 //! C header: [`include/linux/virtio_config.h`](srctree/include/linux/virtio_config.h)
 
 use super::Device;
-use crate::bindings;
+use crate::{
+    bindings,
+    tally::Ration, //
+};
 use core::marker::PhantomData;
 use kernel::{
     device,
@@ -18,6 +21,9 @@ use kernel::{
 /// How often a field wider than one byte is read again because the device says that its
 /// configuration changed meanwhile. The C driver has no limit.
 const MAX_READS: usize = 32;
+
+/// What the log may say of configurations that never rest: each interrupt has one read.
+static RESTLESS: Ration = Ration::new();
 
 mod private {
     pub trait Space {}
@@ -168,11 +174,13 @@ impl Device<device::Bound> {
             before = after;
         }
 
-        dev_err!(
-            self,
-            "configuration changes all the time, field at {} cannot be read\n",
-            offset
-        );
+        if RESTLESS.allows() {
+            dev_err!(
+                self,
+                "configuration changes all the time, field at {} cannot be read\n",
+                offset
+            );
+        }
         Err(EIO)
     }
 
