@@ -11,6 +11,7 @@ use crate::{
     mem::memory,
     run::{
         features,
+        goes_on,
         live,
         tell_change,
         Life, //
@@ -171,6 +172,7 @@ pub fn run(bio_mode: bool) {
         &Life {
             turn,
             step,
+            meanwhile,
             has_ended,
             leave: block::close_all,
             end: block::end,
@@ -187,10 +189,7 @@ fn has_ended() -> bool {
 
 /// What goes on by itself meanwhile.
 fn turn() {
-    run_all();
-    block::softirq();
-    block::rerun();
-    run_all();
+    goes_on(block::softirq, block::rerun);
     for ring in &device().rings {
         // SAFETY: The ring lives.
         assert!(
@@ -220,6 +219,17 @@ fn step() {
         n => crate::run::step(n, turn),
     }
     turn();
+}
+
+/// One thing that users do while the driver is busy with the device.
+fn meanwhile() {
+    match byte() % 8 {
+        0..3 => submit(1),
+        3 => block::open(),
+        4 => block::close(),
+        5 => poll(),
+        _ => crate::files::open(),
+    }
 }
 
 /// Users submit `n` I/Os in a row.

@@ -43,6 +43,8 @@ pub struct Life {
     pub turn: fn(),
     /// One thing that users do, or the device.
     pub step: fn(),
+    /// One that users do while the driver is at something long, as a removal.
+    pub meanwhile: fn(),
     /// Whether all I/O has.
     pub has_ended: fn() -> bool,
     /// The last users go, of what was removed.
@@ -53,8 +55,10 @@ pub struct Life {
 
 /// The life of the device that is plugged in; `how` says how it ends.
 pub fn live(life: &Life, how: u64) {
+    MEANWHILE.set(life.meanwhile);
+    LEAVES.set(false);
     if probe(life.turn) {
-        while !is_over() {
+        while !is_over() && !LEAVES.get() {
             (life.step)();
         }
         match how & 3 {
@@ -81,6 +85,19 @@ pub fn features(flags: u64, usual: u64, known: &[u32]) -> u64 {
         .fold(usual, |all, bit| all ^ bit)
 }
 
+/// What goes on by itself: tasks, ends of I/O on another CPU, and what is tried again.
+pub fn goes_on(softirq: fn() -> bool, rerun: fn()) {
+    for _ in 0..100 {
+        world::run_all();
+        let ended = softirq();
+        rerun();
+        world::run_all();
+        if !ended {
+            break;
+        }
+    }
+}
+
 /// Waits for a task, while the device answers or not.
 ///
 /// A device that swallows a command is given up by a driver that lets go of it. A probe waits for it for
@@ -92,7 +109,9 @@ fn wait(id: u64, turn: fn(), limit: u64) {
 
     turn();
     while !is_done(id) {
-        match byte() % 4 {
+        let what = byte();
+        match what % 4 {
+            3 if what >> 4 == 3 && !is_over() && !ASLEEP.get() => (MEANWHILE.get())(),
             3 => {}
             1 if !is_over() => {
                 each_ring(|ring| ring.lie());
@@ -176,6 +195,11 @@ fn repent() {
 thread_local! {
     static PROBING: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
     static HAS_DRIVER: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    /// What users do meanwhile, unless they are frozen.
+    static MEANWHILE: std::cell::Cell<fn()> = const { std::cell::Cell::new(|| ()) };
+    static ASLEEP: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    /// The device is about to be removed.
+    static LEAVES: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
     /// There is a reset that nobody waits for.
     static BEHIND: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
     /// Somebody has the lock of the bus.
@@ -217,19 +241,23 @@ fn sleep_and_wake(turn: fn()) {
     let how = byte();
 
     match (how & 8 == 0, how & 32 == 0) {
-        (true, _) => drive("freeze", turn, move |driver, vdev| {
-            // SAFETY: The device is bound. What the driver core does.
-            unsafe {
-                let pm = (*driver).driver.pm;
-                let dev = &raw mut (*vdev).dev;
+        (true, _) => {
+            ASLEEP.set(true);
+            drive("freeze", turn, move |driver, vdev| {
+                // SAFETY: The device is bound. What the driver core does.
+                unsafe {
+                    let pm = (*driver).driver.pm;
+                    let dev = &raw mut (*vdev).dev;
 
-                locked(vdev, || (*pm).prepare.unwrap()(dev));
-                lock_bus();
-                away(how, vdev, (*driver).freeze, (*driver).restore);
-                BUSY.set(false);
-                locked(vdev, || (*pm).complete.unwrap()(dev));
-            }
-        }),
+                    locked(vdev, || (*pm).prepare.unwrap()(dev));
+                    lock_bus();
+                    away(how, vdev, (*driver).freeze, (*driver).restore);
+                    BUSY.set(false);
+                    locked(vdev, || (*pm).complete.unwrap()(dev));
+                }
+            });
+            ASLEEP.set(false);
+        }
         (_, true) => drive("a reset", turn, move |driver, vdev| {
             reset(how, driver, vdev)
         }),
@@ -424,7 +452,8 @@ pub fn step(n: u8, turn: fn()) {
             10 => device().deaf = true,
             11 => device().hear(),
             12 => device().be_honest(),
-            _ => {}
+            // What follows in the input is of the end.
+            _ => LEAVES.set(true),
         },
         _ => {}
     }

@@ -13,6 +13,7 @@ mod users;
 pub use cmnd::{
     all_ended,
     count,
+    dump,
     rerun,
     softirq, //
 };

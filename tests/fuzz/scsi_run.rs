@@ -7,6 +7,7 @@ use crate::{
     run::{
         each_ring,
         features,
+        goes_on,
         live,
         some_ring,
         step as common_step,
@@ -24,7 +25,6 @@ use crate::{
     world::{
         below,
         byte,
-        run_all,
         word, //
     },
 };
@@ -128,6 +128,7 @@ pub fn run() {
         &Life {
             turn,
             step,
+            meanwhile,
             has_ended: scsi::all_ended,
             leave: || (),
             end: scsi::end,
@@ -138,11 +139,20 @@ pub fn run() {
 
 /// What goes on by itself meanwhile.
 fn turn() {
-    run_all();
-    scsi::softirq();
-    scsi::rerun();
-    run_all();
+    goes_on(scsi::softirq, scsi::rerun);
     each_ring(|ring| assert!(!ring.is_untold(), "the device is not told of something"));
+}
+
+/// One thing that users do while the driver is busy with the device.
+fn meanwhile() {
+    match byte() % 8 {
+        0..3 if scsi::count() < 300 => scsi::submit(1),
+        3 => scsi::ioctl(),
+        4 => scsi::open_host_reset(),
+        5 => scsi::poll(),
+        6 => scsi::change_depth(),
+        _ => crate::files::open(),
+    }
 }
 
 /// One thing that users do, or the device.

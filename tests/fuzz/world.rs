@@ -409,7 +409,11 @@ pub fn is_quiet() -> bool {
 
 /// Who waits, for a message.
 pub fn waiting() -> String {
-    let names: Vec<_> = w().tasks.iter().flatten().map(|t| t.name).collect();
+    let name = |t: &Box<Task>| match w().verbose {
+        true => format!("{} (for {:#x})", t.name, t.chan),
+        false => t.name.to_string(),
+    };
+    let names: Vec<_> = w().tasks.iter().flatten().map(name).collect();
 
     names.join(", ")
 }

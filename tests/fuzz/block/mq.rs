@@ -278,9 +278,11 @@ pub fn rerun() {
     }
 }
 
-/// Completes what was to be completed on another CPU.
-pub fn softirq() {
-    for rq in core::mem::take(&mut layer().softirq) {
+/// Completes what was to be completed on another CPU; whether there was something.
+pub fn softirq() -> bool {
+    let all = core::mem::take(&mut layer().softirq);
+
+    for rq in all.iter().copied() {
         race();
         // SAFETY: It was given to blk-mq.
         unsafe {
@@ -289,6 +291,7 @@ pub fn softirq() {
             w().irq -= 1;
         }
     }
+    !all.is_empty()
 }
 
 fn timed_out(rq: usize) {

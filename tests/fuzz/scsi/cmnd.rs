@@ -96,6 +96,20 @@ impl Io {
     }
 }
 
+/// Shows what is in use.
+pub fn dump() {
+    for slot in mid().slots.iter().filter(|slot| slot.stage != Stage::Free) {
+        let (stage, io, lent) = (slot.stage, slot.io, slot.lent);
+
+        eprintln!("I/O {io}: {stage:?}, lent {lent}");
+    }
+    let shost = shost();
+    if !shost.is_null() {
+        // SAFETY: The host is there.
+        eprintln!("the host is in state {}", unsafe { (*shost).shost_state });
+    }
+}
+
 /// Whether all commands have ended.
 pub fn all_ended() -> bool {
     mid().ios.iter().all(Io::has_ended) && mid().scans == 0 && !mid().handling
@@ -329,10 +343,12 @@ unsafe extern "C" fn scsi_check_sense(cmd: *mut v::scsi_cmnd) -> v::scsi_disposi
 }
 
 /// Completes what was to be completed on another CPU.
-pub fn softirq() {
-    for cmd in core::mem::take(&mut mid().softirq) {
-        complete(cmd);
-    }
+/// Returns whether there was something.
+pub fn softirq() -> bool {
+    let all = core::mem::take(&mut mid().softirq);
+
+    all.iter().for_each(|cmd| complete(*cmd));
+    !all.is_empty()
 }
 
 /// What becomes of a command that came back.

@@ -227,7 +227,12 @@ unsafe extern "C" fn scsi_host_busy_iter(
 
 /// Somebody has the host reset by its file, `host_reset`.
 pub fn open_host_reset() {
-    if !is_up() {
+    // The file is there until all units are gone.
+    let has_file = mid()
+        .host
+        .as_ref()
+        .is_some_and(|host| !host.hctxs.is_empty());
+    if !has_file {
         return;
     }
     let kind = c_int::from(byte() % 4 == 3);

@@ -476,8 +476,9 @@ pub fn race() {
     }
 }
 
-/// Shows the rings.
+/// Shows the rings, and what commands there are.
 pub fn dump() {
+    crate::scsi::dump();
     for ring in &device().rings {
         // SAFETY: The rings live.
         let ring = unsafe { &**ring };
