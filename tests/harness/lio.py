@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """An iSCSI target of the kernel's own (LIO), in a guest that does nothing else; see tests/guest/lio.sh.
 
-What tgt lacks it has: PREEMPT AND ABORT, keys that outlive a loss of power, and sessions whose keys outlive a connection.
+What tgt lacks it has: PREEMPT AND ABORT, and keys that outlive a loss of power.
 """
 
 import threading
