@@ -102,6 +102,26 @@ fn hints_that_are_too_large_are_none() {
 }
 
 #[test]
+fn no_more_is_read_ahead_than_makes_sense() {
+    let io_opt = |opt_io_size| {
+        Config {
+            topology: Some(Topology {
+                opt_io_size,
+                ..Topology::default()
+            }),
+            ..qemu()
+        }
+        .limits(PCI)
+        .unwrap()
+        .io_opt
+    };
+
+    assert_eq!(io_opt(65536), 32 << 20);
+    assert_eq!(io_opt(65537), 0);
+    assert_eq!(io_opt((u32::MAX >> 9) - 1), 0);
+}
+
+#[test]
 fn no_chain_is_longer_than_the_ring() {
     for (seg_max, ring_size, expected) in [
         (Some(0), 256, 1),

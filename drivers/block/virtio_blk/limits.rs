@@ -22,6 +22,10 @@ const MAX_BLOCK_SIZE: u32 = 65536;
 /// Ranges of one discard at most, as in the C driver: a page of them.
 const MAX_DISCARD_RANGES: u32 = 256;
 
+/// The most that is believed of an optimal size of an I/O, in bytes: the block layer reads twice as
+/// much ahead, into memory that a reader did not ask for.
+const MAX_IO_OPT: u32 = 32 << 20;
+
 /// Zones of a disk at most: the block layer has arrays of them, of one allocation each.
 const MAX_ZONES: u64 = 4 << 20;
 
@@ -216,7 +220,10 @@ impl Config {
             io_min: logical
                 .checked_mul(topology.min_io_size.into())
                 .unwrap_or(0),
-            io_opt: logical.checked_mul(topology.opt_io_size).unwrap_or(0),
+            io_opt: logical
+                .checked_mul(topology.opt_io_size)
+                .filter(|size| *size <= MAX_IO_OPT)
+                .unwrap_or(0),
             max_discard_sectors: self
                 .discard
                 .map_or(0, |discard| or_all(discard.max_sectors)),
