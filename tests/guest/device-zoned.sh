@@ -52,7 +52,7 @@ logged zoned ' op=write .* status=5 '
 
 # False reports, each of one field; who asked has an error, the next report is right. The C driver checks three of them.
 if [[ $MODE != c ]]; then
-	for field in 8:4096 8:0x2000000002000 0:0 0:8193 16:0xffffffffffff 24:0x00ff 24:0x0902; do
+	for field in 8:4096 8:0x2000000002000 0:0 0:8193 16:0xffffffffffff 24:0x00ff 24:0x0902 24:0x0002; do
 		dmesg -C
 		blkdev zoned fault "op=report data=$((64 + ${field%:*})):${field#*:}"
 		fails blkzone report --offset 8192 --count 1 "/dev/$d" >/dev/null

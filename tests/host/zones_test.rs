@@ -62,7 +62,8 @@ fn states_and_types() {
         (14, C::Full),
         (15, C::Offline),
     ] {
-        let zone = parse(&MAP, &report(1024, 0, 8, 2, state), 0, 0).unwrap();
+        let kind = if state == 0 { 1 } else { 2 };
+        let zone = parse(&MAP, &report(1024, 0, 8, kind, state), 0, 0).unwrap();
         assert_eq!(zone.condition, condition);
     }
     for state in (5..13).chain(16..=255) {
@@ -71,6 +72,15 @@ fn states_and_types() {
             Err(BadZone::State(state))
         );
     }
+    // No write pointer where there must be one; none that the device names where there is none.
+    for kind in [2, 3] {
+        assert_eq!(
+            parse(&MAP, &report(1024, 0, 8, kind, 0), 0, 0),
+            Err(BadZone::Mixed(kind, 0))
+        );
+    }
+    let zone = parse(&MAP, &report(1024, 1024, u64::MAX - 3, 1, 0), 0, 1024).unwrap();
+    assert_eq!(zone.write_pointer, 2048);
     for kind in (0..1).chain(4..=255) {
         assert_eq!(
             parse(&MAP, &report(1024, 0, 8, kind, 1), 0, 0),
@@ -129,6 +139,10 @@ proptest! {
             prop_assert_eq!(zone.start, start);
             prop_assert!(zone.start + zone.len <= MAP.capacity);
             prop_assert!(zone.capacity <= zone.len);
+            if zone.condition == ZoneCondition::NotWp {
+                prop_assert_eq!(zone.kind, ZoneType::Conventional);
+                prop_assert_eq!(zone.write_pointer, start + zone.len);
+            }
         }
     }
 }

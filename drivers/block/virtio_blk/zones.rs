@@ -67,6 +67,8 @@ pub(crate) enum BadZone {
     State(u8),
     /// Its capacity is more than its size.
     Capacity(u64),
+    /// Its state and its type do not go together.
+    Mixed(u8, u8),
     /// Its write pointer is outside of it.
     WritePointer(u64),
 }
@@ -112,6 +114,11 @@ pub(crate) fn parse(
         bindings::VIRTIO_BLK_ZS_OFFLINE => ZoneCondition::Offline,
         _ => return Err(BadZone::State(state)),
     };
+    // Where writes go anywhere there is no write pointer; where they do not, one that is missing
+    // would be taken for the device's number.
+    if condition == ZoneCondition::NotWp && kind != ZoneType::Conventional {
+        return Err(BadZone::Mixed(byte(offset_of!(Descriptor, z_type)), state));
+    }
     let capacity = sectors(offset_of!(Descriptor, z_cap));
     if capacity == 0 || capacity > len {
         return Err(BadZone::Capacity(capacity));
@@ -129,11 +136,12 @@ pub(crate) fn parse(
         start,
         len,
         capacity,
-        // Of an empty zone it is where it starts, whatever the device says.
-        write_pointer: if condition == ZoneCondition::Empty {
-            start
-        } else {
-            write_pointer
+        // Of an empty zone it is where it starts, whatever the device says; one without is as if
+        // it was written.
+        write_pointer: match condition {
+            ZoneCondition::Empty => start,
+            ZoneCondition::NotWp => start + len,
+            _ => write_pointer,
         },
         kind,
         condition,

@@ -104,8 +104,8 @@ impl ZoneReport<'_> {
     }
 
     /// Reports the next zone. Fails with [`EINVAL`] if it is not that, does not begin on the disk,
-    /// is more than was asked for, or is larger than the zones of the disk, or if its capacity or
-    /// its write pointer goes beyond it; or if the block layer refuses it, or its user wants no
+    /// is more than was asked for, or is larger than the zones of the disk, has no write pointer but
+    /// must be written in order, or if its capacity or its write pointer goes beyond it; or if the block layer refuses it, or its user wants no
     /// more.
     ///
     /// May sleep. C counterpart: `disk_report_zone()`.
@@ -125,6 +125,7 @@ impl ZoneReport<'_> {
             || zone.start >= capacity
             || !(1..=size).contains(&zone.len)
             || !(1..=zone.len).contains(&zone.capacity)
+            || (zone.condition == ZoneCondition::NotWp && zone.kind != ZoneType::Conventional)
             || (has_wp && !(0..=zone.len).contains(&zone.write_pointer.wrapping_sub(zone.start)))
         {
             return Err(EINVAL);
@@ -135,7 +136,10 @@ impl ZoneReport<'_> {
             ZoneType::SequentialPreferred => bindings::blk_zone_type_BLK_ZONE_TYPE_SEQWRITE_PREF,
         };
         let (cond, wp) = match zone.condition {
-            ZoneCondition::NotWp => (bindings::blk_zone_cond_BLK_ZONE_COND_NOT_WP, None),
+            ZoneCondition::NotWp => (
+                bindings::blk_zone_cond_BLK_ZONE_COND_NOT_WP,
+                Some(zone.start.saturating_add(zone.len)),
+            ),
             ZoneCondition::Empty => (
                 bindings::blk_zone_cond_BLK_ZONE_COND_EMPTY,
                 Some(zone.start),
