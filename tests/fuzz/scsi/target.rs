@@ -10,8 +10,6 @@ use super::{
     },
     *,
 };
-use kernel::bindings as b;
-
 use crate::{
     virtio::{
         device,
@@ -27,6 +25,7 @@ use crate::{
         word, //
     },
 };
+use kernel::bindings as b;
 
 /// What a buffer is for, beside commands.
 const QUESTION: u32 = 0x100;
@@ -191,7 +190,10 @@ fn command_added(queue: usize, buffer: &mut Buffer) {
     if cmd.cmnd[0] == INQUIRY && io.steps.is_empty() {
         // SAFETY: The data is the command's.
         let dirty = |piece: &(usize, usize)| (0..piece.1).any(|i| get(piece.0, i) != 0);
-        assert!(!wanted.iter().any(dirty), "the device gets old memory, or leaves it to others");
+        assert!(
+            !wanted.iter().any(dirty),
+            "the device gets old memory, or leaves it to others"
+        );
     }
     io.steps.push(Step {
         asked: cmd.cmnd[0],
