@@ -50,7 +50,7 @@ impl<T: Operations> Command<T> {
                     data.table.nents,
                     bytes.as_mut_ptr().cast(),
                     len,
-                    offset as _,
+                    offset as isize,
                 )
             };
         }
