@@ -38,6 +38,10 @@ const MOST_MS: u32 = 10_000;
 /// nothing to answer: a disk that nobody uses, say.
 const LASTS: Delta = Delta::from_secs(60);
 
+/// A device that works no more so soon after a repair waits for the next one, [`LOOK_MS`] twice,
+/// however much it did between them: else it could have itself reset at any speed.
+const SOON: Delta = Delta::from_secs(1);
+
 /// What a driver wants to be done with its device, whatever that says of itself.
 pub enum Wish {
     /// Nothing: it is repaired if it works no more.
@@ -192,6 +196,7 @@ fn look<T: Repair>(this: &T, dev: &Device<Bound>) -> Next {
     let (completed, _) = dev.counts();
 
     let since = course.repaired.take();
+    let soon = since.is_some_and(|since| since.elapsed() < SOON);
     let lasted = !is_late && since.is_some_and(|since| since.elapsed() > LASTS);
     if completed != course.completed || lasted {
         course.futile = 0;
@@ -203,8 +208,9 @@ fn look<T: Repair>(this: &T, dev: &Device<Bound>) -> Next {
     }
     course.away = false;
     // The first one is done at once.
-    if course.futile > 0 && !core::mem::replace(&mut course.waited, true) {
-        return Next::After((LOOK_MS << course.futile.min(10)).min(MOST_MS));
+    let pauses = course.futile.max(soon.into());
+    if pauses > 0 && !core::mem::replace(&mut course.waited, true) {
+        return Next::After((LOOK_MS << pauses.min(10)).min(MOST_MS));
     }
     course.waited = false;
     course.futile += 1;
