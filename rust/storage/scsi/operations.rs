@@ -48,9 +48,13 @@ const HOST_BUSY: bindings::scsi_qc_status = bindings::scsi_qc_status_SCSI_MLQUEU
 
 /// How long a command of error handling waits for a device that others reset, say, in
 /// milliseconds, and how often it is tried. The mid-layer itself tries a hundred times in ten
-/// seconds, and then takes the unit out of service. Longer than others may take at most, so that
-/// the last rung can take the device from those who do not end; but not for ever.
+/// seconds, and then takes the unit out of service; how long a try takes, it does not count, so
+/// what waited here must not be called busy. Longer than others may take at most, so that a reset
+/// of the host can take the device from those who do not end.
 const EH_PATIENCE_MS: u32 = 130_000;
+
+/// How long it waits after that reset, in milliseconds; then it fails.
+const EH_LAST_PATIENCE_MS: u32 = 13_000;
 const EH_TICK_MS: u32 = 20;
 
 /// What became of a command that was given to the driver.
@@ -114,7 +118,8 @@ pub trait Operations: Sized + 'static {
     ///
     /// Atomic context, or error handling in process context. A command of the latter that is
     /// [refused until the device is back](Command::refuse_until_back) comes again until it is, for
-    /// two minutes at least.
+    /// two minutes at least. After that there is a [reset of the host](Self::host_reset), and if
+    /// the device is not back soon, the command fails.
     fn queue_command(
         host: &Self::HostData,
         cmd: Command<Self>,
@@ -172,10 +177,11 @@ pub trait Operations: Sized + 'static {
         Err(ENOTSUPP)
     }
 
-    /// Resets the host: as the last rung, or because an administrator wants it, when nothing is
-    /// late (`/sys/class/scsi_host/hostN/host_reset`). *Also if it fails*, the driver finishes all
+    /// Resets the host: as the last rung, or since a command of error handling waits for the device
+    /// for too long, or because an administrator wants it, when nothing is late
+    /// (`/sys/class/scsi_host/hostN/host_reset`). *Also if it fails*, the driver finishes all
     /// commands whose time is over ([`Command::is_late`]); others it may send again. May sleep, but
-    /// not for ever.
+    /// not for ever, nor for who has a device's `state_mutex`.
     fn host_reset(host: &Self::HostData) -> Result;
 
     /// Whether there is no such target, so that its units need not be looked for. Process context,
@@ -265,16 +271,13 @@ impl<T: Operations> OperationsVTable<T> {
             if unsafe { Self::is_premature_start(shost, cmd) } {
                 // Not "busy": that is tried again until the time for all of error handling is over.
                 // SAFETY: The command is valid, and left to this function.
-                unsafe {
-                    (*cmd).result = HostByte::ERROR.with_status(0);
-                    bindings::scsi_done(cmd);
-                }
-                return QUEUED;
+                return unsafe { Self::fail(cmd) };
             }
             // SAFETY: As above.
             unsafe { cmnd::settle(shost) };
         }
         let mut patience = if is_again { EH_PATIENCE_MS } else { 0 };
+        let mut may_reset = is_again;
 
         loop {
             // SAFETY: By this function's safety requirements.
@@ -287,11 +290,34 @@ impl<T: Operations> OperationsVTable<T> {
                             msecs_to_jiffies(EH_TICK_MS) as isize
                         )
                     };
-                    patience -= EH_TICK_MS;
+                    patience = patience.saturating_sub(EH_TICK_MS);
                 }
+                // Nobody else does it: error handling goes no further before this command ends.
+                Queued::Waits if core::mem::take(&mut may_reset) => {
+                    // SAFETY: By this function's safety requirements; error handling sleeps.
+                    let _ = T::host_reset(unsafe { Self::data(shost) });
+                    patience = EH_LAST_PATIENCE_MS;
+                }
+                // SAFETY: The command is valid, and left to this function: the driver gave it back.
+                Queued::Waits if is_again => return unsafe { Self::fail(cmd) },
                 Queued::Waits | Queued::Refused => return HOST_BUSY,
             }
         }
+    }
+
+    /// Ends a command of error handling, as one that the host could not do.
+    ///
+    /// # Safety
+    ///
+    /// `cmd` must be a valid command that the mid-layer queues, and that the driver does not have.
+    #[cold]
+    unsafe fn fail(cmd: *mut bindings::scsi_cmnd) -> bindings::scsi_qc_status {
+        // SAFETY: By this function's safety requirements.
+        unsafe {
+            (*cmd).result = HostByte::ERROR.with_status(0);
+            bindings::scsi_done(cmd);
+        }
+        QUEUED
     }
 
     /// Gives a command to the driver.
