@@ -196,9 +196,10 @@ impl Hba {
     }
 }
 
-/// Whether the device may answer on `queue`: not while it is repaired.
+/// Whether the device may answer on `queue`: not while it is repaired. It may while there is more
+/// to send again than the ring had room for.
 pub(crate) fn works<H: Handler>(queue: &Queue<H>) -> bool {
     let guard = queue.lock();
 
-    guard.ring.is_open() && !guard.ring.is_broken()
+    guard.ring.is_attached() && !guard.ring.is_broken()
 }

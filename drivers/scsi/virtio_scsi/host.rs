@@ -130,7 +130,14 @@ impl Operations for ScsiHost {
         // A repair that has begun before the command's time was over sends it again, which it must
         // not do any more once error handling uses the command. Who lets go of the device for others
         // gives it back, with the lock of all queues held. Fails if there is no device.
-        let _ = hba.binding().with(|dev| Ok(dev.condition()));
+        let _ = hba.binding().with(|dev| {
+            // What is kept the device does not have: it comes back here.
+            dev.sift_queues();
+            Ok(())
+        });
+        if !late.is_lent() {
+            return Ok(());
+        }
 
         hba.manage(late.device(), Function::AbortTask(late.tag().into()))
     }

@@ -110,9 +110,9 @@ pub trait Handler: Sized + Send + Sync + 'static {
         true
     }
 
-    /// Whether a token that is kept may still be sent when others, who have the device, bring it
-    /// back ([`Device::sift_queues`](super::Device::sift_queues)); else it is
-    /// [cancelled](Self::cancelled). The queue's lock is held. For queues that
+    /// Whether a token that is kept may still be sent, when others, who have the device, bring it
+    /// back, or when the ring has room ([`Device::sift_queues`](super::Device::sift_queues)); else
+    /// it is [cancelled](Self::cancelled). The queue's lock is held. For queues that
     /// [replay](Self::REPLAYS).
     fn may_wait(&self, token: &Self::Token) -> bool {
         let _ = token;

@@ -659,8 +659,9 @@ impl Device<device::Bound> {
         }
     }
 
-    /// Gives back what is kept for a device that others have, who bring it back, and may not
-    /// [wait](Handler::may_wait) for that any longer; the rest is sent then. May sleep.
+    /// Gives back what is kept, for a device that others have, who bring it back, or for one whose
+    /// rings had no room for it, and may not [wait](Handler::may_wait) for that any longer; the
+    /// rest is sent then. May sleep.
     pub fn sift_queues(&self) {
         if let Some(set) = &self.state().queues.lock().set {
             set.wanted.queues.iter().for_each(|queue| queue.sift());
