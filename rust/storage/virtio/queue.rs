@@ -111,9 +111,9 @@ pub trait Handler: Sized + Send + Sync + 'static {
     }
 
     /// Whether a token that is kept may still be sent, when others, who have the device, bring it
-    /// back, or when the ring has room ([`Device::sift_queues`](super::Device::sift_queues)); else
-    /// it is [cancelled](Self::cancelled). The queue's lock is held. For queues that
-    /// [replay](Self::REPLAYS).
+    /// back, or when the ring has room ([`Device::sift_queues`](super::Device::sift_queues)), or
+    /// after another reset; else it is [cancelled](Self::cancelled). The queue's lock is held. For
+    /// queues that [replay](Self::REPLAYS).
     fn may_wait(&self, token: &Self::Token) -> bool {
         let _ = token;
         true

@@ -425,6 +425,8 @@ impl QueueSet {
             }
             self.let_go();
         }
+        // `again()` is asked of what was in a ring only, not of what was kept before.
+        self.wanted.queues.iter().for_each(|queue| queue.sift());
         Ok(())
     }
 
