@@ -9,17 +9,18 @@
 use crate::{
     commands,
     hba::Hba,
-    WORKQUEUE, //
+    REPAIRS, //
 };
 use kernel::{
-    impl_has_work, new_work,
+    impl_has_work, new_mutex, new_work,
     prelude::*,
     sync::{
         atomic::{
             Atomic,
             Relaxed, //
         },
-        Arc, //
+        Arc,
+        Mutex, //
     },
     time::{
         delay::fsleep,
@@ -35,11 +36,22 @@ use kernel::{
 const TICK_MS: u32 = 100;
 const PATIENCE_MS: u32 = 30_000;
 
+/// What the last look saw.
+#[derive(Default)]
+struct Seen {
+    /// How many commands had come back.
+    completed: usize,
+    /// For how long the device does nothing, in milliseconds.
+    still: u32,
+}
+
 /// Looks after the removal of a host. Made with the host: a removal needs no memory.
 #[pin_data]
 pub(crate) struct Removal {
     hba: Arc<Hba>,
     is_over: Atomic<bool>,
+    #[pin]
+    seen: Mutex<Seen>,
     #[pin]
     work: Work<Removal>,
 }
@@ -54,6 +66,7 @@ impl Removal {
             pin_init!(Self {
                 hba,
                 is_over: Atomic::new(false),
+                seen <- new_mutex!(Seen::default()),
                 work <- new_work!("virtio_scsi::removal"),
             }),
             GFP_KERNEL,
@@ -62,48 +75,53 @@ impl Removal {
 
     /// Does `remove`, which waits for commands, but for none of a device that does nothing.
     pub(crate) fn watch(self: &Arc<Self>, remove: impl FnOnce()) {
-        WORKQUEUE.enqueue(self.clone());
+        REPAIRS.enqueue(self.clone());
         remove();
         self.is_over.store(true, Relaxed);
     }
 
     fn look(&self) {
         let hba = &self.hba;
-        let mut last = None;
-        let mut still = 0;
+        let mut seen = self.seen.lock();
 
-        while !self.is_over.load(Relaxed) {
-            hba.events.handler().end_recovery();
-            match commands::progress(&hba.requests) {
-                (_, 0) => still = 0,
-                now if last != Some(now.0) => {
-                    last = Some(now.0);
-                    still = 0;
-                }
-                _ => still += TICK_MS,
+        hba.events.handler().end_recovery();
+        match commands::progress(&hba.requests) {
+            (completed, here) if here == 0 || completed != seen.completed => {
+                *seen = Seen {
+                    completed,
+                    still: 0,
+                };
             }
-            if still >= PATIENCE_MS {
-                // Fails if the device was unbound, which cancelled everything as well.
-                let _ = hba.binding().with(|dev| {
-                    dev_err!(
-                        dev,
-                        "the device did nothing for {} s: all commands to it fail\n",
-                        PATIENCE_MS / 1000
-                    );
-                    dev.cancel_queues();
-                    Ok(())
-                });
-                still = 0;
-            }
-            fsleep(Delta::from_millis(TICK_MS.into()));
+            _ => seen.still += TICK_MS,
+        }
+        if seen.still >= PATIENCE_MS {
+            // Fails if the device was unbound, which cancelled everything as well.
+            let _ = hba.binding().with(|dev| {
+                dev_err!(
+                    dev,
+                    "the device did nothing for {} s: all commands to it fail\n",
+                    PATIENCE_MS / 1000
+                );
+                dev.cancel_queues();
+                Ok(())
+            });
+            seen.still = 0;
         }
     }
 }
 
+/// A look at a time, since others need the one worker that there is without memory.
 impl WorkItem for Removal {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
+        if this.is_over.load(Relaxed) {
+            return;
+        }
         this.look();
+        fsleep(Delta::from_millis(TICK_MS.into()));
+        if !this.is_over.load(Relaxed) {
+            REPAIRS.enqueue(this);
+        }
     }
 }

@@ -53,7 +53,8 @@ use storage::{
 /// Where events wait to be handled.
 static WORKQUEUE: ModuleWorkqueue = ModuleWorkqueue::new();
 
-/// For repairs, which commands wait for, so that memory can be reclaimed by them.
+/// For repairs, which commands wait for, so that memory can be reclaimed by them, and for the watch
+/// of removals.
 static REPAIRS: ModuleWorkqueue = ModuleWorkqueue::new();
 
 /// The SCSI driver: see `host`.
