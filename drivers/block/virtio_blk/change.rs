@@ -105,7 +105,7 @@ impl BoundDisk {
         if dev.condition() != Condition::Ready {
             return Err(EIO);
         }
-        disk.retire().inspect_err(|_| {
+        disk.retire_soon().inspect_err(|_| {
             dev_notice!(
                 dev,
                 "[{}] is in use, and stays in {} mode\n",
@@ -177,6 +177,19 @@ impl AnyDisk {
             Self::Request(disk) => disk.retire(),
             Self::Bio(disk) => disk.retire(),
         }
+    }
+
+    /// The same, but waits a little for who only has a look: each uevent has udev open the disk.
+    fn retire_soon(&self) -> Result {
+        const MOST: usize = 40;
+
+        for _ in 0..MOST {
+            if self.retire().is_ok() {
+                return Ok(());
+            }
+            fsleep(TICK);
+        }
+        self.retire()
     }
 
     /// Takes a disk away that nobody uses.
