@@ -120,8 +120,8 @@ pub trait Handler: Sized + Send + Sync + 'static {
     }
 
     /// A token that the device never used, given back once the device was reset: it touches the
-    /// buffers no more. They come in the order of submission if the device is to be started again.
-    /// Process context, the lock not held.
+    /// buffers no more. They come in the order of submission if the device is to be started again,
+    /// unless memory is short. Process context, the lock not held.
     fn cancelled(queue: &Queue<Self>, token: Self::Token);
 }
 
@@ -362,8 +362,9 @@ impl<H: Handler> Queue<H> {
             let Some(ptr) = guard.ring.came_back(ptr) else {
                 break;
             };
-            // On its way it counts as one that waits: who wants that nothing is in flight shall not
-            // believe that it is nowhere.
+            // On its way to `each` it counts as one that waits: who wants that nothing is in flight
+            // shall not believe that it is nowhere. But what `each` puts aside, to have it
+            // cancelled in order, no queue counts any more.
             let waiting = &guard.ring.waiting;
             waiting.set(waiting.get() + 1);
             drop(guard);

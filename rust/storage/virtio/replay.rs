@@ -136,8 +136,8 @@ impl<T: Token> Ring<T> {
         let Some(mut kept) = self.kept.take() else {
             return Err((token, ENODEV));
         };
-        // Room for all that is in flight, see `Queue::take_back()`; one of them may be on its way
-        // from the ring to here.
+        // Room for all that is in flight, see `Queue::take_back()`: also for one that is on its way
+        // from the ring to here, which `Queue::detach()` counts as one that waits.
         let has_room = self.in_flight() + 1 < kept.tokens.capacity();
         let ret = if has_room && !kept.full {
             kept.push(token)
