@@ -79,7 +79,7 @@ trait AnyQueue: Send + Sync {
     fn sift(&self);
 
     /// See [`Queue::replay`].
-    fn replay(&self) -> Result<bool>;
+    fn replay(&self, pauses: usize) -> Result<bool>;
 
     /// How many tokens came back, and how many there are.
     fn counts(&self) -> (usize, usize);
@@ -123,7 +123,7 @@ impl<H: Handler> AnyQueue for Queue<H> {
         Queue::sift(self);
     }
 
-    fn replay(&self) -> Result<bool> {
+    fn replay(&self, pauses: usize) -> Result<bool> {
         let guard = self.lock();
 
         // One that broke waits for the next repair.
@@ -132,7 +132,7 @@ impl<H: Handler> AnyQueue for Queue<H> {
         }
         drop(guard);
         // SAFETY: The queues of a set are in an `Arc`.
-        unsafe { Queue::replay(self) }
+        unsafe { Queue::replay(self, pauses) }
     }
 
     fn counts(&self) -> (usize, usize) {
@@ -441,15 +441,15 @@ impl QueueSet {
         self.delete();
     }
 
-    /// Sends what was kept; `false` if there is no room for all of it yet.
-    fn replay(&self) -> Result<bool> {
+    /// Sends what was kept; `false` if there is no room for all of it after `pauses` of a queue.
+    fn replay(&self, pauses: usize) -> Result<bool> {
         if !self.found {
             return Ok(true);
         }
         self.wanted
             .queues
             .iter()
-            .try_fold(true, |all, queue| Ok(all & queue.replay()?))
+            .try_fold(true, |all, queue| Ok(all & queue.replay(pauses)?))
     }
 
     /// Cancels what is in flight and deletes the virtqueues.
@@ -539,9 +539,9 @@ impl Queues {
     }
 
     /// Sends what was kept to a device that is ready again; `false` if there is no room for all of
-    /// it yet.
-    pub(super) fn replay(&self) -> Result<bool> {
-        self.set.as_ref().map_or(Ok(true), QueueSet::replay)
+    /// it after `pauses` of each queue.
+    pub(super) fn replay(&self, pauses: usize) -> Result<bool> {
+        self.set.as_ref().map_or(Ok(true), |set| set.replay(pauses))
     }
 
     /// How many tokens the device has given back so far, and how many there are.

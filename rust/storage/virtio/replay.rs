@@ -179,10 +179,10 @@ impl<T: Token> Ring<T> {
 /// How many tokens are added at a time with interrupts off.
 const BATCH: usize = 32;
 
-/// How long, and how often, to wait for room that only answers of the device make: the lock of all
-/// its queues is held meanwhile. Slow storage takes longer, see [`Queue::replay`].
+/// How long, and how often at first, to wait for room that only answers of the device make: the
+/// lock of all its queues is held meanwhile. Slow storage takes longer, see [`Queue::replay`].
 const PAUSE: Delta = Delta::from_millis(1);
-const PAUSES: usize = 20;
+pub(super) const PAUSES: usize = 20;
 
 impl<H: Handler> Queue<H> {
     /// If the queue replays, holds it: what is added is kept once the ring is detached. May sleep.
@@ -295,17 +295,15 @@ impl<H: Handler> Queue<H> {
     }
 
     /// Adds what was kept to the new ring, and opens that for others. `false` if there is no room
-    /// for all of it, or no memory: the queue stays held, and this is to be called again. May
-    /// sleep, but not for long.
+    /// for all of it, or no memory, after that many `pauses`: the queue stays held, and this is to
+    /// be called again. May sleep, but not for long.
     ///
     /// On errors the queue stays held, and its ring is broken.
     ///
     /// # Safety
     ///
     /// The queue must be that of an `Arc`, and attached.
-    pub(super) unsafe fn replay(&self) -> Result<bool> {
-        let mut pauses = 0;
-
+    pub(super) unsafe fn replay(&self, mut pauses: usize) -> Result<bool> {
         loop {
             let mut guard = self.lock();
             let mut ret = Ok(());
@@ -343,11 +341,16 @@ impl<H: Handler> Queue<H> {
             match ret {
                 Ok(()) => continue,
                 Err(e) if e == EIO => return Err(e),
-                Err(_) if pauses == PAUSES => return Ok(false),
+                Err(_) if pauses == 0 => {
+                    // For the next time, should nobody else do it.
+                    // SAFETY: By this function's safety requirements.
+                    unsafe { self.take_done() };
+                    return Ok(false);
+                }
                 Err(_) => (),
             }
             // An answer makes room, or gives memory back.
-            pauses += 1;
+            pauses -= 1;
             fsleep(PAUSE);
             // SAFETY: By this function's safety requirements.
             unsafe { self.take_done() };

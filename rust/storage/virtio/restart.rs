@@ -6,6 +6,7 @@
 
 use super::{
     queues::Queues,
+    replay::PAUSES,
     state::PATIENCE,
     Device, //
 };
@@ -115,7 +116,7 @@ impl Device<device::Bound> {
 
     /// Begins to send what was kept. The watch has the rest sent, if nobody else does.
     pub(super) fn send_again(&self, queues: &Queues) -> Result {
-        if !queues.replay()? {
+        if !queues.replay(PAUSES)? {
             self.state().context.watch.begin();
         }
         Ok(())
@@ -123,13 +124,13 @@ impl Device<device::Bound> {
 
     /// Goes on with what a [restart](Self::restart) is to send again, if the rings had no room for
     /// all of it: that comes with answers, for which storage may take its time. `false` if this is
-    /// to be called again. May sleep, not for long.
+    /// to be called again. May sleep, but does not wait for them.
     pub fn replay_rest(&self) -> bool {
         let _no_io = NoIo::enter();
         let queues = self.state().queues.lock();
 
         // On errors the ring is broken, and the device to be repaired.
-        queues.is_asleep() || queues.replay().unwrap_or(true)
+        queues.is_asleep() || queues.replay(0).unwrap_or(true)
     }
 
     /// Resets the device, and brings it to where its probe began: the same features, and no queues.
