@@ -128,8 +128,8 @@ impl Operations for ScsiHost {
 
     fn abort(hba: &Hba, late: &Late<'_, Self>) -> Result {
         // A repair that has begun before the command's time was over sends it again, which it must
-        // not do any more once error handling uses the command. Who lets go of the device for others
-        // gives it back, with the lock of all queues held. Fails if there is no device.
+        // not do any more once error handling uses the command. Who lets go of the device for
+        // others gives it back, with the lock of all queues held. Fails if there is no device.
         let _ = hba.binding().with(|dev| {
             // What is kept the device does not have: it comes back here.
             dev.sift_queues();

@@ -173,8 +173,8 @@ impl Recovery {
     /// Resets the device, and sends again what it has not answered. Fails with [`ENODEV`] once the
     /// host is being removed: then the device is reset only.
     fn restart(&self, dev: &Device<Bound>) -> Result {
-        // Looked at under the lock of the queues, which a removal takes after it has begun: from then
-        // on nobody gives commands to a device again that may be silent.
+        // Looked at under the lock of the queues, which a removal takes after it has begun: from
+        // then on nobody gives commands to a device again that may be silent.
         let configure = || match self.is_removing() {
             true => Err(ENODEV),
             false => self.configure(dev),

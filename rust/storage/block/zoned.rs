@@ -104,9 +104,9 @@ impl ZoneReport<'_> {
     }
 
     /// Reports the next zone. Fails with [`EINVAL`] if it is not that, does not begin on the disk,
-    /// is more than was asked for, or is larger than the zones of the disk, has no write pointer but
-    /// must be written in order, or if its capacity or its write pointer goes beyond it; or if the block layer refuses it, or its user wants no
-    /// more.
+    /// is more than was asked for, is larger than the zones of the disk, or has no write pointer
+    /// but must be written in order, or if its capacity or its write pointer goes beyond it; or if
+    /// the block layer refuses it, or its user wants no more.
     ///
     /// May sleep. C counterpart: `disk_report_zone()`.
     pub fn add(&mut self, zone: Zone) -> Result {

@@ -117,16 +117,16 @@ impl Device {
         })
     }
 
-    /// Sends a command that reads into heap memory, and returns its result, or an error number below
-    /// 0. May sleep.
+    /// Sends a command that reads into heap memory, and returns its result, or an error number
+    /// below 0. May sleep.
     #[inline]
     fn read(&self, cdb: &[u8; 16], answer: &mut [u8]) -> i32 {
         const TIMEOUT_SECONDS: u32 = 30;
         const RETRIES: i32 = 5;
         let timeout = kernel::time::msecs_to_jiffies(TIMEOUT_SECONDS * 1000);
 
-        // SAFETY: The device is valid; the command block is as long as its kind says, the buffer has
-        // the given length. What is not heap memory would be copied by the block layer.
+        // SAFETY: The device is valid; the command block is as long as its kind says, the buffer
+        // has the given length. What is not heap memory would be copied by the block layer.
         unsafe {
             bindings::scsi_execute_cmd(
                 self.as_raw(),
