@@ -369,6 +369,8 @@ pub(crate) const PATIENCE: Delta = Delta::from_secs(30);
 
 /// How often it looks.
 pub(crate) const TICK: Delta = Delta::from_millis(5);
+/// Between two looks at a device that is away.
+const AWAY_TICK: Delta = Delta::from_millis(100);
 
 impl_has_work! {
     impl HasWork<Self, { BIRTH }> for BoundDisk { self.birth }
@@ -666,25 +668,33 @@ impl WorkItem<RESIZE> for BoundDisk {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
-        let live = this.live.lock();
+        let mut live = this.live.lock();
+        let binding = &this.recovery.binding;
 
-        if !*live {
-            return;
-        }
+        let capacity = loop {
+            if !*live {
+                return;
+            }
+            match binding.with(|dev| ask_capacity(dev)) {
+                Ok(None) => {
+                    drop(live);
+                    fsleep(AWAY_TICK);
+                    live = this.live.lock();
+                }
+                // Fails if the device was unbound, too; there is nothing to do then.
+                told => break told.inspect_err(|_| this.recovery.suspect()).ok().flatten(),
+            }
+        };
         let disk = this.disk();
         let Some(disk) = disk.as_deref() else {
             return;
         };
-        // Fails if the device was unbound; there is nothing to do then.
-        let binding = &this.recovery.binding;
-        let capacity =
-            binding.with(|dev| dev.read_config(config_field!(virtio_blk_config, capacity)));
         // Of this disk: who makes another one in its place holds `live`, and asks again.
         let lost = this.cache_lost.xchg(false, Relaxed);
         // The rest waits for memory or I/O. Who takes `live` gives the device up for that in the
         // end.
         drop(live);
-        if let Ok(capacity) = capacity {
+        if let Some(capacity) = capacity {
             match disk {
                 AnyDisk::Request(disk) => follow_capacity(disk, binding, capacity),
                 AnyDisk::Bio(disk) => follow_capacity(disk, binding, capacity),
@@ -698,6 +708,23 @@ impl WorkItem<RESIZE> for BoundDisk {
             };
         }
     }
+}
+
+/// The capacity that the device says it has; `None` while it is away: it answers anything then.
+/// Fails if it has to be brought back, after which it is asked again. May sleep.
+fn ask_capacity(dev: &Device<Bound>) -> Result<Option<u64>> {
+    let ask = || dev.read_config(config_field!(virtio_blk_config, capacity));
+    let first = ask();
+
+    match dev.condition() {
+        Condition::Ready => (),
+        Condition::Away => return Ok(None),
+        _ => return Err(EIO),
+    }
+    // It may have been away for one of the two.
+    let again = ask()?;
+
+    Ok((first? == again).then_some(again))
 }
 
 /// What the log may say of new sizes: a device can have one each time it interrupts.
