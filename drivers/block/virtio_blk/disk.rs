@@ -82,7 +82,6 @@ use storage::{
             Queue, //
         },
         restart::Condition,
-        state::Binding,
         Device, //
     },
 };
@@ -336,6 +335,8 @@ pub(crate) struct BoundDisk {
     seen: Mutex<Seen>,
     /// The device is in another cache mode than the disk.
     pub(crate) cache_lost: Atomic<bool>,
+    /// What the log may say of new sizes: a device can have one each time it interrupts.
+    sizes: Ration,
     #[pin]
     birth: Work<BoundDisk, BIRTH>,
     #[pin]
@@ -398,6 +399,7 @@ impl BoundDisk {
                 watched: Atomic::new(false),
                 seen <- new_mutex!(Seen::new(0)),
                 cache_lost: Atomic::new(false),
+                sizes: Ration::new(),
                 birth <- new_work!("virtio_blk::birth"),
                 resize <- new_work!("virtio_blk::resize"),
                 watch <- new_work!("virtio_blk::watch"),
@@ -563,6 +565,24 @@ impl BoundDisk {
         SLOW_WORKQUEUE.enqueue::<_, BIRTH>(self.clone());
     }
 
+    /// Gives the disk the capacity that the device has now. Waits for memory, which may wait for
+    /// I/O: so nothing is held that a repair or a reset of the device needs.
+    fn follow_capacity<T: BlkDisk>(&self, disk: &Disk<T>, capacity: u64) {
+        let dev = self.recovery.binding.device();
+
+        match limits::check_capacity(capacity) {
+            // Something else changed.
+            Ok(capacity) if capacity == disk.capacity() => (),
+            Ok(capacity) => match disk.set_capacity(capacity) {
+                _ if !self.sizes.allows() => (),
+                Ok(()) => announce(disk, dev, capacity, "new size: "),
+                Err(_) => dev_err!(dev, "a disk of zones cannot grow; the old size stays\n"),
+            },
+            Err(_) if !self.sizes.allows() => (),
+            Err(refusal) => dev_err!(dev, "{}; the old size stays\n", refusal),
+        }
+    }
+
     /// Does `wait`, which waits for I/O, under the eyes of a watch.
     fn watched(self: &Arc<Self>, wait: impl FnOnce()) {
         const MOST: usize = 20;
@@ -675,7 +695,7 @@ impl WorkItem<RESIZE> for BoundDisk {
             if !*live {
                 return;
             }
-            match binding.with(|dev| ask_capacity(dev)) {
+            match binding.with(ask_capacity) {
                 Ok(None) => {
                     drop(live);
                     fsleep(AWAY_TICK);
@@ -696,8 +716,8 @@ impl WorkItem<RESIZE> for BoundDisk {
         drop(live);
         if let Some(capacity) = capacity {
             match disk {
-                AnyDisk::Request(disk) => follow_capacity(disk, binding, capacity),
-                AnyDisk::Bio(disk) => follow_capacity(disk, binding, capacity),
+                AnyDisk::Request(disk) => this.follow_capacity(disk, capacity),
+                AnyDisk::Bio(disk) => this.follow_capacity(disk, capacity),
             }
         }
         if lost {
@@ -725,25 +745,4 @@ fn ask_capacity(dev: &Device<Bound>) -> Result<Option<u64>> {
     let again = ask()?;
 
     Ok((first? == again).then_some(again))
-}
-
-/// What the log may say of new sizes: a device can have one each time it interrupts.
-static SIZES: Ration = Ration::new();
-
-/// Gives the disk the capacity that the device has now. Waits for memory, which may wait for I/O:
-/// so nothing is held that a repair or a reset of the device needs.
-fn follow_capacity<T: BlkDisk>(disk: &Disk<T>, binding: &Binding, capacity: u64) {
-    let dev = binding.device();
-
-    match limits::check_capacity(capacity) {
-        // Something else changed.
-        Ok(capacity) if capacity == disk.capacity() => (),
-        Ok(capacity) => match disk.set_capacity(capacity) {
-            _ if !SIZES.allows() => (),
-            Ok(()) => announce(disk, dev, capacity, "new size: "),
-            Err(_) => dev_err!(dev, "a disk of zones cannot grow; the old size stays\n"),
-        },
-        Err(_) if !SIZES.allows() => (),
-        Err(refusal) => dev_err!(dev, "{}; the old size stays\n", refusal),
-    }
 }
