@@ -325,6 +325,7 @@ pub(crate) fn is_absurd(cdb: &[u8; CDB_SIZE], len: usize, peek: impl Fn(usize) -
     match *cdb {
         [REPORT_LUNS, ..] => len >= 4 && u32::from_be_bytes(peek(0)) > MAX_UNIT_LIST,
         [INQUIRY, vital, IDENTIFICATION_PAGE, ..] if vital & 1 != 0 && len >= 4 => {
+            let len = len.min(usize::from(u16::from_be_bytes([cdb[3], cdb[4]])));
             let [_, _, high, low] = peek(0);
             let end = 4 + usize::from(u16::from_be_bytes([high, low]));
             let mut at = 4;

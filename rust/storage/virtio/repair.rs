@@ -31,6 +31,9 @@ use kernel::{
 /// How often to look for a device that is away, in milliseconds.
 const LOOK_MS: u32 = 100;
 
+/// How often to look whether a ring has room, and whether somebody waits for the end of all this.
+const TICK_MS: u32 = 20;
+
 /// The most to wait between repairs.
 const MOST_MS: u32 = 10_000;
 
@@ -140,7 +143,6 @@ enum Next {
 /// Looks at the device, and does what it needs, until it works, is given up or unbound. For a work
 /// item that runs when the device is suspected to work no more. May sleep for long.
 pub fn attend<T: Repair>(this: &T) {
-    const TICK_MS: u32 = 20;
     let mut left = 0u32;
 
     loop {
@@ -170,7 +172,12 @@ fn look<T: Repair>(this: &T, dev: &Device<Bound>) -> Next {
     let wish = this.wish();
     match wish {
         Wish::Nothing | Wish::Reset(_) => (),
-        Wish::Leave => return go_on(dev),
+        Wish::Leave => {
+            // The watch asks again, once a second: what is to give the device up must have its turn
+            // where there is no memory but for one worker.
+            go_on(dev);
+            return Next::Never;
+        }
         Wish::GiveUp => return give_up(this, dev, &mut course),
     }
     // Of a device that is reset since it answers nothing, time tells nothing.
@@ -223,7 +230,7 @@ fn look<T: Repair>(this: &T, dev: &Device<Bound>) -> Next {
 /// Goes on with what a repair has to send again, and the device had no room for.
 fn go_on(dev: &Device<Bound>) -> Next {
     if dev.condition() == Condition::Ready && !dev.replay_rest() {
-        return Next::After(LOOK_MS);
+        return Next::After(TICK_MS);
     }
     Next::Never
 }
