@@ -38,10 +38,14 @@ class Lio:
         self._ready.wait()
         if self._result:
             raise RuntimeError(f"the target's guest: {self._result.why or 'ended early'}; logs: {self._result.place}")
+        if not self._thread.is_alive():
+            raise RuntimeError("the target's guest could not be run")
 
     def _run(self) -> None:
-        self._result = self._guest.run()
-        self._ready.set()
+        try:
+            self._result = self._guest.run()
+        finally:
+            self._ready.set()
 
     def blockdev(self, name: str, initiator: str = "guest", node: str = "", port: int = 0) -> str:
         """As that of iscsi.Target; `port`, if it is reached by way of another one."""

@@ -38,7 +38,7 @@ def everything(driver: Driver, full: bool) -> list[Work]:
     stock = not debug()
     work = []
     profiles = [
-        *PROFILES, *(vectors(full) if stock else []), *scsi.PROFILES, *(clusters.PROFILES if full else []),
+        *PROFILES, *(vectors(full) if stock else []), *scsi.PROFILES, *(clusters.PROFILES if full and stock else []),
         *(vng.PROFILES if stock else []),
     ]  # fmt: skip
     for profile in profiles:
