@@ -5,7 +5,10 @@
 //!
 //! A reset of the device forgets what was written to `cache_type`; so it is written again.
 
-use crate::disk::BlkDisk;
+use crate::disk::{
+    self,
+    BlkDisk, //
+};
 use kernel::{
     device::Bound,
     new_mutex,
@@ -145,9 +148,10 @@ impl CacheMode {
         dev.write_config(config_field!(virtio_blk_config, wce), u8::from(writeback))
     }
 
-    /// Reads which mode the device is in, and keeps it.
+    /// Reads which mode the device is in, and keeps it. Fails if it is away: what it says then
+    /// would be a cache that needs no flush.
     fn note(&self, dev: &Device<Bound>) -> Result<bool> {
-        let now = is_writeback(dev)?;
+        let now = disk::steady(dev, || is_writeback(dev))?.ok_or(EIO)?;
 
         self.writeback.store(now, Relaxed);
         Ok(now)

@@ -722,18 +722,31 @@ impl WorkItem<RESIZE> for BoundDisk {
         }
         if lost {
             let (cache, binding) = (&this.recovery.cache, &this.recovery.binding);
-            let _ = match disk {
+            let followed = match disk {
                 AnyDisk::Request(disk) => cache.follow(disk, binding),
                 AnyDisk::Bio(disk) => cache.follow(disk, binding),
             };
+            // For the next time: after a repair, say.
+            if followed.is_err() {
+                this.cache_lost.store(true, Relaxed);
+            }
         }
     }
 }
 
-/// The capacity that the device says it has; `None` while it is away: it answers anything then.
-/// Fails if it has to be brought back, after which it is asked again. May sleep.
+/// The capacity that the device says it has, see [`steady`].
 fn ask_capacity(dev: &Device<Bound>) -> Result<Option<u64>> {
-    let ask = || dev.read_config(config_field!(virtio_blk_config, capacity));
+    steady(dev, || {
+        dev.read_config(config_field!(virtio_blk_config, capacity))
+    })
+}
+
+/// What `ask` reads of the device; `None` while it is away: it answers anything then. Fails if it
+/// has to be brought back. May sleep.
+pub(crate) fn steady<R: PartialEq>(
+    dev: &Device<Bound>,
+    ask: impl Fn() -> Result<R>,
+) -> Result<Option<R>> {
     let first = ask();
 
     match dev.condition() {
