@@ -170,8 +170,13 @@ fn designators() {
     assert!(!absurd(&[0x12, 1, 0x80, 1, 0], 256, &answer));
     assert!(!absurd(&[0x12, 0, 0x83, 1, 0], 256, &answer));
     // No more of them are looked at.
-    assert!(!absurd(&page, 4096, &[0, 0x83, 3, 0xfc]));
-    assert!(absurd(&page, 4096, &[0, 0x83, 4, 0]));
+    let large = [0x12, 1, 0x83, 16, 0];
+    assert!(!absurd(&large, 4096, &[0, 0x83, 3, 0xfc]));
+    assert!(absurd(&large, 4096, &[0, 0x83, 4, 0]));
+    // Nor what was not asked for, whatever the size of the buffer.
+    answer[19] = 3;
+    assert!(absurd(&[0x12, 1, 0x83, 0, 22], 4096, &answer));
+    assert!(!absurd(&[0x12, 1, 0x83, 0, 21], 4096, &answer));
 }
 
 proptest! {
