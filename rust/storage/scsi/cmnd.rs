@@ -590,6 +590,19 @@ fn cdb(cmd: &bindings::scsi_cmnd) -> &[u8] {
     &cmd.cmnd[..usize::from(cmd.cmd_len).min(cmd.cmnd.len())]
 }
 
+/// The operation of the command's request. C counterpart: `req_op()`, inline there.
+///
+/// # Safety
+///
+/// `cmd` must be valid and have been queued.
+#[inline]
+unsafe fn request_op(cmd: *mut bindings::scsi_cmnd) -> u32 {
+    const OP: u32 = (1 << bindings::REQ_OP_BITS) - 1;
+
+    // SAFETY: By this function's safety requirements it has a request.
+    unsafe { (*request(cmd)).cmd_flags & OP }
+}
+
 /// See [`Command::is_passthrough`].
 ///
 /// # Safety
@@ -597,10 +610,8 @@ fn cdb(cmd: &bindings::scsi_cmnd) -> &[u8] {
 /// `cmd` must be valid and have been queued.
 #[inline]
 unsafe fn is_passthrough(cmd: *mut bindings::scsi_cmnd) -> bool {
-    const OP: u32 = (1 << bindings::REQ_OP_BITS) - 1;
-
-    // SAFETY: By this function's safety requirements it has a request.
-    let op = unsafe { (*request(cmd)).cmd_flags } & OP;
+    // SAFETY: By this function's safety requirements.
+    let op = unsafe { request_op(cmd) };
     op == bindings::req_op_REQ_OP_DRV_IN || op == bindings::req_op_REQ_OP_DRV_OUT
 }
 
@@ -611,10 +622,8 @@ unsafe fn is_passthrough(cmd: *mut bindings::scsi_cmnd) -> bool {
 /// `cmd` must be valid and have been queued.
 #[inline]
 unsafe fn is_of_block_layer(cmd: *mut bindings::scsi_cmnd) -> bool {
-    const OP: u32 = (1 << bindings::REQ_OP_BITS) - 1;
-
-    // SAFETY: By this function's safety requirements it has a request.
-    let op = unsafe { (*request(cmd)).cmd_flags } & OP;
+    // SAFETY: By this function's safety requirements.
+    let op = unsafe { request_op(cmd) };
     op == bindings::req_op_REQ_OP_READ || op == bindings::req_op_REQ_OP_WRITE
 }
 
