@@ -19,6 +19,14 @@ def free_port() -> int:
         return sock.getsockname()[1]
 
 
+def options(port: int, target: str, lun: int, initiator: str, node: str) -> str:
+    """QEMU's options for a unit behind a target of this machine's, seen by an initiator of that name."""
+    return (
+        f"driver=iscsi,transport=tcp,portal=127.0.0.1:{port},target={target},"
+        f"lun={lun},initiator-name=iqn.2026-01.test.vsr:{initiator},node-name={node}"
+    )
+
+
 class Target(Service):
     """One target whose logical units 1, 2, … lie on sparse files; a unit's serial number is its name."""
 
@@ -62,10 +70,7 @@ class Target(Service):
 
     def blockdev(self, name: str, initiator: str = "guest", node: str = "") -> str:
         """QEMU's options for a unit, seen by an initiator of that name; the node has the unit's name if it has no other."""
-        return (
-            f"driver=iscsi,transport=tcp,portal=127.0.0.1:{self._port},target={NAME},"
-            f"lun={self._units.index(name) + 1},initiator-name=iqn.2026-01.test.vsr:{initiator},node-name={node or name}"
-        )
+        return options(self._port, NAME, self._units.index(name) + 1, initiator, node or name)
 
     def pause(self, seconds: float) -> None:
         """Answer nothing for so long. QEMU may hang meanwhile, and with it all that could end this earlier."""

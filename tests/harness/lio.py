@@ -8,7 +8,7 @@ import threading
 
 from guest import Driver, Guest, Result
 
-from .iscsi import free_port
+from .iscsi import free_port, options
 
 NAME = "iqn.2026-01.test.vsr:lio"
 
@@ -47,12 +47,9 @@ class Lio:
         finally:
             self._ready.set()
 
-    def blockdev(self, name: str, initiator: str = "guest", node: str = "", port: int = 0) -> str:
-        """As that of iscsi.Target; `port`, if it is reached by way of another one."""
-        return (
-            f"driver=iscsi,transport=tcp,portal=127.0.0.1:{port or self.port},target={NAME},"
-            f"lun=0,initiator-name=iqn.2026-01.test.vsr:{initiator},node-name={node or name}"
-        )
+    def blockdev(self, name: str, initiator: str = "guest", node: str = "") -> str:
+        """As that of iscsi.Target."""
+        return options(self.port, NAME, 0, initiator, node or name)
 
     def stop(self) -> None:
         if not self._result:
