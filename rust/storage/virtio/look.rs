@@ -38,7 +38,7 @@ impl<H: Handler> Look for Queue<H> {
         let mut looked = Looked::IDLE;
 
         if in_flight == 0 || !ring.is_attached() {
-            if ring.progress.end() && ring.is_attached() {
+            if ring.progress.end(ring.completed()) && ring.is_attached() {
                 count(&ring.counts.repaired);
                 looked.helped = Some(Help::Notified);
             }
@@ -62,13 +62,13 @@ impl<H: Handler> Look for Queue<H> {
             }
             used
         };
-        match ring.progress.step(before, now, used) {
+        match ring.progress.step(before, in_flight, now, used) {
             Step::Wait { soon } => {
                 looked.soon = soon;
                 // Who waits for something to happen is watched until the device surely knows it,
                 // and as long as there is something to watch.
                 if H::STANDING && ring.progress.is_slow() {
-                    ring.progress.end();
+                    ring.progress.end(before);
                     looked.again = false;
                 }
                 drop(guard);

@@ -34,6 +34,8 @@ enum Stage {
 #[derive(Clone, Copy)]
 struct Seen {
     completed: usize,
+    /// How many tokens had been added by then.
+    added: usize,
     since: Instant<Monotonic>,
     stage: Stage,
 }
@@ -43,7 +45,7 @@ struct Seen {
 pub(super) enum Step {
     /// It moves, or gets a moment more if `soon`.
     Wait { soon: bool },
-    /// It moves since the device was notified.
+    /// It moves since the device was notified, and by nothing else.
     Helped,
     /// Take what is in the used ring.
     Take,
@@ -68,14 +70,15 @@ impl Progress {
 
     /// Watches a ring that has given `completed` tokens back so far.
     pub(super) fn begin(&self, completed: usize) {
-        self.set(completed, Instant::now(), Stage::Calm);
+        self.set(completed, completed, Instant::now(), Stage::Calm);
     }
 
-    /// Ends that. Returns whether the device did all since it was notified.
-    pub(super) fn end(&self) -> bool {
+    /// Ends that, when `completed` tokens have come back and none is left. Returns whether it was
+    /// the notification that helped.
+    pub(super) fn end(&self, completed: usize) -> bool {
         self.0
             .take()
-            .is_some_and(|seen| seen.stage == Stage::Notified)
+            .is_some_and(|seen| seen.stage == Stage::Notified && seen.added == completed)
     }
 
     /// Whether the device had its chance, and did not go on: it has all that there is to it.
@@ -83,30 +86,36 @@ impl Progress {
         self.0.get().is_some_and(|seen| seen.stage == Stage::Slow)
     }
 
-    fn set(&self, completed: usize, since: Instant<Monotonic>, stage: Stage) {
+    fn set(&self, completed: usize, added: usize, since: Instant<Monotonic>, stage: Stage) {
         self.0.set(Some(Seen {
             completed,
+            added,
             since,
             stage,
         }));
     }
 
-    /// Decides what to do now; `used` tells whether something lies in the used ring.
+    /// Decides what to do now; `used` tells whether something lies in the used ring, of which
+    /// `completed` tokens have come back while `lent` are in it.
     pub(super) fn step(
         &self,
         completed: usize,
+        lent: usize,
         now: Instant<Monotonic>,
         used: impl FnOnce() -> bool,
     ) -> Step {
+        let added = completed.wrapping_add(lent);
         let Some(seen) = self.0.get() else {
-            self.set(completed, now, Stage::Calm);
+            self.set(completed, added, now, Stage::Calm);
             return Step::Wait { soon: false };
         };
 
         if seen.completed != completed {
-            self.set(completed, now, Stage::Calm);
+            self.set(completed, added, now, Stage::Calm);
+            // What was added since had a notification of its own, and may be what came back while
+            // the rest is slow.
             return match seen.stage {
-                Stage::Notified => Step::Helped,
+                Stage::Notified if seen.added == added => Step::Helped,
                 _ => Step::Wait { soon: false },
             };
         }
@@ -120,7 +129,7 @@ impl Progress {
             (Stage::Slow, false) => (Stage::Slow, Step::Notify { soon: false }),
             (_, false) => (Stage::Notified, Step::Notify { soon: true }),
         };
-        self.set(completed, seen.since, stage);
+        self.set(completed, added, seen.since, stage);
         step
     }
 }

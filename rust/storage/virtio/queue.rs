@@ -378,7 +378,7 @@ impl<H: Handler> Queue<H> {
         let guard = self.lock();
 
         guard.ring.forget_lost();
-        guard.ring.progress.end();
+        guard.ring.progress.end(guard.ring.completed());
     }
 
     /// The `callback` of the virtqueue.
