@@ -87,7 +87,7 @@ impl BoundDisk {
 
     /// Makes the disk anew; the old one is gone. With `live` held.
     pub(crate) fn remake(self: &Arc<Self>, dev: &Device<Bound>, path: Path) -> Result<Made> {
-        self.recovery.paused(|| {
+        let remake = || {
             let try_once = || {
                 dev.start_over()?;
                 probe::make(dev, self, &probe::read_config(dev)?, path, true)
@@ -97,7 +97,13 @@ impl BoundDisk {
                 Err(e) if e == EBUSY => try_once(),
                 result => result,
             }
-        })
+        };
+
+        // Who follows the cache mode for the disk that there was would note what the device says
+        // between two resets.
+        self.recovery
+            .cache
+            .unchanged(|| self.recovery.paused(remake))
     }
 
     /// Shows a disk to the system.

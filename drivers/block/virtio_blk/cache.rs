@@ -52,8 +52,8 @@ pub(crate) struct CacheMode {
     pub(crate) configurable: bool,
     /// What the device was told last, or said itself. Changed while the device is bound only.
     writeback: Atomic<bool>,
-    /// Held while device and block layer are brought to the same mode. Waits for I/O, so nobody
-    /// that I/O waits for may take it.
+    /// Held while device and block layer are brought to the same mode, or a disk is made in it.
+    /// Waits for I/O, so nobody that I/O waits for may take it.
     #[pin]
     changing: Mutex<()>,
 }
@@ -73,6 +73,14 @@ impl CacheMode {
     /// The mode that the device was in last.
     pub(crate) fn is_writeback(&self) -> bool {
         self.writeback.load(Relaxed)
+    }
+
+    /// Does `f`, which makes a disk in this mode and [restores](Self::restore) the device's;
+    /// meanwhile nobody notes another. May wait for I/O of the disk that there was before.
+    pub(crate) fn unchanged<R>(&self, f: impl FnOnce() -> R) -> R {
+        let _changing = self.changing.lock();
+
+        f()
     }
 
     /// Changes the mode of device and disk. Waits for I/O.
