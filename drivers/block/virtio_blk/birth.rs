@@ -90,7 +90,14 @@ impl BoundDisk {
         let remake = || {
             let try_once = || {
                 dev.start_over()?;
-                probe::make(dev, self, &probe::read_config(dev)?, path, true)
+                let config = probe::read_config(dev)?;
+
+                // It had none. They would be read here, and nobody gives up a device that does not
+                // answer.
+                if config.zone_map().zone_sectors > 0 {
+                    return Err(EINVAL);
+                }
+                probe::make(dev, self, &config, path, true)
             };
             match try_once() {
                 // virtio core has declared the device ready, see `probe::prepare()`.
