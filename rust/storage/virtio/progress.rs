@@ -3,9 +3,12 @@
 //! Whether a ring moves, and what helps one that does not.
 //!
 //! A queue that stands still is helped in steps. If something lies in its used ring, it gets a
-//! moment more, since the interrupt may be under way; then that is taken as the interrupt would
-//! have done it. If not, the device is notified, whatever it last said of wanting that: what it
-//! said may be stale, after a snapshot, a migration, or a restart of a back end.
+//! while more, since the interrupt may be under way; then that is taken as the interrupt would have
+//! done it. If not, the device is notified, whatever it last said of wanting that: what it said may
+//! be stale, after a snapshot, a migration, or a restart of a back end.
+//!
+//! The while is so many looks, not a time: where the host is overloaded, the CPU that is to be
+//! interrupted, or all of them, may rest for longer than any time that would be bearable here.
 
 use core::cell::Cell;
 use kernel::time::{
@@ -14,16 +17,20 @@ use kernel::time::{
     Monotonic, //
 };
 
-/// How long a queue has to stand still to be helped.
+/// How long a queue has to stand still for the device to be notified.
 const STILL: Delta = Delta::from_millis(500);
+
+/// How many looks have to find something in the used ring, and nothing taken meanwhile, until it is
+/// taken: they come soon one after the other.
+const LOOKS: u8 = 6;
 
 /// How far the help is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
     /// The queue moves, as far as we know.
     Calm,
-    /// Something lies in the used ring.
-    Used,
+    /// Something lies in the used ring, so many looks found.
+    Used(u8),
     /// The device was notified.
     Notified,
     /// And did not go on at once: it is slow.
@@ -119,12 +126,14 @@ impl Progress {
                 _ => Step::Wait { soon: false },
             };
         }
-        if now - seen.since < STILL {
-            return Step::Wait { soon: false };
-        }
+        let found = match seen.stage {
+            Stage::Used(found) => found,
+            _ => 0,
+        };
         let (stage, step) = match (seen.stage, used()) {
-            (Stage::Used, true) => (Stage::Calm, Step::Take),
-            (_, true) => (Stage::Used, Step::Wait { soon: true }),
+            (_, true) if found + 1 >= LOOKS => (Stage::Calm, Step::Take),
+            (_, true) => (Stage::Used(found + 1), Step::Wait { soon: true }),
+            (_, false) if now - seen.since < STILL => (Stage::Calm, Step::Wait { soon: false }),
             (Stage::Notified, false) => (Stage::Slow, Step::Wait { soon: false }),
             (Stage::Slow, false) => (Stage::Slow, Step::Notify { soon: false }),
             (_, false) => (Stage::Notified, Step::Notify { soon: true }),

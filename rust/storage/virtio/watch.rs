@@ -43,8 +43,9 @@ use kernel::{
     types::Opaque, //
 };
 
-/// The time between two looks, and that which a queue gets to answer help. What is lost is found
-/// after two looks and one answer at most: within two seconds.
+/// The time between two looks, and that which a queue gets to answer help, or an interrupt to come.
+/// A notification that got lost is found after two looks and one answer at most, within two
+/// seconds; an interrupt within half a second more.
 const PERIOD_MS: u32 = 900;
 const ANSWER_MS: u32 = 100;
 
