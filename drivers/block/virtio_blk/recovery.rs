@@ -301,6 +301,8 @@ impl WorkItem for Recovery {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
-        repair::attend(&*this);
+        if repair::attend(&*this) {
+            this.suspect();
+        }
     }
 }

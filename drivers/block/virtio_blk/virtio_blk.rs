@@ -73,9 +73,9 @@ use storage::{
 /// For what I/O waits for, so that memory can be reclaimed by it: refills of rings.
 static WORKQUEUE: ModuleWorkqueue = ModuleWorkqueue::new();
 
-/// The same for recovery, which may wait long, for a device that is away: the refills of others
-/// must not wait behind it for the one worker that there is without memory. And for the watch of
-/// who waits for a removal, which gives a device up that does not answer.
+/// The same for recovery, whose resets may take long: the refills of others must not wait behind it
+/// for the one worker that there is without memory. And for the watch of who waits for a removal,
+/// which gives a device up that does not answer. What waits for a device lets others go first.
 static RECOVERY_WORKQUEUE: ModuleWorkqueue = ModuleWorkqueue::new();
 
 /// For what itself waits for memory or I/O: `BIRTH` and `RESIZE`.

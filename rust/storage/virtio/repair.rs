@@ -32,7 +32,7 @@ use kernel::{
 const LOOK_MS: u32 = 100;
 
 /// How often to look whether a ring has room, and whether somebody waits for the end of all this.
-const TICK_MS: u32 = 20;
+const TICK: Delta = Delta::from_millis(20);
 
 /// The most to wait between repairs.
 const MOST_MS: u32 = 10_000;
@@ -106,6 +106,22 @@ struct Course {
     waited: bool,
     /// The log says that the device is away.
     away: bool,
+    /// When there is nothing to be done for a while.
+    rest: Option<(Instant<Monotonic>, Delta)>,
+}
+
+impl Course {
+    /// Whether there is nothing to be done yet.
+    fn rests(&self) -> bool {
+        self.rest
+            .is_some_and(|(since, delta)| since.elapsed() < delta)
+    }
+
+    /// There is nothing to be done for so many milliseconds.
+    fn rest_for(&mut self, ms: u32) -> Next {
+        self.rest = Some((Instant::now(), Delta::from_millis(ms.into())));
+        Next::Later
+    }
 }
 
 /// As long as this lives, nobody else repairs the device.
@@ -136,30 +152,30 @@ impl Repairs {
 enum Next {
     /// When something happens.
     Never,
-    /// After so many milliseconds.
-    After(u32),
+    /// At once.
+    Now,
+    /// When the others had their turn.
+    Later,
 }
 
-/// Looks at the device, and does what it needs, until it works, is given up or unbound. For a work
-/// item that runs when the device is suspected to work no more. May sleep for long.
-pub fn attend<T: Repair>(this: &T) {
-    let mut left = 0u32;
-
+/// Looks at the device, and does what it needs. `true` if this is to be called again, until the
+/// device works, is given up or unbound. For a work item that runs when the device is suspected to
+/// work no more, and enqueues itself in that case: it may rest for a moment here, but that of
+/// another device must have its turn where there is no memory but for one worker, however long this
+/// one is away. May sleep.
+#[must_use]
+pub fn attend<T: Repair>(this: &T) -> bool {
     loop {
-        // Neither a removal nor the end of the module waits longer than that for this.
-        while left > 0 && !matches!(this.wish(), Wish::GiveUp) {
-            if this.binding().with(|_| Ok(())).is_err() {
-                return;
-            }
-            fsleep(Delta::from_millis(TICK_MS.into()));
-            left = left.saturating_sub(TICK_MS);
-        }
         // Fails if the device was unbound, which cancelled everything as well.
         match this.binding().with(|dev| Ok(look(this, dev))) {
-            Ok(Next::After(ms)) => left = ms,
-            _ => return,
+            Ok(Next::Now) => (),
+            Ok(Next::Later) => break,
+            _ => return false,
         }
     }
+    // Neither a removal nor the end of the module waits longer than that for this.
+    fsleep(TICK);
+    true
 }
 
 /// Looks once.
@@ -180,6 +196,9 @@ fn look<T: Repair>(this: &T, dev: &Device<Bound>) -> Next {
         }
         Wish::GiveUp => return give_up(this, dev, &mut course),
     }
+    if course.rests() {
+        return Next::Later;
+    }
     // Of a device that is reset since it answers nothing, time tells nothing.
     let is_late = matches!(wish, Wish::Reset(_));
     let why = match (dev.condition(), wish) {
@@ -191,7 +210,7 @@ fn look<T: Repair>(this: &T, dev: &Device<Bound>) -> Next {
             // That it answered nothing to the last repair is no wonder.
             course.futile = 0;
             course.waited = false;
-            return Next::After(LOOK_MS);
+            return course.rest_for(LOOK_MS);
         }
         (Condition::Lost, _) => "it works no more",
         (Condition::Ready, Wish::Reset(why)) => why,
@@ -217,20 +236,20 @@ fn look<T: Repair>(this: &T, dev: &Device<Bound>) -> Next {
     // The first one is done at once.
     let pauses = course.futile.max(soon.into());
     if pauses > 0 && !core::mem::replace(&mut course.waited, true) {
-        return Next::After((LOOK_MS << pauses.min(10)).min(MOST_MS));
+        return course.rest_for((LOOK_MS << pauses.min(10)).min(MOST_MS));
     }
     course.waited = false;
     course.futile += 1;
     if this.repair(dev, why).is_ok() {
         course.repaired = Some(Instant::now());
     }
-    Next::After(0)
+    Next::Now
 }
 
 /// Goes on with what a repair has to send again, and the device had no room for.
 fn go_on(dev: &Device<Bound>) -> Next {
     if dev.condition() == Condition::Ready && !dev.replay_rest() {
-        return Next::After(TICK_MS);
+        return Next::Later;
     }
     Next::Never
 }
