@@ -8,10 +8,7 @@
 //! C header: [`include/linux/virtio_config.h`](srctree/include/linux/virtio_config.h)
 
 use super::Device;
-use crate::{
-    bindings,
-    tally::Ration, //
-};
+use crate::bindings;
 use core::marker::PhantomData;
 use kernel::{
     device,
@@ -21,9 +18,6 @@ use kernel::{
 /// How often a field wider than one byte is read again because the device says that its
 /// configuration changed meanwhile. The C driver has no limit.
 const MAX_READS: usize = 32;
-
-/// What the log may say of configurations that never rest: each interrupt has one read.
-static RESTLESS: Ration = Ration::new();
 
 mod private {
     pub trait Space {}
@@ -174,7 +168,7 @@ impl Device<device::Bound> {
             before = after;
         }
 
-        if RESTLESS.allows() {
+        if self.state().restless.allows() {
             dev_err!(
                 self,
                 "configuration changes all the time, field at {} cannot be read\n",

@@ -12,7 +12,10 @@ use super::{
     watch::Watch,
     Device, //
 };
-use crate::bindings;
+use crate::{
+    bindings,
+    tally::Ration, //
+};
 use core::ops::Deref;
 use kernel::{
     device, new_mutex,
@@ -150,6 +153,8 @@ pub(super) struct State {
     /// Its interrupt vectors, see [`Vectors::from_word`]: outside the lock of the queues, for who
     /// must not wait.
     pub(super) vectors: Atomic<u32>,
+    /// What the log may say of its configuration that never rests: each interrupt has one read.
+    pub(super) restless: Ration,
 }
 
 impl State {
@@ -167,6 +172,7 @@ impl State {
                 holder: Atomic::new(DRIVER),
                 deaf: Atomic::new(false),
                 vectors: Atomic::new(Vectors::NONE),
+                restless: Ration::new(),
             }? Error),
             GFP_KERNEL,
         )
