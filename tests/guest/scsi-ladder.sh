@@ -56,8 +56,10 @@ for unit in own4k:1:3 high:255:300; do
 		fail "no abort to $unit: $(grep op=abort "$(host blkdev own log)" | tail -n 3)"
 	echo 30 >"/sys/block/$other/device/timeout"
 done
-climb unit "op=abort response=11 count=0"
+# The unit was reset by somebody else when the error handler asked whether it is ready: that is no answer. Before, the next rung came.
+climb unit "op=abort response=11 count=0" "op=ready response=4"
 saw unit abort unit-reset
+grep -q ' op=ready .*response=4' /tmp/seen || fail "unit: nobody asked whether it is ready: $(cat /tmp/seen)"
 climb nexus "op=abort response=11 count=0" "op=unit-reset response=11 count=0"
 saw nexus abort unit-reset nexus-reset
 # What came and went before the reset, and the device told nobody, is seen after it.

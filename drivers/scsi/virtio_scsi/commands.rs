@@ -159,6 +159,9 @@ impl RequestQueue {
         let verdict = wire::judge(self.order, &head);
 
         cmd.set_result(told(verdict.host, cmd), verdict.status);
+        if verdict.host == HostByte::RESET && cmd.is_of_error_handling() {
+            ask_again(cmd);
+        }
         if verdict.residual != 0 {
             cmd.set_residual(verdict.residual);
             // A success of nothing: the mid-layer would try again without an end, and tell nobody.
@@ -309,6 +312,13 @@ pub(crate) fn end(mut cmd: Command<ScsiHost>, host: HostByte) {
     cmd.done();
 }
 
+/// Has error handling ask once more what a reset ended, be it the driver's or one by the target: a
+/// reset is a failure to it, of which the unit's end may come; of one that is busy it tries again.
+#[cold]
+fn ask_again(cmd: &mut Command<ScsiHost>) {
+    cmd.set_result(HostByte::OK, status::BUSY);
+}
+
 /// What the host says of a command to who sent it. Who has another path is told at once that the
 /// transport failed: the mid-layer would try five more times on this one.
 #[inline]
@@ -444,10 +454,9 @@ impl Handler for RequestQueue {
 
     fn cancelled(queue: &Queue<Self>, token: Token) {
         match token {
-            // To error handling a reset is a failure, of which the unit's end may come. Of one that
-            // is busy it tries again, and waits for the device's return then.
+            // Asked again, it waits for the device's return.
             Either::Left(mut cmd) if cmd.is_of_error_handling() => {
-                cmd.set_result(HostByte::OK, status::BUSY);
+                ask_again(&mut cmd);
                 cmd.done();
             }
             Either::Left(cmd) if is_repeatable(&cmd) && cmd.has_other_path() => {
