@@ -167,6 +167,25 @@ impl<T: Operations> OperationsVTable<T> {
         search.found
     }
 
+    /// The same, when who was just giving one back has done so. May sleep.
+    ///
+    /// # Safety
+    ///
+    /// See [`Self::keeps_any`].
+    unsafe fn still_keeps_any(
+        shost: *mut bindings::Scsi_Host,
+        matches: &dyn Fn(*mut bindings::scsi_cmnd) -> bool,
+    ) -> bool {
+        // SAFETY: By this function's safety requirements.
+        let keeps = || unsafe { Self::keeps_any(shost, matches) };
+
+        // As in `eh_abort_callback()`.
+        keeps() && {
+            synchronize_rcu();
+            keeps()
+        }
+    }
+
     /// Whether `cmd` is error handling's START UNIT while the driver has commands of that unit.
     ///
     /// The mid-layer takes all of them back once the unit has started, without asking the driver.
@@ -183,7 +202,7 @@ impl<T: Operations> OperationsVTable<T> {
         unsafe {
             let device = (*cmd).device;
             u32::from((*cmd).cmnd[0]) == bindings::START_STOP
-                && Self::keeps_any(shost, &|cmd| (*cmd).device == device)
+                && Self::still_keeps_any(shost, &|cmd| (*cmd).device == device)
         }
     }
 
@@ -290,14 +309,20 @@ impl<T: Operations> OperationsVTable<T> {
                 return ret;
             }
             // SAFETY: As above; `reset()` says the same of a host that is gone.
-            let kept = unsafe {
+            let is_kept = || unsafe {
                 let shost = (*(*cmd).device).host;
                 HostPrivate::<T>::cold(shost).is_some()
                     && (Self::keeps_any(shost, &|_| true) || Late::<T>::from_raw(cmd).is_lent())
             };
 
             // There is no next step: the mid-layer takes back what is left, come what may. So a
-            // driver that keeps commands, against what it promised, stays here.
+            // driver that keeps commands, against what it promised, stays here; one that is just
+            // giving them back does not. Then for `scsi_done()`, see `eh_abort_callback()`.
+            let mut kept = is_kept();
+            if kept {
+                synchronize_rcu();
+                kept = is_kept();
+            }
             if !kept {
                 synchronize_rcu();
                 return ret;
