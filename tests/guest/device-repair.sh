@@ -15,7 +15,7 @@ resets()
 }
 same "resets at first" "$(resets)" 0
 dmesg -C
-for _ in 1 2 3; do
+for _ in $(seq "$VSR_ROUNDS"); do
 	for fault in id=other id=70000 double; do
 		before=$(resets)
 		# One at once: it may write for less than a second.

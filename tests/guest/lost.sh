@@ -37,7 +37,7 @@ for name in plain reset; do
 	load_fio "$d"
 	take_away "$function" "$on"
 	# Again and again, at any moment of a repair.
-	for _ in $(seq 80); do
+	for _ in $(seq $((25 * VSR_ROUNDS))); do
 		! not_running $load || break
 		pci_command "$function" 0
 		sleep 0.0$((RANDOM % 10))
