@@ -17,10 +17,15 @@ modules:
 	@scripts/check-kdir '$(KDIR)' '$(RUSTC)'
 	$(MAKE) -C '$(KDIR)' M='$(CURDIR)' MO="$$(scripts/build-dir '$(KDIR)')" RUSTC='$(RUSTC)' modules
 	@echo "The modules are in $$(scripts/build-dir '$(KDIR)')"
+
+# Guests boot that kernel.
+guest := kernel=$$(scripts/kdir-kernel '$(KDIR)') && KERNEL=$$kernel $(enter)
 else
 modules: tree
 	$(enter) scripts/build
 	@echo "The modules are in $$(scripts/build-dir)"
+
+guest := $(enter)
 endif
 
 # DESTDIR, KVER, MODULES, SIGN_KEY, SIGN_CERT and SIGN_FILE reach the script by the environment. Nothing is built here: that
@@ -39,11 +44,14 @@ deb: modules
 tree:
 	@scripts/kernel-tree
 
-vm demo bench: modules
+vm: modules
+	$(guest) scripts/vm $(ARGS)
+
+demo bench: modules
 	$(enter) scripts/$@ $(ARGS)
 
 test: modules
-	$(enter) tests/run $(ARGS)
+	$(guest) tests/run $(ARGS)
 
 # All of it has the patch series compiled, too; a failure there keeps no guest from its test.
 test-full: modules
@@ -72,7 +80,7 @@ help:
 	@bash -c '. scripts/config.sh; sed -n "s/@KERNEL_RELEASES@/$$KERNEL_RELEASES/; s/^#: //p" $(firstword $(MAKEFILE_LIST))'
 
 #: make               build the modules for the stock kernel (the first time it makes its own toolchain: 7 minutes)
-#: make KDIR=DIR      build them for the kernel build tree DIR, with this machine's tools
+#: make KDIR=DIR      build them for the kernel build tree DIR, with this machine's tools; vm, test: guests that boot that kernel
 #: make install       install what was built, here or into DESTDIR=ROOT; KVER=, MODULES=, SIGN_KEY=, SIGN_CERT=; make uninstall
 #: make deb           Debian packages of the modules; README says how to install them
 #: make vm            a shell in a guest that has the modules and a scratch disk of each

@@ -17,7 +17,7 @@ from pathlib import Path
 from virtme import cpiowriter, mkinitramfs
 
 from . import arch
-from .paths import CACHE, GUEST_ROOT, HERE, KERNEL_TREE, Kernel, debug, kernel
+from .paths import CACHE, GUEST_ROOT, HERE, KERNEL_TREE, Kernel, kernel, stock
 
 MODULES = ("9p", "9pnet_virtio")
 
@@ -89,7 +89,7 @@ def initramfs() -> Path:
 def kernel_image() -> Path:
     """The kernel unpacked: saves the guest 2 s of unpacking under TCG."""
     release, image = kernel().release, kernel().image
-    if debug() or arch.NAME != "amd64":
+    if not stock() or arch.NAME != "amd64":
         return image
     script = KERNEL_TREE / "src/scripts/extract-vmlinux"
     if not script.exists():

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from . import accel, arch, initrd, logcheck
 from .modules import OUR_MODULES, Driver, build_id, module_tree, our_module
-from .paths import GUEST_ROOT, HERE, LOGS, SRC, debug, outside
+from .paths import GUEST_ROOT, HERE, LOGS, SRC, debug, outside, stock
 from .qmp import Qmp, QmpError
 
 # A handler of `host NAME ARGS` in the guest; what it returns, the guest prints.
@@ -167,7 +167,7 @@ class Guest:
             shutil.copy(module, self.log)
             env["VSR_KO"] = f"/run/vsr/{module.name}"
             env["VSR_BUILD_ID"] = build_id(self.log / module.name)
-            if self.installed or debug():
+            if self.installed or not stock():
                 env["VSR_MODULE_TREE"] = str(module_tree())
         if self.udev:
             env["VSR_UDEV"] = "1"

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from .paths import CACHE, debug, kernel, stock_kernel
+from .paths import CACHE, kernel, stock, stock_kernel
 
 
 OUR_MODULES = ("virtio_blk", "virtio_scsi")
@@ -51,11 +51,11 @@ def build_id(module: Path) -> str:
 
 def module_tree() -> Path:
     """A folder like /usr/lib/modules, with ours under updates/, where modprobe and udev prefer them."""
-    if debug():
+    if not stock():
         return kernel().modules
     release, image = stock_kernel()
     modules = [our_module(name) for name in OUR_MODULES]
-    stock = image.parent
+    theirs = image.parent
     ids = " ".join(build_id(module) for module in modules)
     key = hashlib.sha256(f"{release} vmlinuz {ids}".encode()).hexdigest()[:12]
     base = CACHE / "guest"
@@ -71,13 +71,13 @@ def module_tree() -> Path:
             tree = work / "lib/modules" / release
             (tree / "updates").mkdir(parents=True)
             for entry in ("modules.order", "modules.builtin", "modules.builtin.modinfo", "vmlinuz"):
-                shutil.copy(stock / entry, tree)
-            (tree / "kernel").symlink_to(stock / "kernel")
+                shutil.copy(theirs / entry, tree)
+            (tree / "kernel").symlink_to(theirs / "kernel")
             for module in modules:
                 shutil.copy(module, tree / "updates")
             subprocess.run(["depmod", "-b", work, release], check=True)
             # In a guest the tree is mounted over the stock one, which a link would then miss.
             (tree / "kernel").unlink()
-            shutil.copytree(stock / "kernel", tree / "kernel")
+            shutil.copytree(theirs / "kernel", tree / "kernel")
             os.rename(work, final)
     return final / "lib/modules"

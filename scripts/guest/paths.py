@@ -34,7 +34,7 @@ class Kernel:
     ours: Path  # where our modules for it are
 
 
-# What KERNEL in the environment may say; all but the first are compiled here.
+# What KERNEL in the environment may say, besides a folder that scripts/kdir-kernel made; all but the first are compiled here.
 KERNELS = ("stock", "debug", "kcsan")
 
 
@@ -46,30 +46,45 @@ def _compiled_kernel(kind: str) -> Kernel:
     )
     if done.returncode != 0:
         raise SystemExit(f"guest: the {kind} kernel could not be compiled")
-    folder = Path(done.stdout.strip())
+    return _kernel_in(Path(done.stdout.strip()))
+
+
+def _kernel_in(folder: Path) -> Kernel:
+    """A kernel whose image and modules are in a folder, ours under updates/ and beside it."""
     modules = folder / "lib/modules"
-    (tree,) = modules.iterdir()
-    return Kernel(tree.name, folder / "vmlinux", modules, folder)
+    try:
+        (tree,) = modules.iterdir()
+        (image,) = (path for name in ("vmlinux", "vmlinuz") if (path := folder / name).exists())
+    except (OSError, ValueError):
+        raise SystemExit(f"KERNEL={folder}: no kernel of scripts/kdir-kernel is there") from None
+    return Kernel(tree.name, image, modules, folder)
 
 
 def _kind() -> str:
     name = os.environ.get("KERNEL", "stock")
-    if name not in KERNELS:
-        raise SystemExit(f"KERNEL={name}: say one of {', '.join(KERNELS)}")
+    if name not in KERNELS and not name.startswith("/"):
+        raise SystemExit(f"KERNEL={name}: say one of {', '.join(KERNELS)}, or a folder of scripts/kdir-kernel")
     if name != "stock" and os.environ.get("DRIVER") == "c":
         raise SystemExit(f"KERNEL={name} has our drivers only, not DRIVER=c")
     return name
 
 
+def stock() -> bool:
+    """Whether guests boot the distribution's kernel."""
+    return _kind() == "stock"
+
+
 def debug() -> bool:
     """Whether KERNEL in the environment asks for a kernel that looks for bugs."""
-    return _kind() != "stock"
+    return _kind() in KERNELS[1:]
 
 
 def kernel() -> Kernel:
     """The kernel that guests boot."""
     if debug():
         return _compiled_kernel(_kind())
+    if not stock():
+        return _kernel_in(Path(_kind()))
     release, image = stock_kernel()
     return Kernel(release, image, image.parent.parent, BUILD)
 

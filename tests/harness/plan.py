@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Callable, Iterable
 
 from guest import Driver
-from guest.paths import debug
+from guest.paths import stock
 
 from . import clusters, hosts, in_tree, install, libvirt, powercut, reservations, scsi, suspend, vng
 from .profiles import PROFILES, cases_of_disks, vectors
@@ -34,26 +34,25 @@ def names(profile: str, case: str) -> set[str]:
 
 def everything(driver: Driver, full: bool) -> list[Work]:
     """In the order in which it is begun."""
-    # A kernel that looks for bugs has neither the C driver nor sleep, and was not installed.
-    stock = not debug()
+    # Another kernel has neither the C driver nor sleep, maybe, and was not installed.
     work = []
     profiles = [
-        *PROFILES, *(vectors(full) if stock else []), *scsi.PROFILES, *(clusters.PROFILES if full and stock else []),
-        *(vng.PROFILES if stock else []),
+        *PROFILES, *(vectors(full) if stock() else []), *scsi.PROFILES, *(clusters.PROFILES if full and stock() else []),
+        *(vng.PROFILES if stock() else []),
     ]  # fmt: skip
     for profile in profiles:
-        cases = [case for case in cases_of(profile, driver) if stock or not case.startswith("c:")]
+        cases = [case for case in cases_of(profile, driver) if stock() or not case.startswith("c:")]
         if cases:
             work.append(Work(profile.name, cases, lambda wanted, p=profile: run_profile(p, driver, wanted)))
     cuts = 20 if full else 5
     for case in cases_of_disks(powercut.SCENARIO, driver):
         work.append(Work(powercut.SCENARIO, [case], lambda _, c=case: powercut.run(c, driver, cuts)))
     work.append(Work(reservations.PROFILE, [reservations.case(driver)], lambda _: reservations.run(driver)))
-    for name, case, cluster in clusters.works(driver) if full and stock else []:
+    for name, case, cluster in clusters.works(driver) if full and stock() else []:
         work.append(Work(name, [case], cluster))
-    for profile in hosts.profiles() if full and stock else []:
+    for profile in hosts.profiles() if full and stock() else []:
         work.append(Work(profile.name, cases_of(profile, driver), lambda wanted, n=profile.name: hosts.run(n, driver, wanted)))
-    if stock:
+    if stock():
         # These have kernels and guests of their own.
         for case in in_tree.cases(driver) if full else []:
             work.append(Work(in_tree.PROFILE, [case], lambda _, c=case: in_tree.run(c)))
