@@ -6,21 +6,21 @@
 d=$(disk flush)
 host flushlog mark flush
 flushes=$(host flushes flush)
-python3 "$VSR_SRC/tests/guest/fsyncs.py" "/dev/$d" 8 300 || fail "see above"
+python3 "$VSR_SRC/tests/guest/fsyncs.py" "/dev/$d" 8 300 || fail "an fsync of one of eight threads failed"
 flushes=$(($(host flushes flush) - flushes))
 echo "2400 fsyncs of 8 threads: $flushes flush commands"
 same "writes that followed another one of their thread without a flush between" "$(host unflushed flush)" 0
 ((flushes < 2400)) || fail "no flush served two who waited"
 # One who is alone has each of his own, and at once.
 flushes=$(host flushes flush)
-python3 "$VSR_SRC/tests/guest/fsyncs.py" "/dev/$d" 1 50 || fail "see above"
+python3 "$VSR_SRC/tests/guest/fsyncs.py" "/dev/$d" 1 50 || fail "an fsync of one thread failed"
 same "flush commands of one thread's 50 fsyncs" $(($(host flushes flush) - flushes)) 50
 # All who wait for a flush that fails hear of it.
 d=$(disk bad-flush)
 expect_log 'I/O error, dev vd|Buffer I/O error'
 # QEMU passes a flush on only after a write.
 dd if=/dev/zero of="/dev/$d" bs=4k count=1 oflag=direct conv=notrunc status=none
-python3 - "/dev/$d" <<'P' || fail "see above"
+python3 - "/dev/$d" <<'P' || fail "not all who waited for a flush that failed were told"
 import os, sys, threading
 results = []
 def work():
