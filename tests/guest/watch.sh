@@ -82,7 +82,7 @@ fio --name=busy --filename="/dev/$d" --rw=randread --direct=1 --ioengine=io_urin
 # Now and then one on its queue that the device answers: also just after the watch has notified it, which is not why.
 for _ in $(seq 24); do
 	taskset -c 0 dd if="/dev/$d" of=/dev/null bs=4k count=1 iflag=direct status=none || fail "I/O beside a slow command"
-	sleep 0.97
+	sleep 0.87
 done
 expect_slow()
 {

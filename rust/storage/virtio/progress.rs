@@ -22,7 +22,7 @@ const STILL: Delta = Delta::from_millis(500);
 
 /// How many looks have to find something in the used ring, and nothing taken meanwhile, until it is
 /// taken: they come soon one after the other.
-const LOOKS: u8 = 6;
+const LOOKS: u8 = 5;
 
 /// How far the help is.
 #[derive(Clone, Copy, PartialEq, Eq)]

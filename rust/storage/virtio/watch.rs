@@ -44,9 +44,9 @@ use kernel::{
 };
 
 /// The time between two looks, and that which a queue gets to answer help, or an interrupt to come.
-/// A notification that got lost is found after two looks and one answer at most, within two
-/// seconds; an interrupt within half a second more.
-const PERIOD_MS: u32 = 900;
+/// A notification that got lost is found after two looks and one answer at most, an interrupt after
+/// two looks and the four that have to confirm it: within two seconds.
+const PERIOD_MS: u32 = 800;
 const ANSWER_MS: u32 = 100;
 
 /// When the administrator is told of a command that waits for the first time; then at twice that
