@@ -19,6 +19,7 @@
 #include <linux/string.h>
 #include <linux/topology.h>
 #include <linux/virtio_config.h>
+#include <linux/virtio_ring.h>
 #include <linux/workqueue.h>
 #include <xen/xen.h>
 #ifdef CONFIG_X86
@@ -182,6 +183,22 @@ void rust_helper_storage_set_vq_affinity(struct virtqueue *vq, const unsigned in
 	if (!cpumask_empty(mask))
 		virtqueue_set_affinity(vq, mask);
 	free_cpumask_var(mask);
+}
+
+/*
+ * Whether the device wants to be notified of what is added next, and so has taken all before that.
+ * That it tells by its event index; a packed ring is as good as one without.
+ */
+bool rust_helper_storage_is_all_taken(struct virtqueue *vq)
+{
+	const struct vring *vring;
+
+	if (virtio_has_feature(vq->vdev, VIRTIO_F_RING_PACKED) ||
+	    !virtio_has_feature(vq->vdev, VIRTIO_RING_F_EVENT_IDX))
+		return false;
+	vring = virtqueue_get_vring(vq);
+	/* Both in the device's byte order. */
+	return READ_ONCE(vring_avail_event(vring)) == READ_ONCE(vring->avail->idx);
 }
 
 /* What ASYNC_DOMAIN() does: who waits for all asynchronous work waits for this domain's, too. */

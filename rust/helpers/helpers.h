@@ -35,6 +35,7 @@ unsigned int rust_helper_storage_nr_cpu_ids(void);
 int rust_helper_storage_cpu_to_node(unsigned int cpu);
 void rust_helper_storage_set_vq_affinity(struct virtqueue *vq, const unsigned int *map,
 					 unsigned int queue);
+bool rust_helper_storage_is_all_taken(struct virtqueue *vq);
 void rust_helper_storage_init_async_domain(struct async_domain *domain);
 void rust_helper_storage_watch_setup(struct delayed_work *work, work_func_t look);
 void rust_helper_storage_watch_start(struct delayed_work *work, unsigned int delay_ms, bool again);

@@ -5,8 +5,8 @@
 # limit: 300
 [[ $MODE != c ]] || skip "the C driver waits for ever"
 case $MODE in
-scsi) name=own at="lba=8192" ;;
-*) name=random at="sector=8192" ;;
+scsi) name=own at="lba=8192" latency=0 order=fifo ;;
+*) name=random at="sector=8192" latency=4 order=random ;;
 esac
 d=$(disk $name) || fail "no disk $name"
 dd if=/dev/urandom of=/tmp/data bs=4k count=1 status=none
@@ -98,3 +98,15 @@ expect_ended()
 	dmesg | grep 'the commands that were late for 3[0-9] s or longer have ended'
 }
 wait_for 20 expect_ended || fail "no word of its end: $(dmesg)"
+# Each answer comes just after the first look at a queue that stands still. The device says that it has taken all, so no
+# notification got lost.
+dmesg -C
+host blkdev $name order fifo
+host blkdev $name latency 950
+for _ in $(seq 3); do
+	dd if="/dev/$d" of=/dev/null bs=4k count=1 iflag=direct status=none || fail "a read from slow storage"
+	sleep 1.5
+done
+host blkdev $name latency $latency
+host blkdev $name order $order
+! dmesg | grep 'got lost' || fail "slow storage is not deaf"

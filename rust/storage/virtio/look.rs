@@ -62,7 +62,8 @@ impl<H: Handler> Look for Queue<H> {
             }
             used
         };
-        match ring.progress.step(before, in_flight, now, used) {
+        let has_all = || ring.is_all_taken();
+        match ring.progress.step(before, in_flight, now, used, has_all) {
             Step::Wait { soon } => {
                 looked.soon = soon;
                 // Who waits for something to happen is watched until the device surely knows it,

@@ -5,7 +5,9 @@
 //! A queue that stands still is helped in steps. If something lies in its used ring, it gets a
 //! while more, since the interrupt may be under way; then that is taken as the interrupt would have
 //! done it. If not, the device is notified, whatever it last said of wanting that: what it said may
-//! be stale, after a snapshot, a migration, or a restart of a back end.
+//! be stale, after a snapshot, a migration, or a restart of a back end. That this helped is
+//! believed only of a device that did not say that it has all, and had the same before it for a
+//! moment.
 //!
 //! The while is so many looks, not a time: where the host is overloaded, the CPU that is to be
 //! interrupted, or all of them, may rest for longer than any time that would be bearable here.
@@ -31,9 +33,11 @@ enum Stage {
     Calm,
     /// Something lies in the used ring, so many looks found.
     Used(u8),
+    /// It stands still, and the device is about to be notified.
+    Still,
     /// The device was notified.
     Notified,
-    /// And did not go on at once: it is slow.
+    /// And did not go on at once, or has all that there is to it: it is slow.
     Slow,
 }
 
@@ -103,13 +107,15 @@ impl Progress {
     }
 
     /// Decides what to do now; `used` tells whether something lies in the used ring, of which
-    /// `completed` tokens have come back while `lent` are in it.
+    /// `completed` tokens have come back while `lent` are in it, `has_all` whether the device says
+    /// that it has taken all of them.
     pub(super) fn step(
         &self,
         completed: usize,
         lent: usize,
         now: Instant<Monotonic>,
         used: impl FnOnce() -> bool,
+        has_all: impl FnOnce() -> bool,
     ) -> Step {
         let added = completed.wrapping_add(lent);
         let Some(seen) = self.0.get() else {
@@ -136,7 +142,12 @@ impl Progress {
             (_, false) if now - seen.since < STILL => (Stage::Calm, Step::Wait { soon: false }),
             (Stage::Notified, false) => (Stage::Slow, Step::Wait { soon: false }),
             (Stage::Slow, false) => (Stage::Slow, Step::Notify { soon: false }),
-            (_, false) => (Stage::Notified, Step::Notify { soon: true }),
+            (_, false) if has_all() => (Stage::Slow, Step::Wait { soon: false }),
+            (Stage::Still, false) if seen.added == added => {
+                (Stage::Notified, Step::Notify { soon: true })
+            }
+            (Stage::Still, false) => (Stage::Slow, Step::Notify { soon: false }),
+            (_, false) => (Stage::Still, Step::Wait { soon: true }),
         };
         self.set(completed, added, seen.since, stage);
         step

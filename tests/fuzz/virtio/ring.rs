@@ -251,6 +251,12 @@ unsafe extern "C" fn virtqueue_enable_cb(vq: *mut v::virtqueue) -> bool {
 }
 
 #[no_mangle]
+unsafe extern "C" fn rust_helper_storage_is_all_taken(_vq: *mut v::virtqueue) -> bool {
+    assert!(w().atomic > 0, "a ring is used without its lock");
+    chance(2)
+}
+
+#[no_mangle]
 unsafe extern "C" fn virtqueue_enable_cb_prepare(vq: *mut v::virtqueue) -> c_uint {
     assert!(w().atomic > 0, "a ring is used without its lock");
     (*vq.cast::<Ring>()).last_used.into()
