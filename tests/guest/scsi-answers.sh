@@ -208,11 +208,23 @@ size_is()
 {
 	[[ $(<"/sys/block/$(disk missed)/size") == "$1" ]]
 }
+# A unit that says that nothing is connected to it is there as well, if it always said so: the same one, not one that came anew.
+unit_of_array()
+{
+	stat -c %i "/sys/bus/scsi/devices/$(basename "$(scsi_host "$d")" | tr -cd 0-9):0:8:1"
+}
+fault "op=inquiry unit=8:1 data=0:0x2c000602 count=0"
+host blkdev own add 8:1 array 2048
+wait_for 30 unit_of_array >/dev/null 2>&1 || fail "a unit without a device was not found: $(dmesg | tail)"
+array=$(unit_of_array)
 host blkdev own resize 9:1 4096 silently
 echo adapter >"$host_reset" || fail "the host cannot be reset: $(dmesg)"
 wait_for 30 size_is 4096 || fail "a size that changed unheard is $(<"/sys/block/$(disk missed)/size")"
 host blkdev own resize 9:1 2048
 wait_for 30 size_is 2048 || fail "after a reset, an event of another size does nothing"
+# Events come after all that a reset brings.
+same "the unit without a device, after the reset" "$(unit_of_array)" "$array"
+host blkdev own remove 8:1
 # A false id in the event queue breaks that: it is repaired, and what came unheard is found.
 dmesg -C
 host blkdev own add 12:0 unheard 2048 silently

@@ -107,10 +107,13 @@ impl Device {
         let mut answer = KVec::from_elem(0u8, LEN.into(), GFP_KERNEL)?;
         let result = self.read(&cdb, &mut answer);
         let bad_target = super::HostByte::BAD_TARGET.with_status(0);
+        // SAFETY: The device is valid; the field does not change once it was found.
+        let known = unsafe { (*self.as_raw()).inq_periph_qual };
 
         Ok(match result {
-            // The peripheral qualifier: 0 if a device is connected.
-            0 if answer[0] >> 5 == 0 => Presence::Present,
+            // The peripheral qualifier: 0 if a device is connected. The mid-layer has units with
+            // another one, too: an array's own, say.
+            0 if [0, known].contains(&(answer[0] >> 5)) => Presence::Present,
             0 => Presence::Gone,
             r if r > 0 && r & 0x00ff_0000 == bad_target => Presence::Gone,
             _ => Presence::Unknown,
