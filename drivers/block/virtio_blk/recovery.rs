@@ -44,7 +44,10 @@ use storage::{
             Repairs,
             Wish, //
         },
-        restart::Condition,
+        restart::{
+            Condition,
+            Holder, //
+        },
         state::Binding,
         Device, //
     },
@@ -189,13 +192,13 @@ impl Recovery {
     pub(crate) fn wait_for_others(&self) -> Result<bool> {
         const TICK: Delta = Delta::from_millis(100);
 
-        while self.binding.with(|dev| Ok(dev.is_lent()))? {
-            if self.binding.with(|dev| Ok(dev.is_overdue()))? {
-                return Ok(true);
+        loop {
+            match self.binding.with(|dev| Ok(dev.holder()))? {
+                Holder::Driver => return Ok(false),
+                Holder::Overdue => return Ok(true),
+                Holder::Others => fsleep(TICK),
             }
-            fsleep(TICK);
         }
-        Ok(false)
     }
 
     /// Resets the device because the operator wants it, also one that was given up, or did not come

@@ -181,12 +181,15 @@ impl Hba {
         }
         // Nobody wakes it meanwhile, who would need the binding as well.
         if dev.condition() == Condition::Asleep {
-            if !dev.is_overdue() {
-                dev.sift_queues();
-                return Ok(());
+            match dev.take_from_others() {
+                Ok(()) => self.asleep.store(false, Relaxed),
+                // They bring it back.
+                Err(e) if e == EBUSY => {
+                    dev.sift_queues();
+                    return Ok(());
+                }
+                Err(e) => return Err(e),
             }
-            dev.take_from_others()?;
-            self.asleep.store(false, Relaxed);
         }
         match self.recovery.demand(dev) {
             // It went to sleep just now.

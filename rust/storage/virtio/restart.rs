@@ -41,6 +41,17 @@ pub enum Condition {
     Away,
 }
 
+/// Who has a bound device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Holder {
+    /// Its driver.
+    Driver,
+    /// Others, who bring it back: it sleeps, or they reset it.
+    Others,
+    /// The same, for longer than any bus takes: their reset did not come to its end, and will not.
+    Overdue,
+}
+
 /// What is allocated by this task needs no I/O, while this lives: it could be that of the device
 /// that is being repaired.
 pub(super) struct NoIo(c_uint, NotThreadSafe);
@@ -189,7 +200,7 @@ impl Device<device::Bound> {
     }
 
     /// Nobody wakes the device any more, or not before [`Self::restart`]. May sleep. Fails with
-    /// [`EBUSY`] if others have it ([`Self::is_lent`]).
+    /// [`EBUSY`] if others have it ([`Self::holder`]).
     pub fn end_sleep(&self) -> Result {
         // Who takes it says so before they take this lock.
         let mut queues = self.state().queues.lock();
@@ -209,15 +220,21 @@ impl Device<device::Bound> {
         self.state().recall();
     }
 
-    /// Whether others have the device ([`Self::is_lent`]) for longer than any bus takes: their
-    /// reset did not come to its end, and will not. May sleep.
-    pub fn is_overdue(&self) -> bool {
-        self.is_lent() && self.state().queues.lock().sleeps_for(PATIENCE)
+    /// Who has the device. May sleep.
+    pub fn holder(&self) -> Holder {
+        if !self.is_lent() {
+            Holder::Driver
+        } else if self.state().queues.lock().sleeps_for(PATIENCE) {
+            Holder::Overdue
+        } else {
+            Holder::Others
+        }
     }
 
-    /// Takes the device from others who are [overdue](Self::is_overdue); to be followed by a
-    /// [restart](Self::restart). May sleep. Fails with [`EBUSY`] if they are not, with [`ENXIO`] if
-    /// the bus does not let the device work: they may be at it still.
+    /// Takes the device from others who are [overdue](Holder::Overdue); to be followed by a
+    /// [restart](Self::restart). May sleep. Fails with [`EBUSY`] if they are not, or are giving it
+    /// back just now, with [`ENXIO`] if the bus does not let the device work: they may be at it
+    /// still.
     pub fn take_from_others(&self) -> Result {
         let mut queues = self.state().queues.lock();
 

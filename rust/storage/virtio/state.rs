@@ -239,7 +239,7 @@ impl Device<device::Bound> {
     }
 
     /// Whether others have the device, who bring it back: it sleeps, or they reset it.
-    pub fn is_lent(&self) -> bool {
+    pub(super) fn is_lent(&self) -> bool {
         self.state().holder.load(Acquire) != DRIVER
     }
 
