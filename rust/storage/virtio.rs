@@ -10,6 +10,7 @@ pub mod config;
 mod context;
 pub mod counts;
 pub mod either;
+mod find;
 pub mod frame;
 mod generations;
 mod glance;

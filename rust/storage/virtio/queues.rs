@@ -6,6 +6,10 @@
 
 use super::{
     context::Context,
+    find::{
+        find_vqs,
+        Interrupts, //
+    },
     queue::{
         Handler,
         Queue, //
@@ -31,7 +35,6 @@ use core::{
 };
 use kernel::{
     device,
-    error::to_result,
     prelude::*,
     str::CString,
     sync::{
@@ -281,33 +284,16 @@ impl QueueSet {
             self.wanted.queues.len(),
             GFP_KERNEL,
         )?;
-        let infos = self.wanted.infos.iter();
-        let interrupting = infos.filter(|info| info.callback.is_some()).count() as u32;
-        let managed = self.wanted.map.is_none();
-        let mut lease = self
-            .wanted
-            .budget
-            .and_then(|budget| Lease::take(budget, vdev, interrupting, managed));
-        let wanted = lease.as_ref().map_or(Sharing::Each, Lease::sharing);
-
-        if let Some((limit, what)) = lease.as_ref().and_then(Lease::news) {
-            // SAFETY: `vdev` is valid.
-            let dev = unsafe { &*vdev.cast::<Device>() };
-            dev_info!(
-                dev,
-                "of the budget of {limit} interrupt vectors too few are left: from here on {what}\n"
-            );
-        }
-        self.find_sharing(wanted, &mut vqs).or_else(|e| {
-            let lease = lease
-                .as_mut()
-                .filter(|_| wanted == Sharing::Line)
-                .ok_or(e)?;
-
-            // It has no line, or nobody knows where that goes. No budget is worth a disk.
-            lease.share();
-            self.find_sharing(Sharing::Shared, &mut vqs)
-        })?;
+        let interrupts = Interrupts {
+            spread: match self.wanted.map {
+                Some(_) => None,
+                None => Some(self.wanted.unspread),
+            },
+            budget: self.wanted.budget,
+        };
+        // SAFETY: The device is bound, and has no virtqueues; an element for each, and the names
+        // live until they are deleted.
+        let lease = unsafe { find_vqs(vdev, &mut self.wanted.infos, &mut vqs, &interrupts) }?;
         self.found = true;
         if let Some(mut lease) = lease {
             self.note(lease.settle(vdev));
@@ -319,53 +305,6 @@ impl QueueSet {
             reset(self.vdev);
             self.let_go();
         })
-    }
-
-    /// Finds the virtqueues, which share interrupt vectors, or more of them if there are no others.
-    fn find_sharing(
-        &mut self,
-        sharing: Sharing,
-        vqs: &mut KVec<*mut bindings::virtqueue>,
-    ) -> Result {
-        // More than there are to be spread: virtio PCI, which tries one vector for each queue
-        // first, gets none that way, and takes one for all of them, which is not spread.
-        const TOO_MANY: u32 = u32::MAX / 2;
-        let vdev = self.vdev;
-        let mut affinity = kernel::bindings::irq_affinity {
-            pre_vectors: match sharing {
-                Sharing::Shared => TOO_MANY,
-                _ => self.wanted.unspread,
-            },
-            ..Default::default()
-        };
-        let affinity = match self.wanted.map {
-            Some(_) if sharing != Sharing::Shared => core::ptr::null_mut(),
-            _ => &raw mut affinity,
-        };
-        // SAFETY: The device is bound.
-        let forbid = |forbid| unsafe { bindings::storage_forbid_msi(vdev, forbid) };
-        let forbidden = (sharing == Sharing::Line).then(|| forbid(true));
-
-        // SAFETY: Every transport provides `find_vqs`; all arrays have the given length, and the
-        // names live until `del_vqs()`.
-        let result = unsafe {
-            (*(*vdev).config)
-                .find_vqs
-                .ok_or(ENXIO)
-                .and_then(|find_vqs| {
-                    to_result(find_vqs(
-                        vdev,
-                        vqs.len() as u32,
-                        vqs.as_mut_ptr(),
-                        self.wanted.infos.as_mut_ptr(),
-                        affinity.cast(),
-                    ))
-                })
-        };
-        if let Some(before) = forbidden {
-            forbid(before);
-        }
-        result
     }
 
     /// Notes the interrupt vectors, for who asks.
