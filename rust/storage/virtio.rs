@@ -18,6 +18,7 @@ mod look;
 mod progress;
 pub mod queue;
 pub mod queues;
+pub mod removal;
 pub mod repair;
 mod replay;
 pub mod restart;

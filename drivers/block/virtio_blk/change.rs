@@ -14,7 +14,6 @@ use crate::{
         AnyDisk,
         BlkDisk,
         BoundDisk,
-        PATIENCE,
         RESIZE,
         TICK, //
     },
@@ -37,6 +36,7 @@ use kernel::{
 use storage::{
     bindings,
     virtio::{
+        removal::PATIENCE,
         restart::Condition,
         Device, //
     },

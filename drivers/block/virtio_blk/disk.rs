@@ -77,9 +77,11 @@ use storage::{
     config_field,
     tally::Ration,
     virtio::{
-        queue::{
-            Handler,
-            Queue, //
+        removal::{
+            self,
+            Removal,
+            Remove,
+            PATIENCE, //
         },
         restart::Condition,
         Device, //
@@ -327,12 +329,8 @@ pub(crate) struct BoundDisk {
     pub(crate) live: Mutex<bool>,
     /// Somebody waits for `live` to end that.
     pub(crate) ending: Atomic<bool>,
-    /// A removal waits for I/O, and is watched.
-    waiting: Atomic<bool>,
-    watched: Atomic<bool>,
-    /// What the watch has seen of that.
     #[pin]
-    seen: Mutex<Seen>,
+    removal: Removal,
     /// The device is in another cache mode than the disk.
     pub(crate) cache_lost: Atomic<bool>,
     /// What the log may say of new sizes: a device can have one each time it interrupts.
@@ -345,28 +343,10 @@ pub(crate) struct BoundDisk {
     watch: Work<BoundDisk, WATCH>,
 }
 
-/// How much a device had done, and since when it does nothing though something waits.
-struct Seen {
-    completed: usize,
-    since: Instant<Monotonic>,
-}
-
-impl Seen {
-    fn new(completed: usize) -> Self {
-        Self {
-            completed,
-            since: Instant::now(),
-        }
-    }
-}
-
 /// Names of the kinds of work.
 pub(crate) const RESIZE: u64 = 0;
 const WATCH: u64 = 1;
 pub(crate) const BIRTH: u64 = 2;
-
-/// How long who removes a disk waits for a device that makes no progress: the timeout of a request.
-pub(crate) const PATIENCE: Delta = Delta::from_secs(30);
 
 /// How often it looks.
 pub(crate) const TICK: Delta = Delta::from_millis(5);
@@ -395,9 +375,7 @@ impl BoundDisk {
                 unborn <- new_mutex!(None),
                 live <- new_mutex!(true),
                 ending: Atomic::new(false),
-                waiting: Atomic::new(false),
-                watched: Atomic::new(false),
-                seen <- new_mutex!(Seen::new(0)),
+                removal <- Removal::new(),
                 cache_lost: Atomic::new(false),
                 sizes: Ration::new(),
                 birth <- new_work!("virtio_blk::birth"),
@@ -484,12 +462,12 @@ impl BoundDisk {
             // blk-mq watches requests in flight by itself, see `timed_out()`, and waits for them.
             Some(AnyDisk::Request(disk)) => {
                 self.recovery.set_impatient(true);
-                self.watched(|| disk.remove());
+                removal::watched(self, || disk.remove());
             }
             Some(AnyDisk::Bio(disk)) => {
                 let path = &disk.data().path;
 
-                self.watched(|| {
+                removal::watched(self, || {
                     disk.remove();
                     wait_until(path, BioPath::is_idle);
                 });
@@ -525,7 +503,7 @@ impl BoundDisk {
             Some(AnyDisk::Request(disk)) => {
                 let look = || {
                     disk.data().path.poll_all();
-                    is_patient(progress_of(&disk.data().path.queues))
+                    is_patient(removal::progress(&disk.data().path.queues).0)
                 };
 
                 disk.drain(look, || self.recovery.set_leaving(true));
@@ -535,7 +513,7 @@ impl BoundDisk {
 
                 path.hold();
                 wait_until(path, |path| {
-                    path.is_drained() || !is_patient(progress_of(&path.queues))
+                    path.is_drained() || !is_patient(removal::progress(&path.queues).0)
                 });
                 path.release();
             }
@@ -582,26 +560,6 @@ impl BoundDisk {
             Err(refusal) => dev_err!(dev, "{}; the old size stays\n", refusal),
         }
     }
-
-    /// Does `wait`, which waits for I/O, under the eyes of a watch.
-    fn watched(self: &Arc<Self>, wait: impl FnOnce()) {
-        const MOST: usize = 20;
-
-        *self.seen.lock() = Seen::new(0);
-        self.waiting.store(true, Relaxed);
-        self.watched.store(true, Relaxed);
-        RECOVERY_WORKQUEUE.enqueue::<_, WATCH>(self.clone());
-        wait();
-        self.waiting.store(false, Relaxed);
-        // The watch has the seat, and so the number of the disk: who binds the device again at once
-        // gets the same one. Not for ever: there may be no worker to end it.
-        for _ in 0..MOST {
-            if !self.watched.load(Relaxed) {
-                break;
-            }
-            fsleep(TICK);
-        }
-    }
 }
 
 /// Says how large the disk is, in the C driver's words.
@@ -621,13 +579,6 @@ pub(crate) fn announce<T: BlkDisk>(disk: &Disk<T>, dev: &Device, capacity: u64, 
     );
 }
 
-/// How much the device has done so far on these queues.
-fn progress_of<H: Handler>(queues: &[Arc<Queue<H>>]) -> usize {
-    queues.iter().fold(0, |sum, queue| {
-        sum.wrapping_add(queue.lock().ring.completed())
-    })
-}
-
 /// Waits until `done`. Who polled for the ends of bios may not do so any more.
 fn wait_until(path: &BioPath, mut done: impl FnMut(&BioPath) -> bool) {
     while !done(path) {
@@ -636,50 +587,43 @@ fn wait_until(path: &BioPath, mut done: impl FnMut(&BioPath) -> bool) {
     }
 }
 
-/// Watches a device while somebody waits for its I/O to end: one that makes no progress is given
-/// up. A look at a time, since others need the one worker that there is without memory, by which
-/// the device is given up in the end.
+impl Remove for BoundDisk {
+    fn removal(&self) -> &Removal {
+        &self.removal
+    }
+
+    fn progress(&self) -> Option<(usize, bool)> {
+        match &*self.disk()? {
+            // What blk-mq could not send to a ring that is broken is not in flight, and has no
+            // timeout: it comes again until the ring is repaired, or the device given up.
+            AnyDisk::Request(disk) => {
+                let queues = &disk.data().path.queues;
+                let broken = queues.iter().any(|queue| queue.lock().ring.is_broken());
+
+                Some((removal::progress(queues).0, broken))
+            }
+            AnyDisk::Bio(disk) => {
+                let path = &disk.data().path;
+
+                Some((removal::progress(&path.queues).0, !path.is_idle()))
+            }
+        }
+    }
+
+    fn give_up(&self) {
+        self.recovery.give_up();
+    }
+
+    fn look_soon(self: Arc<Self>) {
+        RECOVERY_WORKQUEUE.enqueue::<_, WATCH>(self);
+    }
+}
+
 impl WorkItem<WATCH> for BoundDisk {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
-        let disk = this.disk();
-        let (completed, waits) = match disk.as_deref() {
-            // What blk-mq could not send to a ring that is broken is not in flight, and has no
-            // timeout: it comes again until the ring is repaired, or the device given up.
-            Some(AnyDisk::Request(disk)) => {
-                let queues = &disk.data().path.queues;
-                let broken = queues.iter().any(|queue| queue.lock().ring.is_broken());
-
-                (progress_of(queues), broken)
-            }
-            Some(AnyDisk::Bio(disk)) => {
-                let path = &disk.data().path;
-
-                (progress_of(&path.queues), !path.is_idle())
-            }
-            None => {
-                this.watched.store(false, Relaxed);
-                return;
-            }
-        };
-        let mut seen = this.seen.lock();
-
-        if completed != seen.completed || !waits {
-            *seen = Seen::new(completed);
-        } else if seen.since.elapsed() > PATIENCE {
-            this.recovery.give_up();
-            // Somebody may reset it, and it may be as silent again.
-            *seen = Seen::new(completed);
-        }
-        drop(seen);
-        drop(disk);
-        fsleep(TICK);
-        if this.waiting.load(Relaxed) {
-            RECOVERY_WORKQUEUE.enqueue::<_, WATCH>(this);
-        } else {
-            this.watched.store(false, Relaxed);
-        }
+        removal::attend(this);
     }
 }
 

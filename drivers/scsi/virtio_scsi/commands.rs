@@ -375,18 +375,6 @@ pub(crate) fn drain_all(queues: &[Arc<Queue<RequestQueue>>]) {
     }
 }
 
-/// How many commands the device has given back so far, and how many it has.
-pub(crate) fn progress(queues: &[Arc<Queue<RequestQueue>>]) -> (usize, usize) {
-    queues.iter().fold((0, 0), |(done, here), queue| {
-        let guard = queue.lock();
-
-        (
-            done.wrapping_add(guard.ring.completed()),
-            here + guard.ring.in_flight(),
-        )
-    })
-}
-
 /// Whether a command may be sent again if nobody knows whether the device did it: the result is the
 /// same. What the block layer asks for, is so; of what others do, that is known of questions, and
 /// of a flush.

@@ -22,6 +22,8 @@ use crate::{
 };
 use kernel::{
     device::Bound,
+    impl_has_work,
+    new_work,
     prelude::*,
     sync::{
         atomic::{
@@ -34,6 +36,7 @@ use kernel::{
         delay::fsleep,
         Delta, //
     },
+    workqueue::Work, //
 };
 use storage::{
     cpu_map::CpuMap,
@@ -49,12 +52,14 @@ use storage::{
             Handler,
             Queue, //
         },
+        removal::Removal,
         restart::Condition,
         state::Binding, //
     },
 };
 
-/// The data of a host: the queues of its device.
+/// The data of a host: the queues of its device. Its work looks after the host's removal.
+#[pin_data]
 pub(crate) struct Hba {
     pub(crate) recovery: Arc<Recovery>,
     pub(crate) control: Arc<Queue<ControlQueue>>,
@@ -65,6 +70,14 @@ pub(crate) struct Hba {
     pub(crate) map: CpuMap,
     /// The device sleeps, or is about to: commands wait.
     pub(crate) asleep: Atomic<bool>,
+    #[pin]
+    pub(crate) removal: Removal,
+    #[pin]
+    work: Work<Hba>,
+}
+
+impl_has_work! {
+    impl HasWork<Self> for Hba { self.work }
 }
 
 impl Hba {
@@ -75,8 +88,8 @@ impl Hba {
         requests: Arc<RequestQueues>,
         queues: Queues,
         map: CpuMap,
-    ) -> Self {
-        Self {
+    ) -> impl PinInit<Self> {
+        pin_init!(Self {
             recovery,
             control,
             events,
@@ -84,7 +97,9 @@ impl Hba {
             queues,
             map,
             asleep: Atomic::new(false),
-        }
+            removal <- Removal::new(),
+            work <- new_work!("virtio_scsi::removal"),
+        })
     }
 
     pub(crate) fn binding(&self) -> &Binding {

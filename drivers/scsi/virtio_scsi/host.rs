@@ -11,7 +11,6 @@ use crate::{
         Hba, //
     },
     params,
-    removal::Removal,
     scan,
     wire::{
         self,
@@ -50,6 +49,7 @@ use storage::{
         self,
         frame::Envelope,
         queue::Queue,
+        removal,
         restart::Condition, //
     },
 };
@@ -200,16 +200,11 @@ pub(crate) struct BoundHost {
     #[pin]
     host: Mutex<Option<Host<ScsiHost>>>,
     _counters: Option<Pin<KBox<File<Arc<Hba>>>>>,
-    removal: Arc<Removal>,
     hba: Arc<Hba>,
 }
 
 impl BoundHost {
-    pub(crate) fn new(
-        host: Host<ScsiHost>,
-        removal: Arc<Removal>,
-        hba: Arc<Hba>,
-    ) -> impl PinInit<Self, Error> {
+    pub(crate) fn new(host: Host<ScsiHost>, hba: Arc<Hba>) -> impl PinInit<Self, Error> {
         // Undone by `remove()`: the queue's owner owns it from here on.
         events::start(&hba.events, hba.recovery.clone());
         // The host is good without them.
@@ -218,7 +213,6 @@ impl BoundHost {
         try_pin_init!(Self {
             host <- new_mutex!(Some(host)),
             _counters: counters,
-            removal,
             hba,
         }? Error)
     }
@@ -269,6 +263,6 @@ impl BoundHost {
             dev.cancel_queues();
         }
         let host = self.host.lock().take();
-        self.removal.watch(|| drop(host));
+        removal::watched(hba, || drop(host));
     }
 }

@@ -16,7 +16,6 @@ use crate::{
     },
     params,
     recovery::Recovery,
-    removal::Removal,
     tmf::{
         self,
         ControlQueue, //
@@ -51,12 +50,12 @@ pub(crate) const FIRST_REQUEST_QUEUE: u32 = 2;
 /// Makes the host of a device and shows it to the system.
 pub(crate) fn probe<'a>(dev: &'a Device<Bound>) -> impl PinInit<BoundHost, Error> + 'a {
     pin_init::pin_init_scope(move || {
-        let (host, removal, hba) = make(dev)?;
-        Ok(BoundHost::new(host, removal, hba))
+        let (host, hba) = make(dev)?;
+        Ok(BoundHost::new(host, hba))
     })
 }
 
-fn make(dev: &Device<Bound>) -> Result<(Host<ScsiHost>, Arc<Removal>, Arc<Hba>)> {
+fn make(dev: &Device<Bound>) -> Result<(Host<ScsiHost>, Arc<Hba>)> {
     if !dev.has_config() {
         dev_err!(dev, "the transport gives no access to the configuration\n");
         return Err(EINVAL);
@@ -66,7 +65,6 @@ fn make(dev: &Device<Bound>) -> Result<(Host<ScsiHost>, Arc<Removal>, Arc<Hba>)>
     let hba = find_vqs(dev, queues)?;
     hba.recovery.configure(dev)?;
     let limits = read_limits(dev, &hba)?;
-    let removal = Removal::new(hba.clone())?;
 
     let host = NewHost::new(&limits, hba.clone())?.add_host(dev.as_ref())?;
     // The events' buffers go to the device when it is ready.
@@ -74,7 +72,7 @@ fn make(dev: &Device<Bound>) -> Result<(Host<ScsiHost>, Arc<Removal>, Arc<Hba>)>
     dev.ready();
     events::refill(&hba.events);
     host.in_background(|host| host.scan())?;
-    Ok((host, removal, hba))
+    Ok((host, hba))
 }
 
 /// How many request queues to use.
@@ -135,10 +133,10 @@ fn find_vqs(dev: &Device<Bound>, queues: Queues) -> Result<Arc<Hba>> {
     }
     dev.find_vqs(wanted)?;
     let map = dev.interrupt_map(FIRST_REQUEST_QUEUE, queues.interrupting)?;
-    Ok(Arc::new(
+    Arc::pin_init(
         Hba::new(recovery, control, events, requests, queues, map),
         GFP_KERNEL,
-    )?)
+    )
 }
 
 /// Reads what the device says about itself, and checks it.
