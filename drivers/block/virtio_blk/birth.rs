@@ -14,17 +14,17 @@ use crate::{
         Path,
         Why, //
     },
-    disk::{
-        BoundDisk,
-        BIRTH,
-        RESIZE, //
-    },
     limits::Config,
     params::UseBio,
     probe::{
         self,
         Made,
         NewAny, //
+    },
+    seat::{
+        BoundDisk,
+        BIRTH,
+        RESIZE, //
     },
     SLOW_WORKQUEUE, //
 };

@@ -5,9 +5,9 @@
 //!
 //! A reset of the device forgets what was written to `cache_type`; so it is written again.
 
-use crate::disk::{
-    self,
-    BlkDisk, //
+use crate::{
+    capacity,
+    disk::BlkDisk, //
 };
 use kernel::{
     device::Bound,
@@ -159,7 +159,7 @@ impl CacheMode {
     /// Reads which mode the device is in, and keeps it. Fails if it is away: what it says then
     /// would be a cache that needs no flush.
     fn note(&self, dev: &Device<Bound>) -> Result<bool> {
-        let now = disk::steady(dev, || is_writeback(dev))?.ok_or(EIO)?;
+        let now = capacity::steady(dev, || is_writeback(dev))?.ok_or(EIO)?;
 
         self.writeback.store(now, Relaxed);
         Ok(now)

@@ -13,13 +13,15 @@ use crate::{
     disk::{
         AnyDisk,
         BlkDisk,
-        BoundDisk,
-        RESIZE,
         TICK, //
     },
     memory,
     params::UseBio,
     probe,
+    seat::{
+        BoundDisk,
+        RESIZE, //
+    },
     wire,
     SLOW_WORKQUEUE, //
 };

@@ -12,10 +12,8 @@ use crate::{
         AnyDisk,
         BioDisk,
         BlkDisk,
-        BoundDisk,
         RequestDisk,
-        Shared,
-        Shown, //
+        Shared, //
     },
     gate::Gate,
     limits::{
@@ -37,6 +35,10 @@ use crate::{
         self,
         RequestPath,
         RequestQueue, //
+    },
+    seat::{
+        BoundDisk,
+        Shown, //
     },
     wire,
     zones::ZoneMap,

@@ -6,11 +6,11 @@
 
 use crate::{
     cache::CacheMode,
-    disk::{
+    params,
+    seat::{
         BoundDisk,
         RESIZE, //
     },
-    params,
     RECOVERY_WORKQUEUE,
     SLOW_WORKQUEUE, //
 };

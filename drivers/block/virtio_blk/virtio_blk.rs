@@ -4,9 +4,10 @@
 //!
 //! One I/O from top to bottom: `request_path` (or `bio_path`, with `use_bio`) gives it a frame of
 //! `wire`, adds it to the virtqueue of its CPU and, when the device has used it, ends it. `disk`
-//! is what both have in common, `choice` decides between them, `birth` makes the disk, `change`
-//! makes it anew in the other path, `limits` what the device says about itself, `zones` what it
-//! says about zones, `recovery` what happens if the device works no more.
+//! is what both have in common, `seat` where the disk comes and goes with its device, `capacity`
+//! follows what the device says later. `choice` decides between the paths, `birth` makes the disk,
+//! `change` makes it anew in the other path, `limits` is what the device says about itself, `zones`
+//! what it says about zones, `recovery` what happens if the device works no more.
 //!
 //! C counterpart: drivers/block/virtio_blk.c
 
@@ -18,6 +19,7 @@ mod bio_queue;
 mod bio_step;
 mod birth;
 mod cache;
+mod capacity;
 mod change;
 mod choice;
 mod counters;
@@ -32,10 +34,12 @@ mod params;
 mod probe;
 mod recovery;
 mod request_path;
+mod seat;
 mod wire;
+mod zone_report;
 mod zones;
 
-use crate::disk::{
+use crate::seat::{
     BoundDisk,
     RESIZE, //
 };
