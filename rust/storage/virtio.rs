@@ -15,6 +15,7 @@ pub mod frame;
 mod generations;
 mod glance;
 mod look;
+mod no_io;
 mod progress;
 pub mod queue;
 pub mod queues;

@@ -10,11 +10,11 @@ use super::{
         find_vqs,
         Interrupts, //
     },
+    no_io::NoIo,
     queue::{
         Handler,
         Queue, //
     },
-    restart::NoIo,
     vectors::{
         Budget,
         Lease,
@@ -498,7 +498,7 @@ impl Queues {
 
     /// Whether a ring can work no more, or is gone: those of a device that was not there when it
     /// was to be reset, say, which may come back and claim to be ready.
-    pub(super) fn is_broken(&self) -> bool {
+    pub(super) fn is_lost(&self) -> bool {
         self.set.as_ref().is_some_and(|set| {
             !set.found || set.wanted.queues.iter().any(|queue| queue.is_broken())
         })

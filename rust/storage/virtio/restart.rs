@@ -5,6 +5,7 @@
 //! C counterpart: what `virtio_device_reset_done()` does around a driver's callback.
 
 use super::{
+    no_io::NoIo,
     queues::Queues,
     replay::PAUSES,
     state::PATIENCE,
@@ -19,8 +20,7 @@ use kernel::{
     time::{
         delay::fsleep,
         Delta, //
-    },
-    types::NotThreadSafe, //
+    }, //
 };
 
 /// The status of a device that is not there.
@@ -50,26 +50,6 @@ pub enum Holder {
     Others,
     /// The same, for longer than any bus takes: their reset did not come to its end, and will not.
     Overdue,
-}
-
-/// What is allocated by this task needs no I/O, while this lives: it could be that of the device
-/// that is being repaired.
-pub(super) struct NoIo(c_uint, NotThreadSafe);
-
-impl NoIo {
-    pub(super) fn enter() -> Self {
-        // SAFETY: Ended by the same task, when the guard is dropped: it is not `Send`.
-        let before = unsafe { bindings::storage_memalloc_noio_save() };
-
-        Self(before, NotThreadSafe)
-    }
-}
-
-impl Drop for NoIo {
-    fn drop(&mut self) {
-        // SAFETY: As above.
-        unsafe { bindings::storage_memalloc_noio_restore(self.0) };
-    }
 }
 
 impl Device<device::Bound> {
@@ -170,7 +150,7 @@ impl Device<device::Bound> {
         }
         match self.status() {
             status if status & READY == 0 || status & NEEDS_RESET != 0 => Condition::Lost,
-            _ if queues.is_broken() => Condition::Lost,
+            _ if queues.is_lost() => Condition::Lost,
             _ => Condition::Ready,
         }
     }
