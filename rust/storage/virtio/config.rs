@@ -89,10 +89,15 @@ pub struct ConfigField<T: Field> {
 
 impl<T: Field> ConfigField<T> {
     /// The field at byte `offset` of `S`, whose type is that of what `_get` returns. Does not
-    /// compile if it reaches over the end; to be called in constants, as the macro does.
+    /// compile if it reaches over the end, or if it is not aligned, which not every machine lets a
+    /// device's memory be read by; to be called in constants, as the macro does.
     #[doc(hidden)]
     pub const fn new<S: ConfigSpace>(offset: usize, _get: fn(&S) -> T) -> Self {
         assert!(offset <= size_of::<S>() && size_of::<T>() <= size_of::<S>() - offset);
+        assert!(
+            offset % size_of::<T>() == 0,
+            "fields of the configuration are aligned"
+        );
         // INVARIANT: See above.
         Self {
             device: S::DEVICE,
