@@ -14,6 +14,8 @@ extern crate virtio_scsi as _;
 
 mod blk_run;
 mod block;
+#[forbid(unsafe_code)]
+mod contract;
 mod files;
 mod mem;
 mod params;
@@ -33,6 +35,16 @@ extern "C" {
     fn __virtio_scsi_init() -> i32;
 }
 
+/// The module that `#[vtable]` takes this to be.
+struct LocalModule;
+
+impl kernel::ModuleMetadata for LocalModule {
+    const NAME: &'static kernel::str::CStr = c"fuzz";
+    // SAFETY: There is none, as in what is built in.
+    const THIS_MODULE: kernel::ThisModule =
+        unsafe { kernel::ThisModule::from_ptr(std::ptr::null_mut()) };
+}
+
 /// Whose device the input is the life of: by its first byte.
 fn driver(input: &[u8]) -> &'static str {
     match input.first().unwrap_or(&0) % 4 {
@@ -49,6 +61,7 @@ fn life(input: &[u8]) {
     LOADED.call_once(|| {
         world::w().verbose = std::env::var_os("VERBOSE").is_some();
         shadow::prove();
+        contract::prove();
         // SAFETY: Once, and before all else, as the kernel does with what is built in.
         assert!(unsafe { __virtio_blk_init() == 0 && __virtio_scsi_init() == 0 });
         mem::memory().keep();
