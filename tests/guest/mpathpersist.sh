@@ -5,19 +5,7 @@
 expect_log 'I/O error, dev sd|Buffer I/O error|device-mapper: multipath|rejecting I/O|reservation conflict'
 # shellcheck source=tests/guest/multipath-lib.sh
 . "$VSR_SRC/tests/guest/multipath-lib.sh"
-start_multipath
-
-# persist WORD...: mpathpersist on the map
-persist()
-{
-	mpathpersist "$@" "/dev/$map" >/tmp/persist.log 2>&1 || fail "mpathpersist $*: $(cat /tmp/persist.log) $(tail /tmp/multipathd.log)"
-}
-
-keys()
-{
-	persist --in --read-keys
-	same "the keys $1" "$(grep -oE '0x[0-9a-f]+$' /tmp/persist.log | xargs)" "$2"
-}
+start_multipath shared
 
 put()
 {
