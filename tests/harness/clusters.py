@@ -16,6 +16,7 @@ from guest.paths import DISKS, SRC
 
 from .lio import Lio
 from .pairs import Boot, Pair
+from .paths import Paths
 from .profiles import MODES, ORACLE, Machine, Profile
 from .runner import Outcome, cases_of, report, run_profile, say
 from .scsi import two_initiators
@@ -34,11 +35,21 @@ def _lio(machine: Machine) -> None:
     two_initiators(machine, ["one", "two"])
 
 
-def _paths(machine: Machine) -> None:
-    """The same for multipathd. Runs in the copy of the sysroot, whose files are its own."""
-    _lio(machine)
+def _multipathd() -> None:
+    """Its configuration. In the copy of the sysroot, whose files are its own."""
     Path("/etc/multipath").mkdir(exist_ok=True)
     Path("/etc/multipath.conf").write_text(_CONFIGURATION)
+
+
+def _paths(machine: Machine) -> None:
+    """The same for multipathd."""
+    _lio(machine)
+    _multipathd()
+
+
+def _kills(machine: Machine) -> None:
+    Paths(machine)
+    _multipathd()
 
 
 _CONFIGURATION = """
@@ -52,18 +63,25 @@ defaults {
 	no_path_retry queue
 	reservation_key 0xabc
 }
+devices {
+	device {
+		vendor QEMU
+		product "QEMU HARDDISK"
+		path_checker directio
+	}
+}
 """
 
 
-def _packaged(name: str, scenario: str) -> Profile:
+def _packaged(name: str, scenario: str, build: Callable[[Machine], None]) -> Profile:
     return Profile(
-        name, (scenario,), _paths, ("scsi",), "virtio_scsi", deadline=4000,
+        name, (scenario,), build, ("scsi",), "virtio_scsi", deadline=4000,
         # Device-mapper and multipathd want udev, which must not bring a driver before the case does.
         options={"udev": True, "cmdline": ["modprobe.blacklist=virtio_blk,virtio_scsi"]},
     )  # fmt: skip
 
 
-_PACKAGED = [_packaged("scsi-mpathpersist", "mpathpersist")]
+_PACKAGED = [_packaged("scsi-mpathpersist", "mpathpersist", _paths), _packaged("scsi-multipath", "scsi-multipath", _kills)]
 
 # In one guest, without further packages.
 PROFILES = [Profile("scsi-lio", ("pr-cases",), _lio, ("scsi",), "virtio_scsi")]

@@ -345,7 +345,8 @@ class Profile:
     blkdev: bool = False  # its scenarios run tests/device in the guest
 
     def env(self) -> dict[str, str]:
-        defaults = {"VSR_FAULTS": "20", "VSR_FAULT": "", "VSR_LIES": "500", "VSR_ROUNDS": "1", "VSR_SEED": "1"}
+        defaults = {"VSR_FAULTS": "20", "VSR_FAULT": "", "VSR_LIES": "500", "VSR_ROUNDS": "1", "VSR_SEED": "1",
+                    "VSR_KILLS": "60", "VSR_MANNERS": ""}  # fmt: skip
         chosen = {name: os.environ.get(name, default) for name, default in defaults.items()}
         return {"VSR_BLKDEV": str(device.binary()), **chosen} if self.blkdev else chosen
 
