@@ -9,21 +9,19 @@
 mod latest {
     use kernel::bindings;
 
+    pub(crate) use kernel::sync::{
+        lock::spinlock::SpinLockIrqGuard,
+        rcu::synchronize_rcu, //
+    };
     pub use kernel::{
         error::code::{
             ENOBUFS,
             EOPNOTSUPP, //
         },
         module::this_module,
-        module_device_table, //
-    };
-    pub(crate) use kernel::{
+        module_device_table,
         new_spinlock_irq,
-        sync::{
-            lock::spinlock::SpinLockIrqGuard,
-            rcu::synchronize_rcu,
-            SpinLockIrq, //
-        },
+        sync::SpinLockIrq, //
     };
 
     pub(crate) const TO_DEVICE: bindings::dma_data_direction =
@@ -200,7 +198,8 @@ mod v7_2 {
     }
     pub use crate::module_device_table;
 
-    pub(crate) type SpinLockIrq<T> = Lock<T, SpinLockIrqBackend>;
+    /// A lock whose owner has interrupts switched off; see [`SpinLockIrqBackend`].
+    pub type SpinLockIrq<T> = Lock<T, SpinLockIrqBackend>;
     pub(crate) type SpinLockIrqGuard<'a, T> = Guard<'a, T, SpinLockIrqBackend>;
 
     /// A spinlock that switches interrupts off. Unlike with the newer kernel's, which counts, the
@@ -247,16 +246,18 @@ mod v7_2 {
         }
     }
 
+    /// The newer kernel's macro, for locks without a name of their own.
+    #[macro_export]
     macro_rules! new_spinlock_irq {
         ($inner:expr) => {
             $crate::compat::SpinLockIrq::new(
                 $inner,
-                kernel::optional_name!(),
-                kernel::static_lock_class!(),
+                ::kernel::optional_name!(),
+                ::kernel::static_lock_class!(),
             )
         };
     }
-    pub(crate) use new_spinlock_irq;
+    pub use crate::new_spinlock_irq;
 }
 
 #[cfg(not(kernel_7_2))]

@@ -37,6 +37,7 @@ use kernel::{
 };
 use storage::{
     bindings,
+    compat::EOPNOTSUPP,
     virtio::{
         removal::PATIENCE,
         restart::Condition,

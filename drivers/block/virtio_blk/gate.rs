@@ -10,14 +10,16 @@
 //! While somebody waits, a flush is under way, or one of those who waited is in a queue's line, to
 //! send the next: so nobody is left.
 
-use kernel::{
-    new_spinlock_irq,
-    prelude::*,
-    sync::SpinLockIrq, //
-};
-use storage::block::bio::{
-    Bio,
-    BioList, //
+use kernel::prelude::*;
+use storage::{
+    block::bio::{
+        Bio,
+        BioList, //
+    },
+    compat::{
+        new_spinlock_irq,
+        SpinLockIrq, //
+    },
 };
 
 /// The flushes of a disk. Its lock comes after those of the queues.
