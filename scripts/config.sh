@@ -25,6 +25,11 @@ case $KERNEL_SERIES:$KERNEL_RELEASE in
 	exit 1
 	;;
 esac
+# Debian's cloud kernels have no 9p: what serves the guests' root is another program.
+case $KERNEL_RELEASE in
+*-cloud-*) SHARE_PACKAGES=virtiofsd ;;
+*) SHARE_PACKAGES= ;;
+esac
 # What compiles the debug kernel of the tests, by the ending of the names of LLVM's tools.
 DEBUG_KERNEL_LLVM=-19
 
@@ -52,7 +57,8 @@ SYSROOT_PACKAGES="
 	rustc rust-src rustfmt rust-clippy cargo bindgen clang-19 libclang-19-dev lld-19 llvm-19
 	python3 python3-pytest python3-matplotlib pyflakes3 shellcheck ca-certificates
 	mount util-linux udev procps iproute2 e2fsprogs xfsprogs btrfs-progs fio sg3-utils lsscsi blktrace bpftrace tgt busybox-static
-	$QEMU_PACKAGES qemu-utils qemu-block-extra virtme-ng initramfs-tools $BUILD_PACKAGES linux-source-$KERNEL_SERIES"
+	$QEMU_PACKAGES qemu-utils qemu-block-extra virtme-ng initramfs-tools $BUILD_PACKAGES linux-source-$KERNEL_SERIES
+	$SHARE_PACKAGES"
 
 # A back end of vhost-user-scsi that one of the tests runs on, from crates.io.
 VHOST_DEVICE_SCSI_VERSION=0.1.0

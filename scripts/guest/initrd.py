@@ -16,7 +16,7 @@ from pathlib import Path
 
 from virtme import cpiowriter, mkinitramfs
 
-from . import arch
+from . import arch, shares
 from .paths import CACHE, GUEST_ROOT, HERE, KERNEL_TREE, Kernel, kernel, stock
 
 MODULES = ("9p", "9pnet_virtio")
@@ -80,6 +80,8 @@ def initramfs() -> Path:
             for index, path in enumerate(_modules_in_order(of)):
                 name = f"modules/{index:02}-{path.name.split('.')[0]}.ko"
                 cw.write_file(name.encode(), body=_read_module(path), mode=0o644)
+            if shares.by_virtiofs():
+                cw.write_file(b"virtiofs", body=b"", mode=0o644)
             cw.write_file(b"init", body=init, mode=0o755)
             cw.write_trailer()
         os.rename(work, final)

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from . import accel, arch, initrd, logcheck
+from . import accel, arch, initrd, logcheck, shares
 from .modules import OUR_MODULES, Driver, build_id, module_tree, our_module
 from .paths import GUEST_ROOT, HERE, LOGS, SRC, debug, outside, stock
 from .qmp import Qmp, QmpError
@@ -188,6 +188,7 @@ class Guest:
         (self.log / "script").write_text(f'. "$VSR_GUEST_LIB"\n{self.script}\n')
         env = "".join(f"{k}={shlex.quote(v)}\n" for k, v in self._environment().items())
         (self.log / "env").write_text(env)
+        self._shares = [shares.Share("root", GUEST_ROOT, self.log), shares.Share("run", self.log, self.log, writable=True)]
 
     def _command(self, channel: int, monitor: int) -> list[str]:
         console = self.log / "console.log"
@@ -208,10 +209,7 @@ class Guest:
             "-device", "virtio-serial-pci,id=vsr-serial,max_ports=8",
             "-chardev", f"socket,id=vsr-host,fd={channel}",
             "-device", "virtserialport,bus=vsr-serial.0,chardev=vsr-host,name=vsr.host",
-            "-fsdev", f"local,id=vsr-root,path={GUEST_ROOT},security_model=none,readonly=on,multidevs=remap",
-            "-device", "virtio-9p-pci,fsdev=vsr-root,mount_tag=vsr.root",
-            "-fsdev", f"local,id=vsr-run,path={self.log},security_model=none",
-            "-device", "virtio-9p-pci,fsdev=vsr-run,mount_tag=vsr.run",
+            *(argument for share in self._shares for argument in share.qemu_args()),
         ]  # fmt: skip
         if self.interactive:
             command += [
@@ -223,7 +221,7 @@ class Guest:
                 "-chardev", "file,id=vsr-out,path=/proc/self/fd/1",
                 "-device", "virtserialport,bus=vsr-serial.0,chardev=vsr-out,name=vsr.out",
             ]  # fmt: skip
-        if self.shared_memory:
+        if self.shared_memory or shares.by_virtiofs():
             command += [
                 "-object", f"memory-backend-memfd,id=vsr-memory,size={self.memory},share=on",
                 "-machine", "memory-backend=vsr-memory",
@@ -251,6 +249,7 @@ class Guest:
         self.qmp = Qmp(monitor)
         command = self._command(channel_qemu.fileno(), monitor_qemu.fileno())
         (self.log / "command").write_text(shlex.join(command) + "\n")
+        servers = [server for share in self._shares if (server := share.serve(_die_with_parent))]
         self._start = time.monotonic()
         with open(self.log / "qemu.log", "wb") as qemu_log:
             self._process = subprocess.Popen(
@@ -271,8 +270,9 @@ class Guest:
             if expired:
                 self.qmp.show_blocked()
         finally:
-            self._process.kill()
-            self._process.wait()
+            for process in (self._process, *servers):
+                process.kill()
+                process.wait()
             reader.join(10)
             channel.close()
             monitor.close()
