@@ -16,6 +16,8 @@ class Job:
     depth: int
     batch: int = 1  # how many I/Os go into one system call
     latency: int = 0  # of the disk, in microseconds; of those that work beside the guest
+    engine: str = "io_uring"
+    options: tuple[str, ...] = ()  # more of fio's
 
     def fio(self, device: str) -> list[str]:
         """The options that all kinds of runs share."""
@@ -27,11 +29,12 @@ class Job:
             f"--iodepth={self.depth}",
             f"--iodepth_batch_submit={self.batch}",
             f"--iodepth_batch_complete_max={max(self.batch, 1)}",
-            "--ioengine=io_uring",
+            f"--ioengine={self.engine}",
             "--direct=1",
             "--randseed=7",
             "--norandommap",
             f"--size={DISK_GIB}g",
+            *self.options,
         ]
 
     @property
@@ -51,6 +54,9 @@ _ALL = [
     Job("read-128k-qd1", "128 KiB sequential read, QD 1", "read", 128, 1),
     Job("randread-4k-qd32-b16", "4 KiB random read, QD 32, 16 a call", "randread", 4, 32, 16),
     Job("read-4k-qd32-b16", "4 KiB sequential read, QD 32, 16 a call", "read", 4, 32, 16),
+    Job("fua-4k-qd1", "4 KiB random write with FUA, QD 1", "randwrite", 4, 1, options=("--sync=dsync",)),
+    Job("fua-4k-qd32", "4 KiB random write with FUA, QD 32", "randwrite", 4, 32, options=("--sync=dsync",)),
+    Job("fsync-4k", "4 KiB random write and fsync", "randwrite", 4, 1, engine="psync", options=("--fsync=1",)),
 ]
 JOBS = {job.name: job for job in _ALL}
 
@@ -61,6 +67,12 @@ _EXITS = [
     Job("exits-qd1-200us", "QD 1, 200 µs", "randread", 4, 1, latency=200),
 ]
 EXITS = {job.name: job for job in _EXITS}
+
+# By the clock they say nothing: most of their time is the flush's, of which the disk has none.
+SYNCED = ("fua-4k-qd1", "fua-4k-qd32", "fsync-4k")
+
+# What is counted with the queue's lock held: two CPUs, a thread on each, and one queue.
+HELD_JOBS = ("randread-4k-qd32", "randread-4k-qd32-b16", "randwrite-4k-qd32")
 
 # What a path is measured by, on each medium.
 PATH_JOBS = ("randread-4k-qd1", "randread-4k-qd32", "read-128k-qd1", "read-128k-qd32")

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The guest's side: loads each driver in turn, runs fio on it and prints one JSON line a result.
 
-BENCH_PLAN holds what to do: {"kind": "icount", "profile", "wall", "exits" or "paths", "jobs": [...], "variants": [...], ...}.
+BENCH_PLAN holds what to do: {"kind": "icount", "profile", "wall", "exits", "held" or "paths", "jobs": [...], "variants": [...], ...}.
 """
 
 import json
@@ -174,6 +174,28 @@ def exits(plan: dict[str, Any], variant: Variant) -> None:
         )
 
 
+def ask_host(*words: str) -> str:
+    return run("bash", "-c", f'. "$VSR_GUEST_LIB"; host {" ".join(words)}')
+
+
+def held(plan: dict[str, Any], variant: Variant) -> None:
+    """Instructions with the queue's lock held: two CPUs, a thread of fio on each, and one queue."""
+    print(f"{variant.title} is loaded; the plugin makes this slow", flush=True)
+    Path("/run/vsr/kallsyms").write_text(Path("/proc/kallsyms").read_text())
+    ask_host("held-in", variant.driver)
+    both = ["--numjobs=2", "--thread", "--group_reporting", "--cpus_allowed=0,1", "--cpus_allowed_policy=split"]
+    for job in (JOBS[name] for name in plan["jobs"]):
+        rows = []
+        # A short run, and one that is longer by the number of I/Os: fio's start cancels out.
+        for count in (plan["ios"] // 5, plan["ios"] // 5 + plan["ios"]):
+            before = [int(word) for word in ask_host("held").split()]
+            result = fio([*job.fio(f"/dev/{variant.device}"), *both, f"--io_size={count // 2 * job.block}k"])[0]
+            after = [int(word) for word in ask_host("held").split()]
+            rows.append([*(a - b for a, b in zip(after, before)), result[job.direction]["total_ios"]])
+        in_lock, sections, ios = (long - short for long, short in zip(rows[1], rows[0]))
+        report(variant, job=job.name, held=in_lock / ios, sections=sections / ios)
+
+
 def medium_disk(number: int) -> Path:
     """Its folder in sysfs."""
     for serial in Path("/sys/block").glob("vd*/serial"):
@@ -206,7 +228,7 @@ def report(variant: Variant, **values: Any) -> None:
 
 def main() -> None:
     plan = json.loads(os.environ["BENCH_PLAN"])
-    measure = {"icount": icount, "profile": profile, "wall": wall, "exits": exits, "paths": paths}[plan["kind"]]
+    measure = {"icount": icount, "profile": profile, "wall": wall, "exits": exits, "held": held, "paths": paths}[plan["kind"]]
     # The first start of fio reads it from the host.
     run("fio", "--version")
     for turn in range(plan.get("turns", 1)):

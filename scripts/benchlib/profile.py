@@ -8,25 +8,12 @@ import struct
 import subprocess
 from pathlib import Path
 
-from guest.paths import CACHE
-
 from .jobs import JOBS, VARIANTS
+from .plugin import plugin
 from .run import measure
 
-_HERE = Path(__file__).resolve().parent
 _BLOCK = struct.Struct("=QQQ")
 _KERNEL = 1 << 63
-
-
-def _plugin() -> Path:
-    path = CACHE / "guest" / "tbcount.so"
-    source = _HERE / "tbcount.c"
-    if not path.exists() or path.stat().st_mtime < source.stat().st_mtime:
-        work = path.with_suffix(".work")
-        command = ["gcc-14", "-O2", "-Wall", "-shared", "-fPIC", "-o", str(work), str(source)]
-        subprocess.run(command, check=True)
-        work.rename(path)
-    return path
 
 
 def _counts(path: Path) -> collections.Counter[int]:
@@ -72,7 +59,7 @@ def profile(variant: str, job: str, ios: int, top: int, bounce: bool) -> str:
         {"kind": "profile", "variants": [variant], "jobs": [job], "ios": ios, "bounce": bounce},
         deadline=900,
         on_result=lambda result: None,
-        plugin=_plugin(),
+        plugin=plugin("tbcount"),
         on_mark=lambda log: marks.append(_counts(log / "blocks")),
     )
     start, short, end = marks

@@ -100,9 +100,11 @@ def measure(
     on_result: Callable[[Result], None],
     plugin: Path | None = None,
     on_mark: Callable[[Path], None] | None = None,
+    handlers: dict[str, Callable[[Guest, list[str]], str | None]] | None = None,
 ) -> Path:
     """Carry out a plan (see measure.py) in a guest of its own; returns the folder of its logs."""
-    counts = plan["kind"] not in ("wall", "exits", "paths")
+    counts = plan["kind"] in ("icount", "profile")
+    lockstep = counts or plan["kind"] == "held"
     bounce = plan.get("bounce", False)
     beside = {"exits": _slow_disks, "paths": _media}.get(plan["kind"])
 
@@ -119,15 +121,15 @@ def measure(
     guest = BenchGuest(
         f"bench-{plan['kind']}",
         'exec python3 "$VSR_SRC/scripts/benchlib/measure.py"',
-        cpus=2 if beside else 1,
+        cpus=2 if beside or plan["kind"] == "held" else 1,
         memory="1G",
         cmdline=_QUIET + (_BOUNCE if bounce else []),
         env={"BENCH_PLAN": json.dumps(plan)} | _keep_modules(),
         driver=Driver.RS,
         deadline=deadline,
-        handlers={"mark": mark},
+        handlers={"mark": mark, **(handlers or {})},
         on_line=on_line,
-        qemu=beside() if beside else _disks(lockstep=counts, bounce=bounce),
+        qemu=beside() if beside else _disks(lockstep, bounce),
     )
     guest.count = counts
     guest.plugin = plugin
