@@ -65,7 +65,10 @@ saw nexus abort unit-reset nexus-reset
 # What came and went before the reset, and the device told nobody, is seen after it.
 host blkdev own add 13:0 unheard 2048 silently
 # The first command after the reset is the error handler's own. If its interrupt got lost, that is not the unit's fault.
+# A lost interrupt is found in 2 s, or later on a busy machine.
+echo 30 >"/sys/block/$d/device/eh_timeout"
 climb host "op=tmf response=11 count=0" "op=ready noirq"
+echo 2 >"/sys/block/$d/device/eh_timeout"
 saw host abort unit-reset nexus-reset restart
 wait_for 60 disk unheard >/dev/null || fail "after the reset of the host, nobody looked for what is new: $(lsscsi)"
 host blkdev own remove 13:0
@@ -131,8 +134,10 @@ done
 climb liar "op=abort lie" "op=unit-reset lie" "op=nexus-reset lie count=0"
 saw liar abort unit-reset nexus-reset restart
 # An answer whose interrupt got lost: of a function, and of a command.
+echo 30 >/sys/module/virtio_scsi/parameters/virtscsi_tmf_timeout
 climb lost-function "op=abort noirq"
 saw lost-function abort
+echo 2 >/sys/module/virtio_scsi/parameters/virtscsi_tmf_timeout
 # The time of error handling as a whole begins when something is done about the command, not when it was waited for.
 scsi_host=$(scsi_host "$d")
 echo 6 >"$scsi_host/eh_deadline"
