@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from .paths import debug, kernel
+from .paths import kernel, stock
 
 VIRTIOFSD = "/usr/libexec/virtiofsd"
 
@@ -15,8 +15,8 @@ VIRTIOFSD = "/usr/libexec/virtiofsd"
 @functools.cache
 def by_virtiofs() -> bool:
     of = kernel()
-    # The kernels that are compiled here have 9p built in.
-    return not debug() and "/9p.ko" not in (of.modules / of.release / "modules.dep").read_text()
+    # Kernels that are compiled here have 9p built in.
+    return stock() and "/9p.ko" not in (of.modules / of.release / "modules.dep").read_text()
 
 
 class Share:
