@@ -18,11 +18,14 @@ if NAME == "amd64":
     # a few reach down to where QEMU puts the initramfs, and each breaks the other.
     FIRMWARE = ["-bios", "qboot.rom"]
     EMULATED_CPU: list[str] = []
+    PLUG_PORT = False
 else:
     QEMU = "qemu-system-aarch64"
     CONSOLE = "ttyAMA0"
     # Profiles name the machines of a PC.
-    MACHINES = {"pc": "virt", "q35": "virt"}
+    MACHINES = {"pc": "virt,gic-version=3", "q35": "virt,gic-version=3"}
     FIRMWARE = []
     # One that knows pages of 16 KiB; `max` spends its time on authenticated pointers.
     EMULATED_CPU = ["-cpu", "neoverse-n1"]
+    # What comes and goes has to be behind a port of PCI Express.
+    PLUG_PORT = True

@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from guest import Driver, Guest, Qmp
+from guest import Driver, Guest, Qmp, arch
 from guest.machine import Handler
 
 from . import device
@@ -394,10 +394,14 @@ def _hotplug(machine: Machine) -> None:
     # Pulled by itself: it needs a PCI slot of its own.
     path = machine.file("plug", 64 << 20)
     machine.blockdev(f"driver=file,filename={path},node-name=plug")
+    if arch.PLUG_PORT:
+        machine.qemu += ["-device", "pcie-root-port,id=plug-port,chassis=1,slot=1,addr=0x10"]
     machine.qemu += ["-device", PLUG_DEVICE]
 
 
-PLUG_DEVICE = "virtio-blk-pci,drive=plug,id=plug,serial=plug,num-queues=2,addr=0x10"
+PLUG_DEVICE = "virtio-blk-pci,drive=plug,id=plug,serial=plug,num-queues=2," + (
+    "bus=plug-port" if arch.PLUG_PORT else "addr=0x10"
+)
 
 
 def plug(guest: Guest, args: list[str]) -> None:
