@@ -4,20 +4,26 @@
 
 # The kernel that the modules are built for and that the guests boot: a release of Debian's, with its flavour. The first
 # counts unless the environment names another one; Documentation/testing.md says which work. Each has a sysroot of its own.
-KERNEL_RELEASES="7.3.4+deb13-amd64 7.3.4+deb13-cloud-amd64 7.3.4+deb13-rt-amd64 7.2.12+deb13-amd64 7.3.4+deb13-arm64 7.3.4+deb13-arm64-16k"
+KERNEL_RELEASES=$(echo 7.{3.4,2.12}+deb13-{amd64,cloud-amd64,rt-amd64,arm64,arm64-16k,cloud-arm64} \
+	7.2.13+deb14-{amd64,cloud-amd64,rt-amd64})
 KERNEL_RELEASE=${KERNEL_RELEASE:-${KERNEL_RELEASES%% *}}
 KERNEL_SERIES=$(expr "$KERNEL_RELEASE" : '\([0-9]\+\.[0-9]\+\)\..*+.*-' || true)
-KERNEL_SUITE=trixie-backports
+# The sysroot's suite is the kernel's: rustc must be the one that Debian built it with, since its version is part of every
+# Rust symbol's name.
+case $KERNEL_RELEASE in
+*+deb14-*) SYSROOT_SUITE=sid KERNEL_SUITE=sid KERNEL_GCC=gcc-16 ;;
+*) SYSROOT_SUITE=trixie KERNEL_SUITE=trixie-backports KERNEL_GCC=gcc-14 ;;
+esac
 # The compiler that Debian built it with, and what the kernel's make wants to hear besides.
 case $KERNEL_SERIES:$KERNEL_RELEASE in
 ?*:*-amd64)
 	KERNEL_ARCH=amd64
-	KERNEL_CC=x86_64-linux-gnu-gcc-14
+	KERNEL_CC=x86_64-linux-gnu-$KERNEL_GCC
 	KERNEL_MAKE=(CC="$KERNEL_CC")
 	;;
 ?*:*-arm64 | ?*:*-arm64-16k)
 	KERNEL_ARCH=arm64
-	KERNEL_CC=aarch64-linux-gnu-gcc-14
+	KERNEL_CC=aarch64-linux-gnu-$KERNEL_GCC
 	KERNEL_MAKE=(ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu- CC="$KERNEL_CC")
 	;;
 *)
@@ -33,8 +39,6 @@ esac
 # What compiles the debug kernel of the tests, by the ending of the names of LLVM's tools.
 DEBUG_KERNEL_LLVM=-19
 
-# The sysroot: rustc must be the suite's own, since its version is part of every Rust symbol's name.
-SYSROOT_SUITE=trixie
 KERNEL_PACKAGES="
 	linux-headers-$KERNEL_RELEASE linux-binary-$KERNEL_RELEASE linux-modules-$KERNEL_RELEASE
 	linux-base-$KERNEL_RELEASE"
@@ -46,14 +50,14 @@ if [ $KERNEL_ARCH = amd64 ]; then
 else
 	# They have one of their own, in the sysroot's folder /guest.
 	QEMU_PACKAGES=qemu-system-arm
-	BUILD_PACKAGES=gcc-14-aarch64-linux-gnu
+	BUILD_PACKAGES=$KERNEL_GCC-aarch64-linux-gnu
 	GUEST_PACKAGES="
 		bash coreutils grep sed mawk gzip xz-utils zstd kmod python3 busybox-static base-files base-passwd
 		mount util-linux udev procps iproute2 e2fsprogs xfsprogs btrfs-progs fio sg3-utils lsscsi blktrace
 		$KERNEL_PACKAGES"
 fi
 SYSROOT_PACKAGES="
-	make gcc-14 libc6-dev libelf-dev libssl-dev bc bison flex pahole kmod cpio xz-utils zstd perl
+	make $KERNEL_GCC libc6-dev libelf-dev libssl-dev bc bison flex pahole kmod cpio xz-utils zstd perl
 	rustc rust-src rustfmt rust-clippy cargo bindgen clang-19 libclang-19-dev lld-19 llvm-19
 	python3 python3-pytest python3-matplotlib pyflakes3 shellcheck ca-certificates
 	mount util-linux udev procps iproute2 e2fsprogs xfsprogs btrfs-progs fio sg3-utils lsscsi blktrace bpftrace tgt busybox-static
