@@ -71,6 +71,12 @@ EXITS = {job.name: job for job in _EXITS}
 # By the clock they say nothing: most of their time is the flush's, of which the disk has none.
 SYNCED = ("fua-4k-qd1", "fua-4k-qd32", "fsync-4k")
 
+# Beside the first of the slow disks: how many flushes it gets for the fsyncs of many.
+FLUSHES = Job(
+    "fsyncs-8", "8 threads that write 4 KiB and fsync, 200 µs", "randwrite", 4, 1, latency=200, engine="psync",
+    options=("--fsync=1", "--numjobs=8", "--thread", "--group_reporting"),
+)  # fmt: skip
+
 # What is counted with the queue's lock held: two CPUs, a thread on each, and one queue.
 HELD_JOBS = ("randread-4k-qd32", "randread-4k-qd32-b16", "randwrite-4k-qd32")
 

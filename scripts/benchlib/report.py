@@ -4,7 +4,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from .jobs import EXITS, JOBS, MEDIA, VARIANTS
+from .jobs import EXITS, FLUSHES, JOBS, MEDIA, VARIANTS
 from .run import Result
 from .stats import mean_interval, ratio_interval
 
@@ -76,7 +76,8 @@ def exits_table(results: Sequence[Result]) -> str:
     ]
     by: dict[tuple[str, str], list[Result]] = {}
     for result in results:
-        by.setdefault((result["job"], result["variant"]), []).append(result)
+        if result["job"] in EXITS:
+            by.setdefault((result["job"], result["variant"]), []).append(result)
     for (job, variant), mine in sorted(by.items(), key=lambda item: list(EXITS).index(item[0][0])):
         base = by.get((job, "c-scsi" if VARIANTS[variant].scsi else "c"), mine)
         cells = []
@@ -85,6 +86,22 @@ def exits_table(results: Sequence[Result]) -> str:
             ratio, low, high = ratio_interval([r[value] for r in mine], [r[value] for r in base])
             cells += [f"{mean:{form}}", f"{ratio:.2f}" + (f" ({low:.2f} to {high:.2f})" if low < high else "")]
         lines.append(f"| {EXITS[job].title} | {VARIANTS[variant].title} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def flushes_table(results: Sequence[Result]) -> str:
+    """A row for each driver."""
+    by: dict[str, list[Result]] = {}
+    for result in results:
+        if result["job"] == FLUSHES.name:
+            by.setdefault(result["variant"], []).append(result)
+    lines = ["| driver | fsyncs | flushes an fsync | × C |", "| --- | ---: | ---: | ---: |"]
+    for variant, mine in by.items():
+        base = by.get("c-scsi" if VARIANTS[variant].scsi else "c", mine)
+        ratio, low, high = ratio_interval([r["flushes"] for r in mine], [r["flushes"] for r in base])
+        times = f"{ratio:.2f}" + (f" ({low:.2f} to {high:.2f})" if low < high else "")
+        mean, fsyncs = sum(r["flushes"] for r in mine) / len(mine), sum(r["fsyncs"] for r in mine)
+        lines.append(f"| {VARIANTS[variant].title} | {fsyncs:,} | {mean:.2f} | {times} |")
     return "\n".join(lines)
 
 
