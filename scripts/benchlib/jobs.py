@@ -77,6 +77,9 @@ FLUSHES = Job(
     options=("--fsync=1", "--numjobs=8", "--thread", "--group_reporting"),
 )  # fmt: skip
 
+# The disks of each kind whose memory is measured.
+MANY = 20
+
 # What is counted with the queue's lock held: two CPUs, a thread on each, and one queue.
 HELD_JOBS = ("randread-4k-qd32", "randread-4k-qd32-b16", "randwrite-4k-qd32")
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The guest's side: loads each driver in turn, runs fio on it and prints one JSON line a result.
 
-BENCH_PLAN holds what to do: {"kind": "icount", "profile", "wall", "exits", "held" or "paths", "jobs": [...], "variants": [...], ...}.
+BENCH_PLAN holds what to do: {"kind": "icount", "profile", "wall", "exits", "held", "memory" or "paths", "jobs": [...], "variants": [...], ...}.
 """
 
 import json
@@ -210,6 +210,54 @@ def held(plan: dict[str, Any], variant: Variant) -> None:
         report(variant, job=job.name, held=in_lock / ios, sections=sections / ios)
 
 
+def taken() -> int:
+    """Memory that could not be had back, in KiB: all but what is free, in the page cache, reclaimable or programs'."""
+    run("sync")
+    Path("/proc/sys/vm/drop_caches").write_text("3")
+    # On lists of CPUs, which count as in use.
+    lists = sum(int(count) for count in re.findall(r"^ +count: +(\d+)", Path("/proc/zoneinfo").read_text(), re.MULTILINE))
+    info = {name: int(kib) for name, kib in re.findall(r"^(\w+): +(\d+)", Path("/proc/meminfo").read_text(), re.MULTILINE)}
+    back = ("MemFree", "Buffers", "Cached", "SReclaimable", "AnonPages", "PageTables", "KernelStack")
+    return info["MemTotal"] - sum(info[name] for name in back) - lists * 4
+
+
+def size_of_request() -> int:
+    """struct request, which stands before what a driver asks for."""
+    found = re.search(r"/\* size: (\d+),", run("pahole", "-C", "request", "/sys/kernel/btf/vmlinux"))
+    if not found:
+        fail("pahole does not know struct request")
+        raise AssertionError
+    return int(found[1])
+
+
+def memory(plan: dict[str, Any], variant: Variant) -> None:
+    """What the disks take, and a command of each. The driver is not loaded yet."""
+    if not (TRACING / "kprobe_events").exists():
+        run("mount", "-t", "tracefs", "none", str(TRACING))
+    tags, kmalloc = TRACING / "events/bench/tags", TRACING / "events/kmem/kmalloc"
+    (TRACING / "kprobe_events").write_text("p:bench/tags blk_mq_alloc_tag_set size=set->cmd_size\n")
+    (tags / "trigger").write_text("hist:keys=size")
+    (kmalloc / "trigger").write_text('hist:keys=bytes_req,bytes_alloc if comm == "insmod"')
+    if variant.scsi:
+        run("modprobe", "-a", "scsi_mod", "sd_mod")
+    before = taken()
+    load(variant)
+    time.sleep(3)
+    after = taken()
+    if variant.io_path == "bio":
+        # Each queue has a command for each element of its ring, and no other kmalloc() comes so often.
+        found = re.findall(r"{ bytes_req: +(\d+), bytes_alloc: +(\d+) } hitcount: +(\d+)", (kmalloc / "hist").read_text())
+        command = max(int(size) for _, size, hits in found if int(hits) >= plan["disks"] * 2 * 128)
+    else:
+        size = max(int(size) for size in re.findall(r"{ size: +(\d+) }", (tags / "hist").read_text()))
+        # blk-mq begins each in a cache line.
+        command = -(-(size_of_request() + size) // 64) * 64
+    for event, name in ((tags, "keys=size"), (kmalloc, "keys=bytes_req,bytes_alloc")):
+        (event / "trigger").write_text(f"!hist:{name}")
+    (TRACING / "kprobe_events").write_text("")
+    report(variant, disk=(after - before) / plan["disks"], command=command)
+
+
 def medium_disk(number: int) -> Path:
     """Its folder in sysfs."""
     for serial in Path("/sys/block").glob("vd*/serial"):
@@ -242,7 +290,7 @@ def report(variant: Variant, **values: Any) -> None:
 
 def main() -> None:
     plan = json.loads(os.environ["BENCH_PLAN"])
-    measure = {"icount": icount, "profile": profile, "wall": wall, "exits": exits, "held": held, "paths": paths}[plan["kind"]]
+    measure = {"icount": icount, "profile": profile, "wall": wall, "exits": exits, "held": held, "memory": memory, "paths": paths}[plan["kind"]]
     # The first start of fio reads it from the host.
     run("fio", "--version")
     for turn in range(plan.get("turns", 1)):
@@ -250,7 +298,8 @@ def main() -> None:
         names = plan["variants"]
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
             variant = VARIANTS[name]
-            load(variant)
+            if plan["kind"] != "memory":
+                load(variant)
             measure(plan, variant)
             unload(variant)
 

@@ -105,6 +105,25 @@ def flushes_table(results: Sequence[Result]) -> str:
     return "\n".join(lines)
 
 
+def memory_table(results: Sequence[Result]) -> str:
+    """A row for each driver: the mean of all turns but the first, in which caches of all kinds fill."""
+    lines = ["| driver | a disk, KiB | × C | a command, bytes | × C |", "| --- |" + " ---: |" * 4]
+    by: dict[str, list[Result]] = {}
+    for result in results:
+        by.setdefault(result["variant"], []).append(result)
+    means = {
+        (variant, value): sum(result[value] for result in mine[1:]) / len(mine[1:])
+        for variant, mine in by.items()
+        for value in ("disk", "command")
+    }
+    for variant in by:
+        base = "c-scsi" if VARIANTS[variant].scsi else "c"
+        base = base if base in by else variant
+        cells = [f"{means[variant, value]:,.0f} | {means[variant, value] / means[base, value]:.2f}" for value in ("disk", "command")]
+        lines.append(f"| {VARIANTS[variant].title} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 # Of the faster path: what auto may lose.
 _NEAR = 0.95
 

@@ -14,7 +14,7 @@ from guest import Driver, Guest
 from guest.modules import OUR_MODULES, build_id, our_module
 from guest.paths import CACHE
 
-from .jobs import DISK_GIB, LATENCIES, MEDIA
+from .jobs import DISK_GIB, LATENCIES, MANY, MEDIA
 
 # The count of executed instructions is the guest's clock; it jumps while the CPU sleeps.
 _ICOUNT = ["-accel", "tcg", "-icount", "shift=0,sleep=off"]
@@ -86,6 +86,16 @@ def _slow_disks() -> list[str]:
     return disks
 
 
+def _many_disks() -> list[str]:
+    """Disks with two queues, and as many behind a SCSI host."""
+    disks = ["-device", "virtio-scsi-pci,id=hba,num_queues=2"]
+    for number in range(MANY):
+        for name, device in (("blk", "virtio-blk-pci,num-queues=2"), ("scsi", f"scsi-hd,bus=hba.0,scsi-id={number}")):
+            disks += ["-blockdev", f"driver=null-co,size={DISK_GIB << 30},read-zeroes=on,node-name={name}{number}"]
+            disks += ["-device", f"{device},drive={name}{number}"]
+    return disks
+
+
 def _media() -> list[str]:
     disks = ["-object", "iothread,id=io0"]
     for number, medium in enumerate(MEDIA):
@@ -106,7 +116,7 @@ def measure(
     counts = plan["kind"] in ("icount", "profile")
     lockstep = counts or plan["kind"] == "held"
     bounce = plan.get("bounce", False)
-    beside = {"exits": _slow_disks, "paths": _media}.get(plan["kind"])
+    beside = {"exits": _slow_disks, "memory": _many_disks, "paths": _media}.get(plan["kind"])
 
     def on_line(line: str) -> None:
         if line.startswith("RESULT "):
