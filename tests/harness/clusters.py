@@ -75,7 +75,7 @@ devices {
 
 def _packaged(name: str, scenario: str, build: Callable[[Machine], None]) -> Profile:
     return Profile(
-        name, (scenario,), build, ("scsi",), "virtio_scsi", deadline=4000,
+        name, (scenario,), build, ("scsi",), "virtio_scsi", deadline=2400,
         # Device-mapper and multipathd want udev, which must not bring a driver before the case does.
         options={"udev": True, "cmdline": ["modprobe.blacklist=virtio_blk,virtio_scsi"]},
     )  # fmt: skip

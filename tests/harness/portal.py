@@ -7,7 +7,6 @@ The ISID of each login is changed here to one that stays, as adapters and the ke
 
 import contextlib
 import socket
-import struct
 import threading
 
 from .iscsi import free_port
@@ -27,29 +26,37 @@ class Portal:
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._listener: socket.socket | None = None
+        self._timer = threading.Timer(0, self.mend)
         self.mend()
 
     def mend(self) -> None:
+        self._timer.cancel()
+        if self._listener:
+            return
         listener = socket.create_server(("127.0.0.1", self.port))
         self._listener = listener
         threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
 
     def cut(self) -> None:
-        """Ends all connections; new ones are refused."""
+        """Ends all connections; new ones are refused, for a minute at most: QEMU does not end while it waits for its target."""
         with self._lock:
-            assert self._listener
+            if not self._listener:
+                return
             # Wakes up who accepts, too.
             self._listener.shutdown(socket.SHUT_RDWR)
             self._listener.close()
             self._listener = None
             for end in self._open:
-                # What is under way is lost.
-                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                end.shutdown(socket.SHUT_RDWR)
+                # One that has ended by itself is none any more.
+                with contextlib.suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+        self._timer = threading.Timer(60, self.mend)
+        self._timer.daemon = True
+        self._timer.start()
 
     def stop(self) -> None:
-        if self._listener:
-            self.cut()
+        self.cut()
+        self._timer.cancel()
 
     def _accept(self, listener: socket.socket) -> None:
         with contextlib.suppress(OSError):
