@@ -114,7 +114,8 @@ sleep $every
 for ((n = 0; n < VSR_KILLS; n++)); do
 	kind=${kinds[n % ${#kinds[@]}]} way=$((n / ${#kinds[@]} % 2))
 	begin=$SECONDS
-	echo "$kind $way $(now)" >>/tmp/kills
+	at=$(now)
+	echo "$kind $way $at" >>/tmp/kills
 	kill_path "$kind" $way
 	sleep $dead
 	mend_path "$kind" $way
@@ -123,6 +124,8 @@ for ((n = 0; n < VSR_KILLS; n++)); do
 	keys "after $n: $kind of $way" "0xabc 0xabc"
 	persist --in --read-reservation
 	grep -q 0xabc /tmp/persist.log || fail "$n: $kind of $way: no reservation: $(cat /tmp/persist.log)"
+	echo "$n: $kind of $way:$(awk -v at="$at" '$2 + $3 > at && $3 > most[$1] { most[$1] = $3 }
+		END { for (name in most) printf " %s %s s", name, most[name] }' /tmp/slow)"
 	((SECONDS - begin >= every)) || sleep $((every - SECONDS + begin))
 done
 echo "none - $(now)" >>/tmp/kills
@@ -133,7 +136,11 @@ for pid in $writers "${fios[@]}"; do
 	wait "$pid" || fail "the load: $(cat /tmp/writers.log /tmp/fio-*.log)"
 done
 cat /tmp/writers.log
-python3 "$VSR_SRC/tests/guest/failover-times.py" /tmp/kills /tmp/slow $longest || fail "I/O took longer than $longest s"
+python3 "$VSR_SRC/tests/guest/failover-times.py" /tmp/kills /tmp/slow $longest >/tmp/times || late=1
+while IFS= read -r line; do
+	host path tell "$line"
+done </tmp/times
+((!${late:-0})) || fail "I/O took longer than $longest s: $(head -n 1 /tmp/times)"
 persist --out --release --param-rk=0xabc --prout-type=5
 persist --out --register --param-rk=0xabc --param-sark=0
 keys "in the end" ""

@@ -16,7 +16,7 @@ from guest.paths import DISKS, SRC
 
 from .lio import Lio
 from .pairs import Boot, Pair
-from .paths import Paths
+from .paths import TOLD, Paths
 from .profiles import MODES, ORACLE, Machine, Profile
 from .runner import Outcome, cases_of, report, run_profile, say
 from .scsi import two_initiators
@@ -117,9 +117,11 @@ def _with_packages(profile: str, case: str, driver: Driver, run: Callable[[str, 
     failed = [line for line in lines if line.startswith(f"FAILED {profile} {case}: ")]
     passed = done.returncode == 0 and lines[-1:] == ["1 passed, 0 failed"]
     why = "" if passed else failed[0].split(": ", 1)[1] if failed else " ".join(lines[-1:])
-    if not passed:
-        for line in lines:
+    for line in lines:
+        if not passed:
             say(f"       | {line}")
+        elif line.startswith(TOLD):
+            say(line)
     outcome = Outcome(profile, case, passed, why, time.monotonic() - begin)
     report(outcome)
     return [outcome]

@@ -13,9 +13,12 @@ from .iscsi import options
 from .lio import NAME, Lio
 from .portal import Portal
 from .profiles import Machine
+from .runner import say
 from .service import Service
 
 _MIB = 1 << 20
+# What lines that are told begin with.
+TOLD = "       | "
 
 
 class Paths:
@@ -59,7 +62,10 @@ class Paths:
         machine.blockdev(f"driver=throttle,throttle-group=file{way}-limit,file=file{way}-nbd,node-name=file{way}")
 
     def _tell(self, guest: Guest, args: list[str]) -> None:
-        """host path pull|push|cut|mend|cut-target|mend-target|silence|speak WAY"""
+        """host path tell WORD...: what people shall see, though all is well. host path pull|push|cut|mend|cut-target|mend-target|silence|speak WAY"""
+        if args[0] == "tell":
+            say(TOLD + " ".join(args[1:]))
+            return
         word, way = args[0], int(args[1])
         if word == "pull":
             guest.qmp.run("device_del", id=f"hba{way}")
