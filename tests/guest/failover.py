@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""failover.py LOG DEVICE...: writes to each device and reads back, by four threads, until its standard input ends, and compares.
+"""failover.py LOG NAME=DEVICE...: writes to each device and reads back, by four threads, until its standard input ends, and compares.
 
-LOG gets each I/O that took a tenth of a second or more: device, when it began by the monotonic clock, how long it took.
+LOG gets each I/O that took a tenth of a second or more: name, when it began by the monotonic clock, how long it took.
 """
 
 import mmap
@@ -22,9 +22,9 @@ class Fault(Exception):
 
 
 class Writer(threading.Thread):
-    def __init__(self, device: str, number: int, log) -> None:
+    def __init__(self, name: str, device: str, number: int, log) -> None:
         super().__init__()
-        self.device, self.number, self.log = device, number, log
+        self.called, self.number, self.log = name, number, log
         self.file = os.open(device, os.O_RDWR | os.O_DIRECT)
         self.buffer = mmap.mmap(-1, BLOCK)
         # What each block holds: which write of this thread's.
@@ -45,7 +45,7 @@ class Writer(threading.Thread):
         if done != BLOCK:
             raise Fault(f"{operation.__name__}: {done} bytes")
         if took >= 0.1:
-            self.log.write(f"{self.device} {begin:.2f} {took:.2f}\n")
+            self.log.write(f"{self.called} {begin:.2f} {took:.2f}\n")
             self.log.flush()
 
     def write(self, block: int) -> None:
@@ -70,14 +70,14 @@ class Writer(threading.Thread):
             for block in self.holds:
                 self.verify(block)
         except Fault as err:
-            print(f"{self.device}: {err}", flush=True)
+            print(f"{self.called}: {err}", flush=True)
             # Nothing after it counts.
             os._exit(1)
 
 
 ended = threading.Event()
 with open(sys.argv[1], "w", encoding="ascii") as out:
-    writers = [Writer(device, number, out) for device in sys.argv[2:] for number in range(THREADS)]
+    writers = [Writer(*word.split("="), number, out) for word in sys.argv[2:] for number in range(THREADS)]
     for writer in writers:
         writer.start()
     sys.stdin.read()

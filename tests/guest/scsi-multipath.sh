@@ -87,7 +87,7 @@ now()
 }
 
 mkfifo /tmp/until
-python3 "$VSR_SRC/tests/guest/failover.py" /tmp/slow "${maps[@]/#//dev/}" </tmp/until >/tmp/writers.log 2>&1 &
+python3 "$VSR_SRC/tests/guest/failover.py" /tmp/slow "file=/dev/${maps[0]}" "shared=/dev/${maps[1]}" </tmp/until >/tmp/writers.log 2>&1 &
 writers=$!
 exec 7>/tmp/until
 # fio has more in flight, in larger pieces.
