@@ -62,7 +62,7 @@ class Paths:
         machine.blockdev(f"driver=throttle,throttle-group=file{way}-limit,file=file{way}-nbd,node-name=file{way}")
 
     def _tell(self, guest: Guest, args: list[str]) -> None:
-        """host path tell WORD...: what people shall see, though all is well. host path pull|push|cut|mend|cut-target|mend-target|silence|speak WAY"""
+        """host path tell WORD...: what people shall see, though all is well. host path pull|push|cut|mend|cut-target|silence|speak WAY"""
         if args[0] == "tell":
             say(TOLD + " ".join(args[1:]))
             return
@@ -81,8 +81,6 @@ class Paths:
             self._servers[way][0].start()
         elif word == "cut-target":
             self._portals[way].cut()
-        elif word == "mend-target":
-            self._portals[way].mend()
         else:
             # 0 is no limit; with a byte a second, a command takes an hour.
             rate = 1 if word == "silence" else 0

@@ -38,7 +38,8 @@ class Portal:
         threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
 
     def cut(self) -> None:
-        """Ends all connections; new ones are refused, for a minute at most: QEMU does not end while it waits for its target."""
+        """Ends all connections; new ones are refused, for three seconds: QEMU may let its guest wait for the target's return, so that
+        nobody could ask for it."""
         with self._lock:
             if not self._listener:
                 return
@@ -50,7 +51,7 @@ class Portal:
                 # One that has ended by itself is none any more.
                 with contextlib.suppress(OSError):
                     end.shutdown(socket.SHUT_RDWR)
-        self._timer = threading.Timer(60, self.mend)
+        self._timer = threading.Timer(3, self.mend)
         self._timer.daemon = True
         self._timer.start()
 
