@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from guest import Driver
 from guest.paths import stock
 
-from . import clusters, hosts, in_tree, install, libvirt, powercut, reservations, scsi, suspend, vng
+from . import clusters, debian, hosts, in_tree, install, libvirt, powercut, reservations, scsi, suspend, vng
 from .profiles import PROFILES, cases_of_disks, vectors
 from .runner import Outcome, cases_of, run_profile
 
@@ -62,6 +62,8 @@ def everything(driver: Driver, full: bool) -> list[Work]:
             work.append(Work(suspend.SCENARIO, [case], lambda _, c=case: suspend.run(c, driver)))
         if cases := install.cases(driver, full):
             work.append(Work(install.PROFILE, cases, install.run))
+        for case in debian.cases(driver) if full else []:
+            work.append(Work(debian.PROFILE, [case], lambda _, c=case: debian.run(c)))
     return work
 
 
