@@ -19,6 +19,7 @@ if NAME == "amd64":
     FIRMWARE = ["-bios", "qboot.rom"]
     EMULATED_CPU: list[str] = []
     PLUG_PORT = False
+    COMMAND_LINE: list[str] = []
 else:
     QEMU = "qemu-system-aarch64"
     CONSOLE = "ttyAMA0"
@@ -29,3 +30,5 @@ else:
     EMULATED_CPU = ["-cpu", "neoverse-n1"]
     # What comes and goes has to be behind a port of PCI Express.
     PLUG_PORT = True
+    # Asleep, such a port of QEMU's tells nobody that something was plugged in.
+    COMMAND_LINE = ["pcie_port_pm=off"]

@@ -203,7 +203,7 @@ class Guest:
             "-m", self.memory,
             "-kernel", str(initrd.kernel_image()),
             "-initrd", str(initrd.initramfs()),
-            "-append", " ".join([_COMMAND_LINE, *self.cmdline]),
+            "-append", " ".join([_COMMAND_LINE, *arch.COMMAND_LINE, *self.cmdline]),
             "-chardev", f"socket,id=vsr-qmp,fd={monitor}", "-mon", "chardev=vsr-qmp,mode=control",
             "-chardev", f"file,id=vsr-console,path={console}", "-serial", "chardev:vsr-console",
             "-device", "virtio-serial-pci,id=vsr-serial,max_ports=8",
