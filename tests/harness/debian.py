@@ -134,7 +134,7 @@ def _image(old: str, new: str) -> Path:
         why = _qemu(
             "vda", f"driver=file,filename={work}/disk.img,discard=unmap", {"host": share}, console,
             ["-kernel", f"{work}/vmlinuz", "-initrd", f"{work}/initrd",
-             "-append", "console=ttyS0 quiet loglevel=6 panic=5 no_timer_check tsc=reliable mitigations=off "
+             "-append", "console=ttyS0 quiet loglevel=6 panic=5 no_timer_check tsc=unstable clocksource=hpet mitigations=off "
              f"root=UUID={uuid} ro"],
         )  # fmt: skip
         why = why or console_verdict(_lines(console))
