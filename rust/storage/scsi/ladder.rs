@@ -167,25 +167,6 @@ impl<T: Operations> OperationsVTable<T> {
         search.found
     }
 
-    /// The same, when who was just giving one back has done so. May sleep.
-    ///
-    /// # Safety
-    ///
-    /// See [`Self::keeps_any`].
-    unsafe fn still_keeps_any(
-        shost: *mut bindings::Scsi_Host,
-        matches: &dyn Fn(*mut bindings::scsi_cmnd) -> bool,
-    ) -> bool {
-        // SAFETY: By this function's safety requirements.
-        let keeps = || unsafe { Self::keeps_any(shost, matches) };
-
-        // As in `eh_abort_callback()`.
-        keeps() && {
-            synchronize_rcu();
-            keeps()
-        }
-    }
-
     /// Whether `cmd` is error handling's START UNIT while the driver has commands of that unit.
     ///
     /// The mid-layer takes all of them back once the unit has started, without asking the driver.
@@ -202,7 +183,7 @@ impl<T: Operations> OperationsVTable<T> {
         unsafe {
             let device = (*cmd).device;
             u32::from((*cmd).cmnd[0]) == bindings::START_STOP
-                && Self::still_keeps_any(shost, &|cmd| (*cmd).device == device)
+                && keeps_still(|| Self::keeps_any(shost, &|cmd| (*cmd).device == device))
         }
     }
 
@@ -318,12 +299,7 @@ impl<T: Operations> OperationsVTable<T> {
             // There is no next step: the mid-layer takes back what is left, come what may. So a
             // driver that keeps commands, against what it promised, stays here; one that is just
             // giving them back does not. Then for `scsi_done()`, see `eh_abort_callback()`.
-            let mut kept = is_kept();
-            if kept {
-                synchronize_rcu();
-                kept = is_kept();
-            }
-            if !kept {
+            if !keeps_still(is_kept) {
                 synchronize_rcu();
                 return ret;
             }
@@ -392,5 +368,14 @@ impl<T: Operations> OperationsVTable<T> {
             unsafe { with_lock(shost, |shost| bindings::scsi_report_bus_reset(shost, 0)) };
             Ok(0)
         })
+    }
+}
+
+/// Whether the driver keeps commands, which `keeps` tells, also when who was just giving one back
+/// has done so: as in `eh_abort_callback()`. May sleep.
+fn keeps_still(keeps: impl Fn() -> bool) -> bool {
+    keeps() && {
+        synchronize_rcu();
+        keeps()
     }
 }
