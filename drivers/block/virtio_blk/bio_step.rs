@@ -195,9 +195,19 @@ impl BioQueue {
         status: Status,
         done: &mut BioList,
     ) {
-        if !core::mem::take(&mut progress.at_gate) {
-            return;
+        if core::mem::take(&mut progress.at_gate) {
+            self.open_gate(inner, progress, status, done);
         }
+    }
+
+    #[inline(never)]
+    fn open_gate(
+        &self,
+        inner: &mut QueueGuard<'_, Self>,
+        progress: &mut Progress,
+        status: Status,
+        done: &mut BioList,
+    ) {
         while let Some(mut bio) = progress.served.pop() {
             // Without its time, which there is no place to keep for.
             bio.end_accounting(bio.start_accounting());

@@ -31,9 +31,11 @@ use kernel::{
     sync::Completion, //
 };
 
-const fn flag(bit: bindings::req_flag_bits) -> u32 {
-    1 << bit
-}
+const PREFLUSH: u32 = 1 << bindings::req_flag_bits___REQ_PREFLUSH;
+const FUA: u32 = 1 << bindings::req_flag_bits___REQ_FUA;
+const NOWAIT: u32 = 1 << bindings::req_flag_bits___REQ_NOWAIT;
+const NOUNMAP: u32 = 1 << bindings::req_flag_bits___REQ_NOUNMAP;
+const POLLED: u32 = 1 << bindings::req_flag_bits___REQ_POLLED;
 
 /// A bio that the driver owns and must end. One that is dropped ends with an I/O error.
 ///
@@ -81,25 +83,25 @@ impl Bio {
     /// The volatile cache is to be written back before the data.
     #[inline]
     pub fn is_preflush(&self) -> bool {
-        self.opf() & flag(bindings::req_flag_bits___REQ_PREFLUSH) != 0
+        self.opf() & PREFLUSH != 0
     }
 
     /// The data is to be on stable storage when the bio ends.
     #[inline]
     pub fn is_fua(&self) -> bool {
-        self.opf() & flag(bindings::req_flag_bits___REQ_FUA) != 0
+        self.opf() & FUA != 0
     }
 
     /// The submitter must not wait.
     #[inline]
     pub fn is_nowait(&self) -> bool {
-        self.opf() & flag(bindings::req_flag_bits___REQ_NOWAIT) != 0
+        self.opf() & NOWAIT != 0
     }
 
     /// `REQ_NOUNMAP`: zeroes are to be written, not deallocated.
     #[inline]
     pub fn is_nounmap(&self) -> bool {
-        self.opf() & flag(bindings::req_flag_bits___REQ_NOUNMAP) != 0
+        self.opf() & NOUNMAP != 0
     }
 
     /// Tells two kinds of [`Op::DRV_IN`] apart, see [`execute_in`].
@@ -111,7 +113,7 @@ impl Bio {
     /// The submitter polls for the bio's end.
     #[inline]
     pub fn is_polled(&self) -> bool {
-        self.opf() & flag(bindings::req_flag_bits___REQ_POLLED) != 0
+        self.opf() & POLLED != 0
     }
 
     /// Says on which queue the bio's end is to be polled, see
