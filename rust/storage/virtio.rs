@@ -562,6 +562,25 @@ impl Device<device::Bound> {
         }
     }
 
+    /// Whether what a queue calls when the device used buffers, [`queue::Handler::used`], may add
+    /// buffers and notify the device itself.
+    ///
+    /// Not every transport allows it: VDUSE has a lock held then that its DMA mapping, or a
+    /// notification, may take. A notification of virtio-pci and virtio-mmio writes a register.
+    pub fn adds_in_interrupts(&self) -> bool {
+        // SAFETY: The device is valid and bound, and so registered: its parent, if it has one, and
+        // the parent's driver, whose device it is, stay meanwhile.
+        let transport = unsafe {
+            let parent = (*self.as_raw()).dev.parent;
+            if parent.is_null() || (*parent).driver.is_null() {
+                return false;
+            }
+            CStr::from_char_ptr((*(*parent).driver).name)
+        };
+
+        transport == c"virtio-pci" || transport == c"virtio-mmio"
+    }
+
     /// The largest buffer in bytes that the device's DMA path maps at once.
     ///
     /// C counterpart: `virtio_max_dma_size()`.

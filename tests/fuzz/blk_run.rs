@@ -159,6 +159,9 @@ pub fn run(bio_mode: bool) {
     device.stubborn = flags >> 38 & 7 == 7;
     device.deaf = flags >> 41 & 3 == 3;
     device.vectors = (flags >> 60 & 1 == 1).then_some(0);
+    if flags >> 62 & 1 == 1 {
+        device.be_pci();
+    }
     crate::params::set(
         "virtio_blk.timeouts",
         ["0", "0", "0", "1"][flags as usize >> 43 & 3],

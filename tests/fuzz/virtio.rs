@@ -98,6 +98,24 @@ pub struct Device {
 }
 
 impl Device {
+    /// It is on PCI, where who is told of used buffers may add others.
+    pub fn be_pci(&self) {
+        // SAFETY: They are new, and zero is valid; `unplug()` frees them.
+        unsafe {
+            let parent = new::<kernel::bindings::device>();
+            let driver = new::<kernel::bindings::device_driver>();
+            (*driver).name = c"virtio-pci".as_ptr().cast();
+            (*parent).driver = driver;
+            (*self.vdev).dev.parent = parent;
+        }
+    }
+
+    /// Whether it is.
+    pub fn is_pci(&self) -> bool {
+        // SAFETY: The device is there.
+        unsafe { !(*self.vdev).dev.parent.is_null() }
+    }
+
     /// Whether it can write to memory.
     pub fn can_write(&self) -> bool {
         self.place == Place::Here
@@ -221,6 +239,11 @@ pub fn unplug() {
             "references to the device are left"
         );
         assert!((*device.vdev).dev.driver_data.is_null() && (*device.vdev).priv_.is_null());
+        let parent = (*device.vdev).dev.parent;
+        if !parent.is_null() {
+            crate::mem::kfree((*parent).driver.cast());
+            crate::mem::kfree(parent.cast());
+        }
         crate::mem::kfree(device.vdev.cast());
         DEVICE = None;
     }

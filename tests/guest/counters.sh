@@ -37,7 +37,8 @@ fio --name=many --filename="/dev/$d" --rw=randread --bs=4k --direct=1 --ioengine
 same "what was completed of many" "$(column completed)" 12
 if [[ $MODE == bio ]]; then
 	(($(column waited) > 0 && $(column longest) > 0)) || fail "the line: $(<"$file")"
-	(($(column deferred) > 0)) || fail "nothing was deferred: $(<"$file")"
+	# virtio-pci's interrupts add what they make possible.
+	same "what was left to a worker" "$(column deferred)" 0
 fi
 unload
 fails test -e "/sys/kernel/debug/virtio_blk-$d"

@@ -6,8 +6,9 @@
 //! arrival, moved on after completions and not by whoever wakes first. So there is no wake-up to
 //! lose, and nobody is overtaken. Submitters sleep only to keep the line short.
 //!
-//! A completion interrupt ends bios, and no more: what it makes possible, the next step of a flush
-//! or a command for the line, is added by a work item, or by a submitter if that comes first.
+//! A completion interrupt ends bios. What that makes possible, the next step of a flush or a command
+//! for the line, it adds as well, where the transport allows it; else that is for a work item, or
+//! for a submitter if that comes first.
 
 use crate::{
     bio_step::{
@@ -63,6 +64,8 @@ const PAUSE: Delta = Delta::from_millis(1);
 pub(crate) struct BioQueue {
     pub(crate) little_endian: bool,
     pub(crate) strict: bool,
+    /// An interrupt adds what it made possible.
+    adds_in_interrupts: bool,
     pub(crate) recovery: Arc<Recovery>,
     /// The disk's flushes.
     pub(crate) gate: Arc<Gate>,
@@ -93,12 +96,14 @@ impl BioQueue {
     pub(crate) fn new(
         little_endian: bool,
         strict: bool,
+        adds_in_interrupts: bool,
         recovery: Arc<Recovery>,
         gate: Arc<Gate>,
     ) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             little_endian,
             strict,
+            adds_in_interrupts,
             recovery,
             gate,
             shorter <- new_condvar!("virtio_blk::BioQueue::shorter"),
@@ -204,7 +209,7 @@ impl BioQueue {
         }
     }
 
-    /// Moves on what waits: ready commands first, then the line. Not from an interrupt.
+    /// Moves on what waits: ready commands first, then the line. Not from every interrupt.
     fn refill(&self, inner: &mut QueueGuard<'_, Self>, done: &mut BioList) {
         if inner.state().held > 0 {
             return;
@@ -362,10 +367,16 @@ impl Handler for BioQueue {
         }
         let broken = inner.ring.is_broken();
         let waits = inner.state().waits();
-        drop(guard);
+        let later = if waits && this.adds_in_interrupts {
+            this.refill(inner, &mut done);
+            this.settle(guard, done)
+        } else {
+            drop(guard);
+            done.end_all();
+            waits
+        };
 
-        done.end_all();
-        if waits {
+        if later {
             Queue::defer(queue, &WORKQUEUE);
         }
         if broken {

@@ -234,10 +234,15 @@ pub(crate) fn make(
         Path::Bio => {
             let map = Arc::new(CpuMap::new(0, counts.default)?, GFP_KERNEL)?;
             let gate = Arc::pin_init(Gate::new(), GFP_KERNEL)?;
+            let adds_in_interrupts = dev.adds_in_interrupts();
             let queues = find_vqs(dev, Builder::mapped(map.clone()), counts, || {
-                let recovery = recovery.clone();
-
-                new_queue(BioQueue::new(little_endian, strict, recovery, gate.clone()))
+                new_queue(BioQueue::new(
+                    little_endian,
+                    strict,
+                    adds_in_interrupts,
+                    recovery.clone(),
+                    gate.clone(),
+                ))
             })?;
             let ring_size = ring_size(&queues);
             let limits = limits(dev, config, ring_size)?;

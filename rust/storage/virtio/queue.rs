@@ -78,8 +78,9 @@ pub trait Handler: Sized + Send + Sync + 'static {
     /// The device used buffers. Hard interrupt context or, if the interrupt got lost or the queue
     /// is polled and nobody did, process context; the lock not held.
     ///
-    /// Take them, but add none and do not kick: some transports (vDPA) call this with a lock held
-    /// that a notification takes. That is for [`Handler::deferred`].
+    /// Take them, but add none and do not kick, unless
+    /// [`Device::adds_in_interrupts`](super::Device::adds_in_interrupts): some transports (vDPA)
+    /// call this with a lock held that a notification takes. That is for [`Handler::deferred`].
     fn used(queue: ArcBorrow<'_, Queue<Self>>);
 
     /// The queue has something in flight and does not move, for more than a second: an interrupt or
