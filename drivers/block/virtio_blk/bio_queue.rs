@@ -354,28 +354,24 @@ impl Handler for BioQueue {
 
     fn used(queue: ArcBorrow<'_, Queue<Self>>) {
         let this = queue.handler();
-        let mut done = BioList::new();
-        let mut guard = queue.lock();
-        let inner = &mut guard;
+        let (mut later, mut broken) = (false, false);
 
-        loop {
-            inner.ring.disable_cb();
-            this.take_used(inner, &mut done);
-            if inner.ring.enable_cb() {
-                break;
-            }
-        }
-        let broken = inner.ring.is_broken();
-        let waits = inner.state().waits();
-        let later = if waits && this.adds_in_interrupts {
-            this.refill(inner, &mut done);
-            this.settle(guard, done)
-        } else {
-            drop(guard);
-            done.end_all();
-            waits
-        };
+        queue.take_used(
+            |guard, done| this.take_used(guard, done),
+            |mut guard, mut done| {
+                broken |= guard.ring.is_broken();
+                let waits = guard.state().waits();
 
+                if waits && this.adds_in_interrupts {
+                    this.refill(&mut guard, &mut done);
+                    later = this.settle(guard, done);
+                } else {
+                    drop(guard);
+                    done.end_all();
+                    later = waits;
+                }
+            },
+        );
         if later {
             Queue::defer(queue, &WORKQUEUE);
         }

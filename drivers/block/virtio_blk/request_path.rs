@@ -368,20 +368,16 @@ impl Handler for RequestQueue {
     }
 
     fn used(queue: ArcBorrow<'_, Queue<Self>>) {
-        let mut batch = IoCompletionBatch::default();
-        let mut guard = queue.lock();
+        let mut broken = false;
 
-        loop {
-            guard.ring.disable_cb();
-            queue.handler().take_used(&mut guard, &mut batch);
-            if guard.ring.enable_cb() {
-                break;
-            }
-        }
-        let broken = guard.ring.is_broken();
-        drop(guard);
-
-        batch.end();
+        queue.take_used(
+            |guard, batch| queue.handler().take_used(guard, batch),
+            |guard, batch: IoCompletionBatch<RequestPath>| {
+                broken |= guard.ring.is_broken();
+                drop(guard);
+                batch.end();
+            },
+        );
         if broken {
             queue.handler().recovery.suspect();
         }

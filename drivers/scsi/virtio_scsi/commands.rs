@@ -419,22 +419,25 @@ impl Handler for RequestQueue {
     }
 
     fn used(queue: ArcBorrow<'_, Queue<Self>>) {
-        let mut list = CommandList::default();
         let rcu = rcu::read_lock();
-        let guard = queue.lock();
+        let mut broken = false;
 
-        loop {
-            guard.ring.disable_cb();
-            while let Some(cmd) = pop(&queue, &guard.ring) {
-                list.push(cmd);
-            }
-            if guard.ring.enable_cb() {
-                break;
-            }
-        }
-        let broken = guard.ring.is_broken();
-        drop(guard);
-        list.done(&rcu, |cmd| queue.handler().judge(cmd));
+        queue.take_used(
+            |guard, list: &mut CommandList<ScsiHost>| {
+                let mut found = 0;
+
+                while let Some(cmd) = pop(&queue, &guard.ring) {
+                    list.push(cmd);
+                    found += 1;
+                }
+                found
+            },
+            |guard, list| {
+                broken |= guard.ring.is_broken();
+                drop(guard);
+                list.done(&rcu, |cmd| queue.handler().judge(cmd));
+            },
+        );
         if broken {
             queue.handler().recovery.suspect();
         }

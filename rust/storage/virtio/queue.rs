@@ -126,6 +126,9 @@ pub trait Handler: Sized + Send + Sync + 'static {
     fn cancelled(queue: &Queue<Self>, token: Self::Token);
 }
 
+/// How often an interrupt looks for what came while it ended what it had found.
+const ROUNDS: usize = 8;
+
 /// A virtqueue with the driver's handler and its state.
 #[pin_data]
 pub struct Queue<H: Handler> {
@@ -264,6 +267,37 @@ impl<H: Handler> Queue<H> {
     #[inline]
     pub fn lock(&self) -> QueueGuard<'_, H> {
         QueueGuard(self.inner.lock())
+    }
+
+    /// Takes what the device used, for an interrupt: `take` puts it into a batch, the lock held, and
+    /// says how much it was; `end` unlocks the queue and ends the batch.
+    ///
+    /// What the device uses while a batch ends is taken as well, before it is asked to interrupt
+    /// again: so it need not. That is done a few times only, lest who adds on another CPU keeps this
+    /// one for ever.
+    #[inline(always)]
+    pub fn take_used<B: Default>(
+        &self,
+        mut take: impl FnMut(&mut QueueGuard<'_, H>, &mut B) -> usize,
+        mut end: impl FnMut(QueueGuard<'_, H>, B),
+    ) {
+        let mut batch = B::default();
+        let mut guard = self.lock();
+        let mut rounds = 0;
+
+        loop {
+            guard.ring.disable_cb();
+            let found = take(&mut guard, &mut batch);
+
+            if found > 0 && rounds < ROUNDS && guard.ring.lent() > 0 {
+                rounds += 1;
+                end(guard, core::mem::take(&mut batch));
+                guard = self.lock();
+            } else if guard.ring.enable_cb() {
+                break;
+            }
+        }
+        end(guard, batch);
     }
 
     /// Unlocks the queue and notifies the device if something was added and it wants to know.
