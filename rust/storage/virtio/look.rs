@@ -3,7 +3,10 @@
 //! A look of the watch at a queue.
 
 use super::{
-    counts::count,
+    counts::{
+        count,
+        Locked, //
+    },
     progress::Step,
     queue::{
         Handler,
@@ -24,6 +27,18 @@ use kernel::{
     },
 };
 
+impl<H: Handler> Queue<H> {
+    /// The ring went on just after its device was notified. What waits for something to happen does
+    /// so by itself, too.
+    fn notified(counts: &Locked) -> Option<Help> {
+        if H::STANDING {
+            return None;
+        }
+        count(&counts.repaired);
+        Some(Help::Notified)
+    }
+}
+
 impl<H: Handler> Look for Queue<H> {
     unsafe fn look(&self, now: Instant<Monotonic>) -> Looked {
         // SAFETY: By this function's safety requirements.
@@ -39,8 +54,7 @@ impl<H: Handler> Look for Queue<H> {
 
         if in_flight == 0 || !ring.is_attached() {
             if ring.progress.end(ring.completed()) && ring.is_attached() {
-                count(&ring.counts.repaired);
-                looked.helped = Some(Help::Notified);
+                looked.helped = Self::notified(&ring.counts);
             }
             drop(guard);
             if held {
@@ -75,8 +89,7 @@ impl<H: Handler> Look for Queue<H> {
                 drop(guard);
             }
             Step::Helped => {
-                count(&ring.counts.repaired);
-                looked.helped = Some(Help::Notified);
+                looked.helped = Self::notified(&ring.counts);
                 drop(guard);
             }
             Step::Take => {
