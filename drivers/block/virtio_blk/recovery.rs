@@ -223,10 +223,14 @@ impl Recovery {
 
     /// The device was reset by others, or slept, and should be back. May sleep.
     pub(crate) fn came_back(self: &Arc<Self>) {
-        self.repairs.hold().forget();
+        // Held until all is forgotten: what is half known gives a device up that is back.
+        let mut repairs = self.repairs.hold();
+
+        repairs.forget();
         self.doomed.store(false, Relaxed);
         // What was late was sent again, or has failed.
         self.overdue.store(false, Relaxed);
+        drop(repairs);
         self.suspect();
     }
 
