@@ -128,10 +128,11 @@ impl BoundDisk {
             self.show(&dev, made, before)?;
             Err(e)
         });
-        drop(live);
+        // Before others may take it away again.
         if self.disk().is_none() && self.unborn.lock().is_none() {
             dev_err!(dev, "the disk did not come back\n");
         }
+        drop(live);
         // What changed meanwhile, and a cache mode that the device did not take.
         SLOW_WORKQUEUE.enqueue::<_, RESIZE>(self.clone());
         result
