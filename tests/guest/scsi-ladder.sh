@@ -7,7 +7,8 @@
 expect_log 'I/O error, dev sd'
 d=$(disk own)
 echo 2 >"/sys/block/$d/device/timeout"
-echo 2 >"/sys/block/$d/device/eh_timeout"
+# Whether the unit is ready, the device says when its turn comes, or when somebody found the interrupt that got lost.
+echo 30 >"/sys/block/$d/device/eh_timeout"
 echo 1 >/sys/module/virtio_scsi/parameters/virtscsi_timeouts
 echo 2 >/sys/module/virtio_scsi/parameters/virtscsi_tmf_timeout
 dd if=/dev/urandom of=/tmp/data bs=4k count=1 status=none
@@ -65,10 +66,7 @@ saw nexus abort unit-reset nexus-reset
 # What came and went before the reset, and the device told nobody, is seen after it.
 host blkdev own add 13:0 unheard 2048 silently
 # The first command after the reset is the error handler's own. If its interrupt got lost, that is not the unit's fault.
-# A lost interrupt is found in 2 s, or later on a busy machine.
-echo 30 >"/sys/block/$d/device/eh_timeout"
 climb host "op=tmf response=11 count=0" "op=ready noirq"
-echo 2 >"/sys/block/$d/device/eh_timeout"
 saw host abort unit-reset nexus-reset restart
 wait_for 60 disk unheard >/dev/null || fail "after the reset of the host, nobody looked for what is new: $(lsscsi)"
 host blkdev own remove 13:0
@@ -78,7 +76,6 @@ asks()
 {
 	since amid "$(host blkdev own log)" | grep -q ' op=ready '
 }
-echo 30 >"/sys/block/$d/device/eh_timeout"
 host blkdev own mark amid
 for words in "op=write lba=8192 drop" "op=tmf response=11 count=0" "op=ready drop"; do
 	host blkdev own fault "$words"
@@ -91,7 +88,6 @@ wait_for 60 not_running $writer || fail "the write waits, after a reset amid err
 wait $writer || fail "the write failed, after a reset amid error handling: $(dmesg | tail)"
 same "the state of the unit that was reset amid error handling" "$(<"/sys/block/$d/device/state")" running
 host blkdev own clear
-echo 2 >"/sys/block/$d/device/eh_timeout"
 # Functions without an answer: each costs its time limit, and the last rung gives them back, three a time: without that there would be
 # none left for the third time, which comes below.
 climb silent "op=tmf drop count=0"
