@@ -206,3 +206,35 @@ host blkdev own clear
 host blkdev own add 12:0 new 2048
 wait_for 20 disk new >/dev/null || fail "a unit that came was not seen"
 host blkdev own remove 12:0
+# It is said of the host that it recovers, which nobody is at, and then a command comes back that is to be tried again: it is put
+# aside until the end of that. A removal brings it; before, it waited for that command for ever.
+put_aside()
+{
+	(($(<"/sys/block/$d/device/iodone_cnt") > $1))
+}
+seen_aside()
+{
+	since "aside $1" "$(host blkdev own log)" | grep -q ' op=write unit=0:0 .* lba=8192 '
+}
+virtio=$(basename "$(readlink -f "/sys/block/$d/device/../../..")")
+for states in recovery "recovery cancel/recovery deleted/recovery"; do
+	host blkdev own mark "aside ${#states}"
+	host blkdev own fault "op=write lba=8192 drop response=5"
+	before=$(($(<"/sys/block/$d/device/iodone_cnt")))
+	dd if=/tmp/data of="/dev/$d" bs=4k seek=1024 count=1 oflag=direct conv=notrunc status=none &
+	writer=$!
+	wait_for 20 seen_aside ${#states} || fail "$states: the device saw no write"
+	for state in $states; do
+		echo "$state" >"$(scsi_host "$d")/state"
+	done
+	host blkdev own release
+	wait_for 20 put_aside "$before" || fail "$states: the write did not come back"
+	echo "$virtio" >/sys/bus/virtio/drivers/virtio_scsi/unbind &
+	wait_for 60 not_running $! || fail "$states: the removal waits for what was put aside: $(dmesg | tail)"
+	wait_for 20 not_running $writer || fail "$states: the write waits still"
+	wait $writer || true
+	host blkdev own clear
+	echo "$virtio" >/sys/bus/virtio/drivers/virtio_scsi/bind
+	wait_for 30 disk own >/dev/null || fail "$states: the disk did not come back: $(lsscsi)"
+	d=$(disk own)
+done

@@ -356,6 +356,8 @@ impl HostRef {
 
     /// Ends a recovery that nobody is at: an administrator has said that there is one, by the
     /// host's file `state`. Commands wait for its end, which nobody else brings. May sleep.
+    ///
+    /// C counterpart: `scsi_restart_operations()`.
     #[inline]
     pub fn end_recovery(&self) {
         const NORMAL: c_uint = bindings::TASK_NORMAL;
@@ -371,6 +373,8 @@ impl HostRef {
                     1,
                     core::ptr::null_mut(),
                 );
+                // What came back to be tried again was put aside, and would stay there.
+                bindings::scsi_unblock_requests(shost);
             }
         }
     }
@@ -630,10 +634,10 @@ impl<T: Operations> Drop for Host<T> {
             let private = HostPrivate::<T>::of(shost);
 
             private.end_resets();
-            self.0.end_recovery();
             // It may be called deleted just before the mid-layer looks.
             loop {
                 with_lock(shost, |shost| undelete(shost));
+                self.0.end_recovery();
                 bindings::scsi_remove_host(shost);
                 if (*shost).shost_gendev.kobj.state_in_sysfs() == 0 {
                     break;

@@ -210,6 +210,13 @@ unsafe extern "C" fn scsi_report_bus_reset() {
     }
 }
 
+/// Nothing waits for it: no administrator says here that a host recovers.
+#[no_mangle]
+extern "C" fn scsi_unblock_requests(_: *mut v::Scsi_Host) {
+    might_sleep();
+    wake(progress());
+}
+
 /// All commands that are in flight.
 #[no_mangle]
 unsafe extern "C" fn scsi_host_busy_iter(
