@@ -82,7 +82,11 @@ while (($(resets) == before)); do
 done
 echo 0 >/sys/module/virtio_blk/parameters/timeouts
 # What was sent again, and is not answered either, has not ended.
-dmesg | grep -q 'slow storage: ' || fail "no word of the late read: $(dmesg)"
+said_slow()
+{
+	dmesg | grep -q 'slow storage: '
+}
+wait_for 20 said_slow || fail "no word of the late read: $(dmesg)"
 sleep 4
 ! not_running $reader || fail "the read that was sent again did not wait"
 ! dmesg | grep 'have ended' || fail "a command that waits is told to have ended"
@@ -134,7 +138,7 @@ done
 sleep 1
 kill -CONT $device
 sleep 9
-not_running $reset || fail "the reset waits for slow storage"
+wait_for 60 not_running $reset || fail "the reset waits for slow storage"
 wait $reset || fail "the reset failed: $(</tmp/reset.err)"
 for writer in "${writers[@]}"; do
 	! not_running "$writer" || fail "a write did not wait"

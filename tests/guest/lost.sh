@@ -72,12 +72,16 @@ load_ends "reset by the operator"
 function=$(basename "$(readlink -f "/sys/block/$d/device/..")")
 on=$(pci_command "$function")
 virtio=$(virtio_device "$d")
+dmesg -C
 pci_command "$function" 0
 dd if="/dev/$d" of=/dev/null bs=4k count=1 iflag=direct status=none &
 reader=$!
-sleep 3
+said_away()
+{
+	dmesg | grep -q 'the device is not there'
+}
+wait_for 30 said_away || fail "no word of that: $(dmesg | tail -n 20)"
 ! not_running $reader || fail "the read did not wait"
-dmesg | grep -q 'the device is not there' || fail "no word of that: $(dmesg | tail -n 20)"
 (echo 1 >"/sys/block/$d/reset") 2>/dev/null && fail "a device that is not there was reset"
 echo "$virtio" >/sys/bus/virtio/drivers/virtio_blk/unbind &
 wait_for 90 not_running $! || fail "the removal waits for ever"

@@ -67,12 +67,16 @@ load_ends "reset by the operator"
 host lun add new 9 0 data-new
 wait_for 30 disk new >/dev/null || fail "a unit that came after the resets was not seen"
 # One that is away is waited for; its removal ends.
+dmesg -C
 pci_command "$function" 0
 dd if="/dev/$d" of=/dev/null bs=4k count=1 iflag=direct status=none &
 reader=$!
-sleep 4
+said_away()
+{
+	dmesg | grep -q 'the device is not there'
+}
+wait_for 30 said_away || fail "no word of that: $(dmesg | tail -n 20)"
 ! not_running $reader || fail "the read did not wait"
-dmesg | grep -q 'the device is not there' || fail "no word of that: $(dmesg | tail -n 20)"
 echo "$virtio" >/sys/bus/virtio/drivers/virtio_scsi/unbind &
 wait_for 90 not_running $! || fail "the removal waits for ever"
 wait_for 90 not_running $reader || fail "the reader waits for ever"
