@@ -52,7 +52,6 @@ impl BoundDisk {
     /// [`ENXIO`] if there is no disk, [`EIO`] if the device does not work: then all stays as it is.
     /// May sleep, and by a user of the disk's files only who does not hold up its removal.
     pub(crate) fn change(self: &Arc<Self>, wanted: UseBio) -> Result {
-        let since = Instant::<Monotonic>::now();
         let (dev, live, disk, serial) = loop {
             let asked = self.disk();
             // This waits for the storage, and so long neither `live` is held nor the device kept.
@@ -61,6 +60,7 @@ impl BoundDisk {
             // it ends the last I/O.
             let serial = asked.as_ref().map(|disk| disk.serial());
             let dev = self.recovery.binding.keep()?;
+            let since = Instant::<Monotonic>::now();
             let live = loop {
                 if let Some(live) = self.live.try_lock() {
                     break live;
