@@ -343,6 +343,7 @@ class Profile:
     options: dict[str, object] = dataclasses.field(default_factory=dict)
     guest: type[Guest] = Guest
     blkdev: bool = False  # its scenarios run tests/device in the guest
+    waits: bool = False  # for most of the time, for what takes its time on any machine: it may run beside as many as there are CPUs
 
     def env(self) -> dict[str, str]:
         defaults = {"VSR_FAULTS": "20", "VSR_FAULT": "", "VSR_LIES": "500", "VSR_ROUNDS": "1", "VSR_SEED": "1",
@@ -605,10 +606,13 @@ PROFILES = [
     Profile(
         "device",
         ("device-same", "device-order", "nowait", "device-reconnect", "device-ops", "device-zoned", "device-zone-order",
-         "device-append", "device-config", "device-answers", "device-lost", "device-repair", "watch"),
+         "device-append", "device-config", "device-answers"),
         _device,
         blkdev=True,
         options={"shared_memory": True},
+    ),
+    Profile(
+        "device-late", ("device-lost", "device-repair", "watch"), _device, blkdev=True, options={"shared_memory": True}, waits=True,
     ),
     # Its disks are made in the guest.
     Profile("campaign", ("campaign",), _campaign, deadline=14400, options={"shared_memory": True}),
@@ -617,7 +621,7 @@ PROFILES = [
     ),
     Profile("many", ("many", "choice-many"), _many),
     Profile("choice", ("choice", "disks"), _choice, ("request",), blkdev=True),
-    Profile("stopped", ("stopped",), stopped),
+    Profile("stopped", ("stopped",), stopped, waits=True),
     Profile("daemon", ("daemon-killed",), _daemon, options={"shared_memory": True}),
     # As many queues as two I/O threads can share.
     Profile("iothreads", ("fio-direct",), _iothreads, cpus=4),
@@ -629,6 +633,7 @@ PROFILES = [
         # QEMU 10.0's TCG loses an end of interrupt now and then while functions are reset: a CPU is idle, with the timer's
         # interrupt (236) in service, and gets no other one. So one thread emulates all CPUs.
         options={"machine": "q35", "cmdline": ["intel_iommu=on", "iommu.strict=1"], "one_thread": True, "shared_memory": True},
+        waits=True,
     ),
     Profile("bounce", ("dma",), _bounce, options={"cmdline": ["swiotlb=force,track_hiwater"]}),
     Profile("bio-sample", ("bio-ram-disk",), lambda machine: None, ("bio",), "rust_bio_ram_disk"),

@@ -216,17 +216,21 @@ PROFILES = [
         "scsi-hotplug", ("scsi-plug", "scsi-resize", "scsi-unplug", "scsi-reload"),
         _scsi_hotplug, SCSI, "virtio_scsi",
     ),
-    Profile("scsi-stall", ("scsi-stall", "scsi-abort", "scsi-stalled-unbind"), _scsi_stall, SCSI, "virtio_scsi"),
+    Profile("scsi-stall", ("scsi-stall", "scsi-abort", "scsi-stalled-unbind"), _scsi_stall, SCSI, "virtio_scsi", waits=True),
     Profile("scsi-iothread", ("fio-direct", "filesystems", "scsi-loop"), _scsi_iothread, SCSI, "virtio_scsi"),
     Profile(
         "scsi-platform", ("scsi-reset",), _scsi_platform, SCSI, "virtio_scsi",
         # See "platform" in profiles.py.
         options={"machine": "q35", "cmdline": ["intel_iommu=on", "iommu.strict=1"], "one_thread": True},
+        waits=True,
     ),
     # See "platform" in profiles.py.
-    Profile("scsi-lost", ("scsi-lost",), _scsi_lost, SCSI, "virtio_scsi", options={"one_thread": True}),
+    Profile("scsi-lost", ("scsi-lost",), _scsi_lost, SCSI, "virtio_scsi", options={"one_thread": True}, waits=True),
     Profile(
-        "scsi-device", ("scsi-device", "scsi-pi", "scsi-answers", "scsi-ladder", "watch"), _scsi_device, SCSI, "virtio_scsi", options={"shared_memory": True},
+        "scsi-device", ("scsi-device", "scsi-pi", "scsi-answers"), _scsi_device, SCSI, "virtio_scsi", options={"shared_memory": True},
+    ),
+    Profile(
+        "scsi-device-late", ("scsi-ladder", "watch"), _scsi_device, SCSI, "virtio_scsi", options={"shared_memory": True}, waits=True,
     ),
     Profile(
         "scsi-sample", ("scsi-ram-host",), lambda machine: None, SCSI, "rust_scsi_ram_host",
@@ -239,7 +243,7 @@ PROFILES = [
         "scsi-campaign", ("campaign",), _scsi_campaign, SCSI, "virtio_scsi", deadline=14400, options={"shared_memory": True},
     ),
     Profile("scsi-lies", ("lies",), _scsi_lies, SCSI, "virtio_scsi", deadline=14400, options={"shared_memory": True}),
-    Profile("scsi-stopped", ("stopped",), _scsi_stopped, SCSI, "virtio_scsi"),
+    Profile("scsi-stopped", ("stopped",), _scsi_stopped, SCSI, "virtio_scsi", waits=True),
     Profile("scsi-shutdown", ("shutdown",), _scsi_shutdown, SCSI, "virtio_scsi"),
     Profile("scsi-passthrough", ("scsi-passthrough",), _scsi_passthrough, SCSI, "virtio_scsi"),
     Profile("scsi-initiators", ("pr-cases",), _scsi_initiators, SCSI, "virtio_scsi"),
