@@ -43,6 +43,8 @@ if [[ -n ${VSR_UDEV:-} ]]; then
 	udevadm settle --timeout=120
 fi
 
+# A script may have nothing to say for long.
+host '!up'
 if [[ -n ${VSR_INTERACTIVE:-} ]]; then
 	# shellcheck disable=SC2086 # several words
 	stty -F /dev/hvc0 ${VSR_STTY:-sane}
