@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 # Loss is proven, and repaired: a false id in a ring, a command that came twice, and the same again and again. Nothing is lost,
 # nothing fails; the writes that were in flight are in the disk in the order of submission.
-# limit: 400
+# limit: 800
 [[ $MODE != c ]] || skip "the C driver hangs"
 # shellcheck source=tests/guest/blkdev.sh
 . "$VSR_SRC/tests/guest/blkdev.sh"
