@@ -612,7 +612,7 @@ PROFILES = [
         options={"shared_memory": True},
     ),
     Profile(
-        "device-late", ("device-lost", "device-repair", "watch"), _device, blkdev=True, options={"shared_memory": True}, waits=True,
+        "device-late", ("device-lost", "device-repair", "device-cancelled", "watch"), _device, blkdev=True, options={"shared_memory": True}, waits=True,
     ),
     # Its disks are made in the guest.
     Profile("campaign", ("campaign",), _campaign, deadline=14400, options={"shared_memory": True}),
