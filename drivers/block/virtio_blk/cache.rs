@@ -101,7 +101,7 @@ impl CacheMode {
         }
         let now = binding.with(|dev| {
             self.tell(dev, writeback)?;
-            self.note(dev)
+            self.note(dev)?.ok_or(EIO)
         })?;
         if now && writeback {
             return Self::flush_rest(disk);
@@ -122,11 +122,12 @@ impl CacheMode {
         Ok(is_writeback(dev)? == wanted)
     }
 
-    /// Has the block layer see the mode that the device is in. Waits for I/O.
+    /// Has the block layer see the mode that the device is in. Fails with [`EAGAIN`] if that is away.
+    /// Waits for I/O.
     pub(crate) fn follow<T: BlkDisk>(&self, disk: &Disk<T>, binding: &Binding) -> Result {
         let _changing = self.changing.lock();
 
-        let now = binding.with(|dev| self.note(dev))?;
+        let now = binding.with(|dev| self.note(dev))?.ok_or(EAGAIN)?;
         Self::show(disk, now)
     }
 
@@ -156,12 +157,14 @@ impl CacheMode {
         dev.write_config(config_field!(virtio_blk_config, wce), u8::from(writeback))
     }
 
-    /// Reads which mode the device is in, and keeps it. Fails if it is away: what it says then
+    /// Reads which mode the device is in, and keeps it. `None` if it is away: what it says then
     /// would be a cache that needs no flush.
-    fn note(&self, dev: &Device<Bound>) -> Result<bool> {
-        let now = capacity::steady(dev, || is_writeback(dev))?.ok_or(EIO)?;
+    fn note(&self, dev: &Device<Bound>) -> Result<Option<bool>> {
+        let now = capacity::steady(dev, || is_writeback(dev))?;
 
-        self.writeback.store(now, Relaxed);
+        if let Some(now) = now {
+            self.writeback.store(now, Relaxed);
+        }
         Ok(now)
     }
 }

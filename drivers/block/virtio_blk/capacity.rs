@@ -12,7 +12,8 @@ use crate::{
     seat::{
         BoundDisk,
         RESIZE, //
-    }, //
+    },
+    SLOW_WORKQUEUE, //
 };
 use kernel::{
     device::Bound,
@@ -81,9 +82,13 @@ impl WorkItem<RESIZE> for BoundDisk {
                 AnyDisk::Request(disk) => cache.follow(disk, binding),
                 AnyDisk::Bio(disk) => cache.follow(disk, binding),
             };
-            // For the next time: after a repair, say.
-            if followed.is_err() {
+            // For the next time: after a repair, say; or when a device is back that is away since it
+            // was looked at.
+            if let Err(e) = followed {
                 this.cache_lost.store(true, Relaxed);
+                if e == EAGAIN {
+                    SLOW_WORKQUEUE.enqueue::<_, RESIZE>(this.clone());
+                }
             }
         }
     }
