@@ -36,6 +36,8 @@ echo "${VSR_LOGLEVEL:-7}" >/proc/sys/kernel/printk
 # A task that hangs shall be named while the guest still lives.
 echo 60 >/proc/sys/kernel/hung_task_timeout_secs
 
+# From here on drivers are loaded. A script may have nothing to say for long.
+host '!up'
 if [[ -n ${VSR_UDEV:-} ]]; then
 	/usr/lib/systemd/systemd-udevd --daemon --resolve-names=never
 	udevadm trigger --type=subsystems --action=add
@@ -43,8 +45,6 @@ if [[ -n ${VSR_UDEV:-} ]]; then
 	udevadm settle --timeout=120
 fi
 
-# A script may have nothing to say for long.
-host '!up'
 if [[ -n ${VSR_INTERACTIVE:-} ]]; then
 	# shellcheck disable=SC2086 # several words
 	stty -F /dev/hvc0 ${VSR_STTY:-sane}

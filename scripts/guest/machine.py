@@ -74,6 +74,8 @@ class Guest:
     With `shared_memory`, other processes can map the guest's memory, as vhost-user needs it.
     """
 
+    first_boot_limit = FIRST_BOOT_LIMIT
+
     def __init__(
         self,
         name: str,
@@ -235,18 +237,20 @@ class Guest:
     # The run.
 
     def run(self) -> Result:
-        once_more = not (self.udev or self.interactive)
-        self._boot_limit = FIRST_BOOT_LIMIT if once_more else BOOT_LIMIT
+        self._boot_limit = BOOT_LIMIT if self.interactive else self.first_boot_limit
         result = self._run_once()
         # Once in hundreds of boots under TCG, on a busy machine, a guest falls over before its
-        # init is done: the kernel's own module with a bad signature, say. That is before the
-        # script, so no driver under test was loaded yet, unless udev did it.
-        up = self._is_up or result.boot_seconds is not None or result.status is not None
-        if once_more and not (up or self.killed):
+        # init is done: the kernel's own module with a bad signature, say. No driver under test
+        # was loaded yet.
+        if not (self._came_up() or result.status is not None or self.killed or self.interactive):
             print(f"# {self.name} did not come up, once more: {result.why}", flush=True)
             self._boot_limit = BOOT_LIMIT
             result = self._run_once()
         return result
+
+    def _came_up(self) -> bool:
+        """Whether it may have loaded a driver under test."""
+        return self._is_up or self._boot_seconds is not None
 
     def _run_once(self) -> Result:
         self._status = None

@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 
 from guest import Guest
+from guest.machine import BOOT_LIMIT
 from guest.paths import SRC
 
 from .profiles import Machine, Profile
@@ -38,6 +39,9 @@ sync
 
 class VngGuest(Guest):
     """A guest of scripts/vng. `parameters` are the drivers', as modprobe's configuration has them."""
+
+    # Its script speaks late, and what QEMU waited for a CPU is not seen behind vng.
+    first_boot_limit = BOOT_LIMIT
 
     def __init__(self, *args: object, parameters: str = "", **options: object) -> None:
         super().__init__(*args, udev=True, **options)  # type: ignore[arg-type]
@@ -103,6 +107,10 @@ class VngGuest(Guest):
 
         threading.Thread(target=serve, daemon=True).start()
         return path
+
+    def _came_up(self) -> bool:
+        # virtme-ng's init has drivers loaded long before our script says something.
+        return super()._came_up() or any("as init process" in line for line in self.console_lines())
 
     def console_lines(self) -> list[str]:
         try:
