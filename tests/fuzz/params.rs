@@ -17,28 +17,53 @@ extern "C" {
     static __stop___param: [b::kernel_param; 0];
 }
 
-/// Sets a parameter by its full name.
-pub fn set(name: &str, value: &str) {
-    let value = CString::new(value).unwrap();
-    // SAFETY: The linker gathers the parameters between the two.
-    let params = unsafe {
-        let (start, end) = (__start___param.as_ptr(), __stop___param.as_ptr());
-        core::slice::from_raw_parts(start, end.offset_from(start) as usize)
-    };
+/// A parameter that was set, and to what.
+struct Known {
+    name: String,
+    param: &'static b::kernel_param,
+    value: String,
+}
 
-    for param in params {
-        // SAFETY: The parameters are static.
-        unsafe {
-            if CStr::from_ptr(param.name.cast()).to_str() == Ok(name) {
-                assert!(
-                    (*param.ops).set.unwrap()(value.as_ptr().cast(), param) == 0,
-                    "{name}={value:?}"
-                );
-                return;
-            }
-        }
+static mut KNOWN: Vec<Known> = Vec::new();
+
+/// Finds a parameter by its full name.
+fn find(name: &str) -> &'static b::kernel_param {
+    // SAFETY: The linker gathers the parameters between the two, which are static.
+    unsafe {
+        let (start, end) = (__start___param.as_ptr(), __stop___param.as_ptr());
+        let params = core::slice::from_raw_parts(start, end.offset_from(start) as usize);
+        let is_one = |param: &&b::kernel_param| {
+            CStr::from_ptr(param.name.cast()).to_bytes() == name.as_bytes()
+        };
+
+        let found = params.iter().find(is_one);
+        found.unwrap_or_else(|| panic!("there is no parameter {name}"))
     }
-    panic!("there is no parameter {name}");
+}
+
+/// Sets a parameter by its full name, unless it has this value: most lives have the same.
+pub fn set(name: &str, value: &str) {
+    // SAFETY: One thread; borrowed for a moment only.
+    let known = unsafe { &mut *(&raw mut KNOWN) };
+    let at = known.iter().position(|known| known.name == name);
+    let at = at.unwrap_or_else(|| {
+        known.push(Known {
+            name: name.to_string(),
+            param: find(name),
+            value: String::new(),
+        });
+        known.len() - 1
+    });
+    let known = &mut known[at];
+
+    if known.value == value && !value.is_empty() {
+        return;
+    }
+    let text = CString::new(value).unwrap();
+    // SAFETY: The parameters are static.
+    let result = unsafe { (*known.param.ops).set.unwrap()(text.as_ptr().cast(), known.param) };
+    assert!(result == 0, "{name}={value:?}");
+    known.value = value.to_string();
 }
 
 #[no_mangle]

@@ -25,12 +25,16 @@ struct Works {
     running: Vec<usize>,
     /// Such as may not be queued any more.
     disabled: Vec<usize>,
+    /// How often those slept in a row that queued themselves again and again: one that looks after
+    /// something by itself sleeps as long as a task that does.
+    naps: Vec<(usize, u64)>,
 }
 
 static mut WORKS: Works = Works {
     pending: Vec::new(),
     running: Vec::new(),
     disabled: Vec::new(),
+    naps: Vec::new(),
 };
 
 fn works() -> &'static mut Works {
@@ -41,6 +45,7 @@ fn works() -> &'static mut Works {
 /// Forgets those of the last run.
 pub fn begin() {
     works().disabled.clear();
+    works().naps.clear();
 }
 
 /// Whether something waits or runs.
@@ -66,12 +71,25 @@ pub fn start() {
         spawn("a work item", move || {
             let ptr = work as *mut b::work_struct;
 
+            world::set_naps(take_naps(work));
             // SAFETY: Who enqueued it keeps it until it ran. The function may free it.
             unsafe { (*ptr).func.expect("a work item has a function")(ptr) };
-            crate::work::works().running.retain(|other| *other != work);
+            let works = crate::work::works();
+            works.running.retain(|other| *other != work);
+            if works.pending.contains(&work) {
+                works.naps.push((work, world::naps()));
+            }
             wake(work);
         });
     }
+}
+
+/// How often an item slept in a row when it last queued itself.
+fn take_naps(work: usize) -> u64 {
+    let naps = &mut works().naps;
+    let at = naps.iter().position(|(other, _)| *other == work);
+
+    at.map_or(0, |at| naps.swap_remove(at).1)
 }
 
 fn enqueue(work: usize) -> bool {

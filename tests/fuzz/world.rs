@@ -72,6 +72,8 @@ pub struct World {
     /// How many lives there were.
     lives: u64,
     pub verbose: bool,
+    /// Others go on, now and then, when a task is about to take a lock that may sleep.
+    pub preempts: bool,
 }
 
 struct Global(std::cell::UnsafeCell<Option<World>>);
@@ -95,6 +97,7 @@ pub fn begin(input: &[u8]) {
     w.now = 1_000_000_000;
     w.switches = 0;
     w.messages = 0;
+    w.preempts = false;
     w.lives += 1;
     assert!(w.tasks.iter().all(Option::is_none), "tasks of the last run");
     assert!(w.atomic == 0 && w.rcu == 0 && w.irq == 0);
@@ -182,6 +185,22 @@ fn leave() {
 
     // SAFETY: The main task waits in `run_all()`.
     unsafe { fuzz_switch((&raw mut task.sp).cast(), w.main_sp) };
+}
+
+/// How often the current task slept in a row, to go on with that in another one.
+pub fn naps() -> u64 {
+    let w = w();
+
+    w.tasks[w.current].as_ref().map_or(0, |task| task.naps)
+}
+
+/// See [`naps`].
+pub fn set_naps(naps: u64) {
+    let w = w();
+
+    if let Some(task) = w.tasks[w.current].as_mut() {
+        task.naps = naps;
+    }
 }
 
 /// Starts a task. Returns its number.
