@@ -77,7 +77,7 @@ fn honest() -> [u8; 256] {
     config
 }
 
-pub fn run(bio_mode: bool) {
+pub fn run(bio_mode: bool, more: u64) {
     let flags = word();
     let features = features(
         flags,
@@ -146,7 +146,6 @@ pub fn run(bio_mode: bool) {
         "virtio_blk.auto_latency",
         ["3000", "0"][flags as usize >> 53 & 1],
     );
-    crate::params::set("virtio_blk.auto_reads", "4");
     crate::params::set(
         "virtio_blk.poll_queues",
         if flags >> 34 & 3 == 3 { "1" } else { "0" },
@@ -171,17 +170,50 @@ pub fn run(bio_mode: bool) {
         ["10", "0", "1", "10"][flags as usize >> 45 & 3],
     );
 
+    set_up(more);
     live(
         &Life {
             turn,
             step,
             meanwhile,
             has_ended,
+            rescue: crate::files::reset,
             leave: block::close_all,
             end: block::end,
         },
         flags >> 47,
     );
+}
+
+/// The second word of settings.
+fn set_up(more: u64) {
+    let pick = |at: u32, values: &[&'static str]| values[(more >> at) as usize % values.len()];
+    let device = device();
+    let name = device.name.to_str().unwrap();
+
+    virtio::set_up(more);
+    layer().merges = more >> 8 & 1 == 1;
+    layer().forgets = more >> 9 & 3 == 3;
+    device.crooked = (more >> 12 & 31) as u8;
+    for (name, at, values) in [
+        ("num_request_queues", 20, ["0", "1", "2", "0"]),
+        ("max_vectors", 22, ["0", "2", "3", "6"]),
+        ("auto_time", 24, ["200", "0", "1", "10000"]),
+        ("auto_reads", 26, ["4", "1", "0", "40"]),
+    ] {
+        crate::params::set(&format!("virtio_blk.{name}"), pick(at, &values));
+    }
+    // Some name the device by its place on the bus.
+    let disks = match more >> 28 & 15 {
+        1 => format!("{name}=bio"),
+        2 => format!("{name}=auto,{name}=request"),
+        3 => format!("x=bio,{name}=auto"),
+        4 => "abc=bio,=request,abc".to_string(),
+        5 => "abc=x,,abc=auto,".to_string(),
+        6 => "abc=bio,".repeat(200),
+        _ => return,
+    };
+    crate::params::set("virtio_blk.disks", &disks);
 }
 
 /// Whether all I/O has. Who polls goes on with that.
@@ -206,6 +238,7 @@ fn turn() {
 fn step() {
     match byte() % 16 {
         0 | 1 | 2 => submit(1),
+        3 if layer().merges => submit(1 + below(40)),
         3 => submit(1 + below(8)),
         10 => {
             let at = below(96);
@@ -216,6 +249,7 @@ fn step() {
             0..4 => poll(),
             4 => disk().into_iter().for_each(|disk| disk.geometry()),
             5 => block::close(),
+            7 if disk().is_some_and(|disk| disk.limits().chunk_sectors > 0) => block::report(),
             _ => block::open(),
         },
         15 => crate::files::open(),
@@ -240,6 +274,9 @@ fn submit(n: usize) {
     let Some(disk) = disk() else { return };
     let mut bios = Vec::new();
     let shape = byte();
+    let merges = layer().merges;
+    // Of the last bio: its operation, and the sector behind it.
+    let mut last_one = (0, 0);
 
     if block::count() + n > 400 || !disk.may_open() {
         return;
@@ -272,30 +309,59 @@ fn submit(n: usize) {
         if op == 9 {
             flags |= u32::from(shape & 1) << b::req_flag_bits___REQ_NOUNMAP;
         }
-        let segments: Vec<usize> = match op {
+        // None that the block layer of today has for such a disk.
+        if merges && kind == 0xaf {
+            op = b::req_op_REQ_OP_DRV_OUT;
+        }
+        let mut segments: Vec<usize> = match op {
             2 | 11.. => Vec::new(),
             1 if flags & 1 << b::req_flag_bits___REQ_PREFLUSH != 0 && shape & 2 != 0 => Vec::new(),
+            1 if merges && flags & 1 << b::req_flag_bits___REQ_FUA != 0 && shape & 2 != 0 => {
+                Vec::new()
+            }
             7 => vec![512.max(limits.logical_block_size as usize).min(4096)],
             _ => {
                 let n = (1 + below(4)).min(limits.max_segments.into());
-                (0..n).map(|_| 512 << below(4)).collect()
+                (0..n)
+                    .map(|_| 512 << below(if merges { 6 } else { 4 }))
+                    .collect()
             }
         };
+        // Cut to what the disk takes, as the block layer has done it.
+        let pieces = |all: &[usize]| -> usize {
+            let most = limits.max_segment_size as usize;
+            all.iter().map(|len| len.div_ceil(most)).sum()
+        };
+        while pieces(&segments) > limits.max_segments.into() {
+            if segments.len() > 1 {
+                segments.pop();
+            } else {
+                segments[0] = 4096;
+            }
+        }
         let sector = u64::from(byte()) % disk.capacity().max(1);
+        // Where the last one ended.
+        let sector = match last_one {
+            (before, end) if merges && op <= 1 && before == op && sector % 4 != 0 => end,
+            _ => sector,
+        };
         let sector = if zone > 0 && matches!(op, 7 | 11..) {
             sector & !(zone - 1)
         } else {
             sector
         };
-        bios.push(block::make_bio(disk, op, flags, sector, &segments));
+        last_one = (op, sector + (segments.iter().sum::<usize>() >> 9) as u64);
+        // Some of it was done already.
+        let begun = merges && op <= 1 && shape & 3 == 3 && !segments.is_empty();
+        bios.push(block::make_bio(disk, op, flags, sector, &segments, begun));
     }
 
     if disk.is_mq() {
         let mut requests = Vec::new();
-        for bio in bios {
-            match disk.request(usize::from(shape >> 4), bio) {
+        for bios in block::merge(disk, bios) {
+            match disk.request(usize::from(shape >> 4), bios[0]) {
                 Some(rq) => requests.push(rq),
-                None => block::give_up(bio),
+                None => bios.into_iter().for_each(block::give_up),
             }
         }
         let last = shape & 4 == 0;
@@ -337,5 +403,8 @@ fn poll() {
         disk.poll(usize::from(byte()));
     } else {
         block::poll_bios();
+        if layer().merges {
+            block::poll_stale(disk);
+        }
     }
 }

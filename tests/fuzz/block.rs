@@ -10,9 +10,11 @@ mod oracle;
 pub use disk::{
     close,
     close_all,
-    open, //
+    open,
+    report, //
 };
 pub use mq::{
+    merge,
     rerun,
     softirq, //
 };
@@ -39,7 +41,9 @@ use crate::{
         kfree,
         memory,
         new,
-        zeroed, //
+        page_of,
+        zeroed,
+        zeroed_pages, //
     },
     virtio::{
         device,
@@ -91,14 +95,18 @@ pub struct Layer {
     order: Order,
     disks: Vec<Disk>,
     sets: Vec<Set>,
-    /// The plug of the current task: callbacks with their sizes.
-    plug: Option<Vec<*mut b::blk_plug_cb>>,
+    /// The plugs of tasks: callbacks.
+    plugs: Vec<(usize, Vec<*mut b::blk_plug_cb>)>,
     pub strict: bool,
     /// Requests that complete on another CPU.
     pub remote: bool,
     softirq: Vec<*mut b::request>,
     /// Who has a disk open, a removed one as well.
     openers: Vec<*mut b::gendisk>,
+    /// What the users submit in a row is merged, as far as it may be; and it may be large.
+    pub merges: bool,
+    /// The ends of some requests go unnoticed (`io-timeout-fail`).
+    pub forgets: bool,
 }
 
 struct Set {
@@ -164,20 +172,33 @@ pub fn disk() -> Option<&'static mut Disk> {
 /// An I/O of the users, as a bio.
 ///
 /// The I/O priority is its number, which the device hears in the header.
-pub fn make_bio(disk: &Disk, op: u32, flags: u32, sector: u64, segments: &[usize]) -> *mut b::bio {
+/// If it has `begun`, a part of it was done already, with the first vector and a part of the second.
+pub fn make_bio(
+    disk: &Disk,
+    op: u32,
+    flags: u32,
+    sector: u64,
+    segments: &[usize],
+    begun: bool,
+) -> *mut b::bio {
+    const DONE: usize = 512;
     let layer = layer();
     let has_data = matches!(op, 0 | 1 | 7);
     let len: usize = segments.iter().sum();
     let bio = new::<b::bio>();
-    let data = zeroed(segments.len() * 4096 + 8) as usize;
-    let vecs = zeroed((segments.len() + 1) * size_of::<b::bio_vec>()).cast::<b::bio_vec>();
+    let memory = match layer.merges {
+        true => zeroed_pages(len + 2 * DONE) as usize,
+        false => zeroed(len.max(segments.len() * 4096) + 8) as usize,
+    };
+    let data = memory + if begun { 2 * DONE } else { 0 };
+    let vecs = zeroed((segments.len() + 2) * size_of::<b::bio_vec>()).cast::<b::bio_vec>();
 
     let size = if has_data || matches!(op, 3 | 5 | 9) {
         len
     } else {
         0
     };
-    let mut io = Io::new(disk, op, flags, sector, size, data);
+    let mut io = Io::new(disk, op, flags, sector, size, (memory, data));
     if flags & 1 << b::req_flag_bits___REQ_POLLED != 0 {
         io.polled = bio as usize;
     }
@@ -195,19 +216,49 @@ pub fn make_bio(disk: &Disk, op: u32, flags: u32, sector: u64, segments: &[usize
         (*bio).bi_iter.bi_size = size as u32;
         (*bio).bi_io_vec = vecs;
         if has_data {
-            let mut at = data;
-            for (i, len) in segments.iter().enumerate() {
-                vecs.add(i).write(b::bio_vec {
-                    bv_page: (at & !4095) as *mut b::page,
-                    bv_len: *len as u32,
+            let mut at = memory;
+            if begun {
+                (*bio).bi_iter.bi_idx = 1;
+                (*bio).bi_iter.bi_offset = DONE as u32;
+            }
+            let mut push = |len: usize| {
+                vecs.add((*bio).bi_vcnt.into()).write(b::bio_vec {
+                    bv_page: page_of(at) as *mut b::page,
+                    bv_len: len as u32,
                     bv_offset: (at & 4095) as u32,
                 });
                 at += len;
                 (*bio).bi_vcnt += 1;
+            };
+            if begun {
+                push(DONE);
+            }
+            for (i, len) in segments.iter().enumerate() {
+                push(len + if begun && i == 0 { DONE } else { 0 });
             }
         }
     }
     bio
+}
+
+/// Somebody polls for a bio that has ended, and is nobody's by now, or one of another driver's disk.
+pub fn poll_stale(disk: &Disk) {
+    let (bio, bdev) = (new::<b::bio>(), new::<b::block_device>());
+    let (other, fops) = (new::<b::gendisk>(), new::<b::block_device_operations>());
+
+    // SAFETY: The disk lives, and so does what is new.
+    unsafe {
+        let poll = (*(*disk.disk).fops).poll_bio.unwrap();
+
+        assert!(poll(bio, null_mut(), 0) == 0);
+        (*other).fops = fops;
+        (*bdev).bd_disk = other;
+        (*bio).bi_bdev = bdev;
+        assert!(poll(bio, null_mut(), 0) == 0);
+    }
+    for memory in [bio.cast(), bdev.cast(), other.cast(), fops.cast()] {
+        kfree(memory);
+    }
 }
 
 /// Ends a bio that the driver does not get.
@@ -292,9 +343,13 @@ extern "C" fn rust_helper_storage_zone_plug_bio(_bio: *mut b::bio) -> bool {
 
 /// The task has a plug while `f` runs.
 pub fn plugged(f: impl FnOnce()) {
-    layer().plug = Some(Vec::new());
+    let task = current();
+
+    layer().plugs.push((task, Vec::new()));
     f();
-    for cb in layer().plug.take().unwrap_or_default() {
+    let plugs = &mut layer().plugs;
+    let at = plugs.iter().position(|plug| plug.0 == task);
+    for cb in plugs.swap_remove(at.expect("it has a plug")).1 {
         // SAFETY: The callback frees it.
         unsafe { (*cb).callback.unwrap()(cb, chance(2)) };
     }
@@ -306,7 +361,8 @@ unsafe extern "C" fn blk_check_plugged(
     data: *mut c_void,
     size: c_int,
 ) -> *mut b::blk_plug_cb {
-    let Some(plug) = &mut layer().plug else {
+    let task = current();
+    let Some((_, plug)) = layer().plugs.iter_mut().find(|plug| plug.0 == task) else {
         return null_mut();
     };
     if let Some(cb) = plug.iter().find(|cb| (***cb).data == data) {

@@ -119,12 +119,33 @@ fn queues_that_can_be() -> Result {
     Ok(())
 }
 
+/// A ring without a virtqueue, another queue's guard, a buffer without a byte: nothing is done.
+fn nothing_to_do_with() -> Result {
+    let queue = || Arc::pin_init(Queue::new(Ok(Nobody), ()), GFP_KERNEL);
+    let (one, other) = (queue()?, queue()?);
+    let buffer = WritableBuffer::new(8)?;
+    let guard = one.lock();
+    let refused = guard.ring.add(buffer);
+
+    assert_eq!(refused.err().map(|(_, e)| e), Some(ENODEV));
+    assert!(guard.ring.get_buf().is_none() && !guard.ring.is_broken() && guard.ring.enable_cb());
+    assert_eq!((guard.ring.num_free(), guard.ring.vring_size()), (0, 0));
+    guard.ring.disable_cb();
+    guard.ring.trace_line(0, 0);
+    other.took_all(&guard);
+    assert!(other.may_have_used());
+    assert!(Queue::kick(guard));
+    assert_eq!(WritableBuffer::new(0).err(), Some(EINVAL));
+    Ok(())
+}
+
 /// All of them are refused.
 pub fn prove() {
     assert_eq!(
         one_guard()
             .and_then(|()| one_set())
-            .and_then(|()| queues_that_can_be()),
+            .and_then(|()| queues_that_can_be())
+            .and_then(|()| nothing_to_do_with()),
         Ok(())
     );
 }

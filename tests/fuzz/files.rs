@@ -174,12 +174,42 @@ const VALUES: [&[u8]; 12] = [
     b"auto",
 ];
 
+/// The administrator has the device reset, by the attribute for that.
+pub fn reset() {
+    use_attribute(u32::MAX, |all| {
+        // SAFETY: The attributes are there as long as the disk.
+        let is_one = |attr: &*mut b::attribute| unsafe {
+            std::ffi::CStr::from_ptr((**attr).name.cast()) == c"reset"
+        };
+        (all.iter().position(is_one).expect("it has one"), Some(b"1"))
+    });
+}
+
 /// Somebody reads an attribute of the disk, or writes it.
 fn open_attribute() {
-    let Some(disk) = disk().filter(|disk| disk.readers.get() < 4) else {
+    use_attribute(4, |all| {
+        let (n, what) = (below(all.len()), byte());
+        let value = VALUES[usize::from(what >> 1) % VALUES.len()];
+
+        (n, (what & 1 == 1).then_some(value))
+    });
+}
+
+/// What somebody does with which of the attributes: what he writes to it, or `None` if he reads it.
+type Use = (usize, Option<&'static [u8]>);
+
+/// Somebody uses an attribute of the disk, unless so many others do: reads it, or writes a value to it
+/// if he may.
+fn use_attribute(most: u32, choose: impl FnOnce(&[*mut b::attribute]) -> Use) {
+    let Some(disk) = disk().filter(|disk| disk.readers.get() < most) else {
         return;
     };
-    let (n, what) = (below(7), byte());
+    // SAFETY: The list ends with a null pointer.
+    let (n, value) = unsafe {
+        let attrs = (**disk.groups).__bindgen_anon_2.attrs;
+        let all = (0..).take_while(|i| !(*attrs.add(*i)).is_null()).count();
+        choose(core::slice::from_raw_parts(attrs, all))
+    };
     let bdev = disk.part0();
     let id = disk.disk as usize;
 
@@ -197,8 +227,7 @@ fn open_attribute() {
             let visible = group.__bindgen_anon_1.is_visible.unwrap();
             let mode = visible((&raw mut (*dev).kobj).cast(), attr, n as c_int);
             let attr = attr.cast::<b::device_attribute>();
-            if mode & 0o200 != 0 && what & 1 == 1 {
-                let value = VALUES[usize::from(what >> 1) % VALUES.len()];
+            if let Some(value) = value.filter(|_| mode & 0o200 != 0) {
                 let store = (*attr).__bindgen_anon_2.store.unwrap();
                 let n = store(dev, attr, value.as_ptr().cast(), value.len());
                 assert!(n < 0 || n == value.len() as isize);

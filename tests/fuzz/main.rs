@@ -45,7 +45,8 @@ impl kernel::ModuleMetadata for LocalModule {
         unsafe { kernel::ThisModule::from_ptr(std::ptr::null_mut()) };
 }
 
-/// Whose device the input is the life of: by its first byte.
+/// Whose device the input is the life of: by its first byte, whose third bit says whether a second word
+/// of settings follows.
 fn driver(input: &[u8]) -> &'static str {
     match input.first().unwrap_or(&0) % 4 {
         0 | 1 => "virtio_blk",
@@ -67,9 +68,11 @@ fn life(input: &[u8]) {
         mem::memory().keep();
     });
     let first = world::byte();
+    let more = |has: bool| if has { world::word() } else { 0 };
+    let has_more = first & 4 != 0;
     match driver(input) {
-        "virtio_blk" => blk_run::run(first % 2 == 1),
-        _ => scsi_run::run(),
+        "virtio_blk" => blk_run::run(first % 2 == 1, more(has_more)),
+        _ => scsi_run::run(more(has_more)),
     }
 }
 

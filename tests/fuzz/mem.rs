@@ -37,6 +37,13 @@ const FREED_BYTE: u8 = 0x9b;
 /// So much of what was freed is filled, and looked at.
 const FILLED: usize = 512;
 
+/// What is compared with them, by words rather than bytes.
+static FREED: [u8; FILLED] = [FREED_BYTE; FILLED];
+static GAP_FILLED: [u8; GAP] = [GAP_BYTE; GAP];
+
+/// Where the descriptions of pages lie, side by side as the pages do: nobody follows them.
+const PAGES: usize = 0xffff_ea00_0000_0000;
+
 struct Block {
     start: usize,
     size: usize,
@@ -66,7 +73,9 @@ pub fn memory() -> &'static mut Memory {
 impl Memory {
     fn new() -> Self {
         // SAFETY: New memory, readable, writable, private, anonymous, not reserved.
-        let piece = unsafe { mmap(null_mut(), PIECE, 3, 0x4022, -1, 0) as usize };
+        let piece = unsafe { mmap(null_mut(), 2 * PIECE, 3, 0x4022, -1, 0) as usize };
+        // So that it lies on one side of each border that a segment must not cross.
+        let piece = piece.next_multiple_of(PIECE);
 
         shadow::begin(piece);
         Self {
@@ -127,8 +136,9 @@ impl Memory {
         for block in &self.blocks[self.kept..] {
             assert!(!block.live, "memory is lost");
             block.check_gap();
+            let filled = block.filled();
             assert!(
-                block.filled().iter().all(|byte| *byte == FREED_BYTE),
+                filled == &FREED[..filled.len()],
                 "memory is written that was freed"
             );
         }
@@ -158,7 +168,7 @@ impl Block {
 
     fn check_gap(&self) {
         assert!(
-            self.gap().iter().all(|byte| *byte == GAP_BYTE),
+            self.gap() == &GAP_FILLED[..],
             "somebody writes behind an allocation"
         );
     }
@@ -167,6 +177,15 @@ impl Block {
 /// Memory that does not fail, all zero.
 pub fn zeroed(size: usize) -> *mut c_void {
     let ptr = alloc(size, 64);
+
+    // SAFETY: It is as long.
+    unsafe { core::ptr::write_bytes(ptr.cast::<u8>(), 0, size) };
+    ptr
+}
+
+/// The same in pages of its own.
+pub fn zeroed_pages(size: usize) -> *mut c_void {
+    let ptr = alloc(size, 4096);
 
     // SAFETY: It is as long.
     unsafe { core::ptr::write_bytes(ptr.cast::<u8>(), 0, size) };
@@ -258,22 +277,32 @@ macro_rules! reallocs {
 }
 reallocs!(rust_helper_krealloc_node_align rust_helper_kvrealloc_node_align);
 
-/// A page is known by its address.
-#[no_mangle]
-extern "C" fn rust_helper_storage_virt_to_page(ptr: *const c_void) -> *mut c_void {
-    (ptr as usize & !4095) as *mut c_void
+/// The description of the page of an address.
+pub fn page_of(at: usize) -> usize {
+    PAGES + (at >> 12) * size_of::<kernel::bindings::page>()
 }
 
-/// Here pages have no descriptions that lie side by side, but vectors of one page do.
+/// The address of the page that a description is of.
+pub fn address_of(page: usize) -> usize {
+    (page - PAGES) / size_of::<kernel::bindings::page>() << 12
+}
+
+#[no_mangle]
+extern "C" fn rust_helper_storage_virt_to_page(ptr: *const c_void) -> *mut c_void {
+    page_of(ptr as usize) as *mut c_void
+}
+
 #[no_mangle]
 extern "C" fn rust_helper_storage_may_merge(
-    _first: *const c_void,
-    _offset: u32,
+    first: usize,
+    offset: u32,
     len: u32,
     boundary: usize,
 ) -> bool {
-    // Some must not.
-    boundary != 0 && len % 3 != 0
+    let begin = address_of(first) + offset as usize;
+
+    // Some are memory of a device, say, and must not.
+    (begin | boundary) == ((begin + len as usize - 1) | boundary) && len % 3 != 0
 }
 
 #[no_mangle]
@@ -305,8 +334,8 @@ extern "C" fn rust_helper_storage_memalloc_noio_restore(before: u32) {
 }
 
 #[no_mangle]
-extern "C" fn rust_helper_kmap_local_page(page: *mut c_void) -> *mut c_void {
-    page
+extern "C" fn rust_helper_kmap_local_page(page: usize) -> *mut c_void {
+    address_of(page) as *mut c_void
 }
 
 #[no_mangle]

@@ -37,6 +37,9 @@ const NEGOTIATED: u8 = (v::VIRTIO_CONFIG_S_ACKNOWLEDGE
 /// The longest that a driver may need to let go of a device that does not answer, in nanoseconds.
 const PATIENCE: u64 = 10_000_000_000_000;
 
+/// Longer than a driver waits for others to end what they do to its device.
+const LONG: u64 = 150_000_000_000;
+
 /// What a type of device makes of a life.
 pub struct Life {
     /// What goes on by itself meanwhile.
@@ -47,6 +50,8 @@ pub struct Life {
     pub meanwhile: fn(),
     /// Whether all I/O has.
     pub has_ended: fn() -> bool,
+    /// The administrator has the device reset.
+    pub rescue: fn(),
     /// The last users go, of what was removed.
     pub leave: fn(),
     /// All is over, and nothing may be left.
@@ -55,8 +60,31 @@ pub struct Life {
 
 /// The life of the device that is plugged in; `how` says how it ends.
 pub fn live(life: &Life, how: u64) {
+    let rebinds = device().rebinds;
+
     MEANWHILE.set(life.meanwhile);
+    // What its driver leaves to another binding is that of the first.
+    if rebinds {
+        bind(life, 0);
+        settle();
+        device().popped.clear();
+        device().going = false;
+        device().go(Place::Here);
+    }
+    if !rebinds || !is_over() {
+        bind(life, how);
+        settle();
+    }
+    virtio::unplug();
+    assert!(w().messages < 1000, "{} messages", w().messages);
+    (life.end)();
+    crate::mem::memory().end();
+}
+
+/// The device has a driver, until that leaves it.
+fn bind(life: &Life, how: u64) {
     LEAVES.set(false);
+    STRANDED.set(false);
     if probe(life.turn) {
         while !is_over() && !LEAVES.get() {
             (life.step)();
@@ -64,14 +92,11 @@ pub fn live(life: &Life, how: u64) {
         match how & 3 {
             0 => {}
             1 => shut_down(life.turn),
-            _ => peace(life.turn, life.has_ended),
+            _ => peace(life),
         }
     }
     end_of_removal(life.turn);
     (life.leave)();
-    finish();
-    (life.end)();
-    crate::mem::memory().end();
 }
 
 /// The `usual` features of a device: each bit of `flags` takes one of `known` away, or gives it.
@@ -187,6 +212,11 @@ fn probe(turn: fn()) -> bool {
     bound
 }
 
+/// From here on only the administrator makes good what he did.
+pub fn strand() {
+    STRANDED.set(true);
+}
+
 fn repent() {
     device().be_honest();
     each_ring(|ring| ring.repent());
@@ -200,6 +230,8 @@ thread_local! {
     static ASLEEP: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
     /// The device is about to be removed.
     static LEAVES: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    /// A reset by others did not come to its end.
+    static STRANDED: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
     /// There is a reset that nobody waits for.
     static BEHIND: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
     /// Somebody has the lock of the bus.
@@ -288,10 +320,16 @@ unsafe fn away(how: u8, vdev: *mut v::virtio_device, leave: Callback, come_back:
     if !HAS_DRIVER.get() || leave.unwrap()(vdev) != 0 {
         return;
     }
-    world::sleep(1_000_000_000);
+    match device().tardy {
+        1 if how & 8 != 0 => return STRANDED.set(true),
+        2 if how & 8 != 0 => world::sleep(LONG),
+        _ => world::sleep(1_000_000_000),
+    }
     // It comes back reset, with the features negotiated; or, from sleep, it does not.
     if HAS_DRIVER.get() && how & 24 != 16 {
         device().go(Place::Here);
+        // Its driver may have taken it back meanwhile.
+        device().forget();
         device().status = NEGOTIATED;
         device().no_queues = how % 8 == 7;
         let _ = come_back.unwrap()(vdev);
@@ -313,8 +351,12 @@ pub fn tell_change() {
 
 /// From here on the device is honest, and what it swallowed it answers. All I/O ends then, one way or
 /// another, whatever came before: `is_over` tells when.
-fn peace(turn: fn(), is_over: fn() -> bool) {
+///
+/// A reset by others that does not come to its end, nobody but the administrator makes good.
+fn peace(life: &Life) {
+    let turn = life.turn;
     let end = w().now + PATIENCE;
+    let mut next = w().now;
 
     crate::mem::memory().fail_at = 0;
     crate::world::say(|| format!("peace: status {:x}, {:?}", device().status, device().place));
@@ -325,8 +367,12 @@ fn peace(turn: fn(), is_over: fn() -> bool) {
         turn();
         repent();
         turn();
-        if is_over() {
+        if (life.has_ended)() {
             return;
+        }
+        if STRANDED.get() && w().now >= next {
+            next = w().now + LONG;
+            (life.rescue)();
         }
         if w().now >= end {
             if w().verbose {
@@ -351,13 +397,16 @@ fn shut_down(turn: fn()) {
 /// The device is unplugged, or the driver unbound.
 fn end_of_removal(turn: fn()) {
     if HAS_DRIVER.get() {
+        device().going = device().unloads;
         drive("remove", turn, |driver, vdev| {
             let remove = || {
                 // SAFETY: The device is bound.
                 unsafe { (*driver).remove.unwrap()(vdev) };
                 HAS_DRIVER.set(false);
+                // One with a queue for administration cannot be reset without the others: it was
+                // when they went, see `del_vqs()`.
                 assert!(
-                    device().status == 0 || device().place == Place::Away,
+                    device().status == 0 || device().place == Place::Away || device().admin,
                     "a device runs on without a driver"
                 );
             };
@@ -369,7 +418,7 @@ fn end_of_removal(turn: fn()) {
 }
 
 /// Nothing goes on any more.
-fn finish() {
+fn settle() {
     crate::mem::memory().fail_at = 0;
     while !crate::work::is_idle() || !is_quiet() {
         crate::world::run_all();
@@ -378,8 +427,6 @@ fn finish() {
         }
         assert!(advance(FOREVER), "these wait for ever: {}", waiting());
     }
-    virtio::unplug();
-    assert!(w().messages < 1000, "{} messages", w().messages);
 }
 
 /// The device interrupts for this ring, if there is one.

@@ -20,7 +20,9 @@ pub use cmnd::{
 pub use host::{
     change_depth,
     get,
-    open_host_reset, //
+    open_host_reset,
+    rescue,
+    write_state, //
 };
 pub use ladder::ioctl;
 pub use target::{
@@ -72,6 +74,11 @@ const READ_CAPACITY: u8 = 0x25;
 const READ: u8 = 0x28;
 const WRITE: u8 = 0x2a;
 const SYNC_CACHE: u8 = 0x35;
+const SERVICE_ACTION_IN: u8 = 0x9e;
+const REPORT_LUNS: u8 = 0xa0;
+
+/// The page of an INQUIRY that identifies a unit.
+const IDENTIFICATION: u8 = 0x83;
 
 #[derive(Default)]
 pub struct Mid {
@@ -86,12 +93,26 @@ pub struct Mid {
     goes_on: bool,
     /// Error handling runs.
     handling: bool,
+    /// The command that it gives to the driver just now.
+    sends: Option<*mut v::scsi_cmnd>,
     /// Scans in the background.
     scans: u32,
     /// The units that the device has: target and number.
     pub stock: Vec<(u8, u16)>,
     /// Whether error handling has a deadline.
     pub deadline: bool,
+    /// Programs ask who the units are.
+    pub asks: bool,
+    /// The ends of some commands go unnoticed (`fail_io_timeout`).
+    pub forgets: bool,
+    /// Units tell of a reset, each one once.
+    pub tells: bool,
+    /// Those that have to.
+    resets: Vec<(u8, u16)>,
+    /// The system knows the size of the disks.
+    pub sized: bool,
+    /// Commands have priorities.
+    pub prefers: bool,
 }
 
 struct Host {

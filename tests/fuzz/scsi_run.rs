@@ -62,7 +62,7 @@ fn honest() -> [u8; 256] {
     config
 }
 
-pub fn run() {
+pub fn run(more: u64) {
     let flags = word();
     let features = features(
         flags,
@@ -124,12 +124,20 @@ pub fn run() {
         );
     }
 
+    virtio::set_up(more);
+    mid().asks = more >> 8 & 1 == 1;
+    mid().forgets = more >> 9 & 3 == 3;
+    mid().tells = more >> 11 & 1 == 1;
+    mid().sized = more >> 12 & 1 == 1;
+    mid().prefers = more >> 13 & 1 == 1;
+
     live(
         &Life {
             turn,
             step,
             meanwhile,
             has_ended: scsi::all_ended,
+            rescue: scsi::rescue,
             leave: || (),
             end: scsi::end,
         },
@@ -148,7 +156,7 @@ fn meanwhile() {
     match byte() % 8 {
         0..3 if scsi::count() < 300 => scsi::submit(1),
         3 => scsi::ioctl(),
-        4 => scsi::open_host_reset(),
+        4 => scsi::open_host_reset(byte() % 4 != 3),
         5 => scsi::poll(),
         6 => scsi::change_depth(),
         _ => crate::files::open(),
@@ -169,13 +177,14 @@ fn step() {
         14 => match byte() % 8 {
             0 | 1 => scsi::poll(),
             2 | 3 => scsi::ioctl(),
-            4 => scsi::open_host_reset(),
+            4 => scsi::open_host_reset(byte() % 4 != 3),
             5 => scsi::change_depth(),
             6 => {
                 let at = below(36);
                 device().config[at] = byte();
                 crate::run::tell_change();
             }
+            _ if mid().asks => scsi::write_state(),
             _ => {}
         },
         15 => crate::files::open(),

@@ -6,6 +6,7 @@ use crate::{
     shadow::uses,
     world::{
         block,
+        chance,
         current,
         in_task,
         might_sleep,
@@ -72,6 +73,9 @@ pub unsafe extern "C" fn mutex_lock(lock: *mut usize) {
     uses(lock);
     might_sleep();
     assert!(*lock != current() + 1, "a mutex is taken twice");
+    if w().preempts && chance(4) {
+        sleep(1000);
+    }
     while *lock != 0 {
         block(lock as usize, FOREVER);
     }

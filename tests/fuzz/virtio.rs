@@ -95,6 +95,23 @@ pub struct Device {
     no_msi: bool,
     /// It lost its power while it was away.
     forgot: bool,
+    /// It was reset since its virtqueues were found.
+    was_reset: bool,
+    /// The guest does not trust its host.
+    pub confidential: bool,
+    /// Its driver goes with its module, which goes now.
+    pub unloads: bool,
+    pub going: bool,
+    /// It answers just when the driver has looked.
+    pub prompt: bool,
+    /// It gets a driver again.
+    pub rebinds: bool,
+    /// It has a queue for administration, which is there with the others only.
+    pub admin: bool,
+    /// How its reports of zones are wrong, and of which of the first two; 0 if they are not.
+    pub crooked: u8,
+    /// Who resets it does not end that in time (2), or not at all (1).
+    pub tardy: u8,
 }
 
 impl Device {
@@ -141,6 +158,7 @@ impl Device {
         self.no_queues = false;
         self.stubborn = false;
         self.scarce = false;
+        self.crooked = 0;
         self.hear();
         self.go(Place::Here);
     }
@@ -157,6 +175,7 @@ impl Device {
     /// It forgets that it was ever started.
     pub fn forget(&mut self) {
         self.status = 0;
+        self.was_reset = true;
         for ring in &self.rings {
             // SAFETY: The rings live until `del_vqs()`.
             unsafe { (**ring).forget() };
@@ -195,7 +214,7 @@ pub fn plug(id: u32, features: u64, config_size: usize, kind: &'static Kind) {
     // SAFETY: It is new, and zero is valid.
     unsafe {
         (*vdev).id.device = id;
-        (*vdev).config = &OPS;
+        (*vdev).config = &FULL_OPS;
         (&raw mut (*vdev).__bindgen_anon_1)
             .cast::<u64>()
             .write(features);
@@ -223,8 +242,40 @@ pub fn plug(id: u32, features: u64, config_size: usize, kind: &'static Kind) {
             scarce: true,
             no_msi: false,
             forgot: false,
+            was_reset: false,
+            confidential: false,
+            unloads: false,
+            going: false,
+            prompt: false,
+            rebinds: false,
+            admin: false,
+            crooked: 0,
+            tardy: 0,
         });
     }
+}
+
+/// Further settings of a device, whatever its type.
+pub fn set_up(more: u64) {
+    const ADMIN_VQ: u64 = 1 << v::VIRTIO_F_ADMIN_VQ;
+    let device = device();
+
+    // SAFETY: Nobody uses the device yet.
+    unsafe {
+        if more & 15 == 15 {
+            (*device.vdev).config = &BARE_OPS;
+        }
+        device.admin = more >> 4 & 3 == 3;
+        if device.admin {
+            *(&raw mut (*device.vdev).__bindgen_anon_1).cast::<u64>() |= ADMIN_VQ;
+        }
+    }
+    device.confidential = more >> 6 & 3 == 3;
+    device.prompt = more >> 37 & 1 == 1;
+    device.rebinds = more >> 38 & 1 == 1;
+    device.unloads = more >> 36 & 1 == 1;
+    device.tardy = [0, 0, 1, 2][more as usize >> 34 & 3];
+    crate::world::w().preempts = more >> 32 & 3 == 3;
 }
 
 /// Takes the device away; its driver must have let go of it.
@@ -249,7 +300,12 @@ pub fn unplug() {
     }
 }
 
-static OPS: v::virtio_config_ops = {
+static FULL_OPS: v::virtio_config_ops = OPS;
+
+/// Those of a transport without a configuration space.
+static BARE_OPS: v::virtio_config_ops = v::virtio_config_ops { get: None, ..OPS };
+
+const OPS: v::virtio_config_ops = {
     // SAFETY: All functions may be absent.
     let mut ops: v::virtio_config_ops = unsafe { core::mem::zeroed() };
 
@@ -369,6 +425,7 @@ unsafe extern "C" fn find_vqs(
             return -2;
         }
     }
+    device.was_reset = false;
     (device.kind.found)();
     for i in 0..n as usize {
         let size = device.ring_size;
@@ -389,6 +446,13 @@ unsafe extern "C" fn find_vqs(
 }
 
 unsafe extern "C" fn del_vqs(_: *mut v::virtio_device) {
+    let runs = device().status & v::VIRTIO_CONFIG_S_DRIVER_OK as u8 != 0;
+
+    // Virtio core may say after a probe that it runs, when it was reset meanwhile.
+    assert!(
+        !runs || device().was_reset || device().place == Place::Away,
+        "virtqueues of a device that runs are deleted"
+    );
     for ring in core::mem::take(&mut device().rings) {
         assert!((*ring).is_empty(), "a ring is deleted with tokens in it");
         core::ptr::drop_in_place(ring);
@@ -405,13 +469,17 @@ extern "C" fn rust_helper_storage_reset_device(_: *mut v::virtio_device) {
 
     crate::world::might_sleep();
     assert!(device.place != Place::Away, "what is not there is reset");
+    assert!(
+        !device.admin || !device.rings.is_empty(),
+        "virtio PCI looks for its queue for administration"
+    );
     device.popped.clear();
     device.forget();
 }
 
 #[no_mangle]
 extern "C" fn rust_helper_storage_is_confidential() -> bool {
-    false
+    device().confidential
 }
 
 #[no_mangle]
@@ -468,7 +536,7 @@ extern "C" fn rust_helper_storage_num_online_cpus() -> c_uint {
 
 #[no_mangle]
 extern "C" fn try_module_get() -> bool {
-    true
+    !exists() || !device().going
 }
 
 #[no_mangle]

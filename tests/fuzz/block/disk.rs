@@ -40,6 +40,10 @@ unsafe fn alloc_disk(set: *mut b::blk_mq_tag_set, lim: *mut b::queue_limits) -> 
     let bdev = new::<b::block_device>();
     let mut hctxs = Vec::new();
 
+    // As the block layer has it where a driver names none.
+    if (*lim).seg_boundary_mask == 0 {
+        (*lim).seg_boundary_mask = u32::MAX as _;
+    }
     (*q).limits = *lim;
     (*q).disk = disk;
     (*disk).queue = q;
@@ -47,6 +51,9 @@ unsafe fn alloc_disk(set: *mut b::blk_mq_tag_set, lim: *mut b::queue_limits) -> 
     (*bdev).bd_disk = disk;
     (*bdev).bd_queue = q;
     (*q).tag_set = set;
+    if layer().forgets {
+        (*q).queue_flags |= 1 << b::QUEUE_FLAG_FAIL_IO;
+    }
     if !set.is_null() {
         (*q).mq_ops = (*set).ops;
         for i in 0..(*set).nr_hw_queues {
@@ -115,6 +122,13 @@ pub(super) fn of_set(set: *mut b::blk_mq_tag_set) -> &'static mut Set {
         .expect("a tag set that was allocated")
 }
 
+/// How many know the first block device of a disk.
+unsafe fn users_of(part0: usize) -> *mut c_int {
+    let kobj = &raw mut (*(part0 as *mut b::block_device)).bd_device.kobj;
+
+    &raw mut (*kobj).kref.refcount.refs.counter
+}
+
 #[no_mangle]
 unsafe extern "C" fn device_add_disk(
     _: *mut c_void,
@@ -124,6 +138,12 @@ unsafe extern "C" fn device_add_disk(
     might_sleep();
     if memory().fail_at == 3 {
         memory().fail_at = 0;
+        // Somebody has found it, and looks at it a little longer.
+        users_of((*disk).part0 as usize).write(2);
+        world::at(w().now + 20_000_000, (*disk).part0 as usize, |part0| {
+            // SAFETY: Who drops the disk waits for this.
+            unsafe { users_of(part0).write(1) };
+        });
         return -12;
     }
     (*disk).state |= 1 << b::GD_ADDED;
@@ -138,6 +158,10 @@ unsafe extern "C" fn device_add_disk(
 #[no_mangle]
 unsafe extern "C" fn del_gendisk(disk: *mut b::gendisk) {
     might_sleep();
+    if w().preempts {
+        // It takes a lock first.
+        world::sleep(1000);
+    }
     let this = of_disk(disk);
     let q = this.q;
 
@@ -233,10 +257,7 @@ pub fn close() {
         unsafe {
             (*(*disk).fops).getgeo.unwrap()(disk, geometry);
             kfree(geometry.cast());
-            crate::sync::mutex_lock((&raw mut (*disk).open_mutex).cast());
-            (*(*disk).part0).bd_openers.counter -= 1;
-            crate::sync::mutex_unlock((&raw mut (*disk).open_mutex).cast());
-            put_disk(disk);
+            let_go(disk);
         }
     });
 }
@@ -310,6 +331,45 @@ unsafe extern "C" fn blk_revalidate_disk_zones(disk: *mut b::gendisk) -> c_int {
     }
     (*disk).nr_zones = capacity.div_ceil(zone) as u32;
     0
+}
+
+/// Somebody asks for some zones.
+pub fn report() {
+    let Some(disk) = layer().disks.iter().find(|disk| disk.added && !disk.dead) else {
+        return;
+    };
+    let disk = disk.disk;
+    let (at, most) = (u64::from(world::byte()) << 5, u32::from(world::byte()) % 40);
+
+    // SAFETY: The disk lives as long as somebody has it open.
+    unsafe {
+        if !may_open(disk) {
+            return;
+        }
+        of_disk(disk).refs += 1;
+        (*(*disk).part0).bd_openers.counter += 1;
+        spawn("who asks for zones", move || {
+            let zone = u64::from((*of_disk(disk).q).limits.chunk_sectors);
+            let mut next = at & !(zone - 1);
+            let next = (&raw mut next).cast();
+            let n = (*(*disk).fops).report_zones.unwrap()(disk, at, most, next);
+
+            assert!(n <= most as c_int, "more zones than were asked for");
+            let_go(disk);
+        });
+    }
+}
+
+/// Who has the disk open closes it.
+unsafe fn let_go(disk: *mut b::gendisk) {
+    crate::sync::mutex_lock((&raw mut (*disk).open_mutex).cast());
+    if w().preempts {
+        // What is dirty is written.
+        world::sleep(1000);
+    }
+    (*(*disk).part0).bd_openers.counter -= 1;
+    crate::sync::mutex_unlock((&raw mut (*disk).open_mutex).cast());
+    put_disk(disk);
 }
 
 /// The zones of a report follow each other, or the driver let a bad one through.

@@ -4,6 +4,7 @@
 
 use super::disk::{of_queue, of_set};
 use super::*;
+use crate::mem::address_of;
 
 #[no_mangle]
 extern "C" fn blk_mq_num_possible_queues(max: c_uint) -> c_uint {
@@ -95,7 +96,7 @@ impl Disk {
         !self.set.is_null()
     }
 
-    /// A request of hardware queue `index`, with `bio`; `None` if all are in use, or the queue is frozen.
+    /// A request of hardware queue `index`, with `bio` and those that follow it; `None` if all are in use, or the queue is frozen.
     pub fn request(&self, index: usize, bio: *mut b::bio) -> Option<*mut b::request> {
         if self.frozen > 0 {
             return None;
@@ -117,13 +118,27 @@ impl Disk {
             if index as u32 >= (*self.set).map[0].nr_queues {
                 (*rq).cmd_flags = 1 << b::req_flag_bits___REQ_POLLED;
             }
+            if layer().merges {
+                // With a scheduler, with statistics.
+                (*rq).rq_flags = [
+                    0,
+                    1 << b::rqf_flags___RQF_SCHED_TAGS,
+                    1 << b::rqf_flags___RQF_IO_STAT,
+                    0,
+                ][usize::from(world::byte() & 3)];
+            }
             if !bio.is_null() {
                 (*rq).cmd_flags |= (*bio).bi_opf;
                 (*rq).__sector = (*bio).bi_iter.bi_sector;
-                (*rq).__data_len = (*bio).bi_iter.bi_size;
                 (*rq).bio = bio;
-                (*rq).biotail = bio;
-                (*rq).nr_phys_segments = (*bio).bi_vcnt.max((*bio).bi_iter.bi_size.min(1) as u16);
+                for bio in bios(rq) {
+                    (*rq).__data_len += (*bio).bi_iter.bi_size;
+                    (*rq).biotail = bio;
+                    if (*bio).bi_vcnt == 0 && (*bio).bi_iter.bi_size > 0 {
+                        (*rq).nr_phys_segments += 1;
+                    }
+                }
+                (*rq).nr_phys_segments += pieces(rq).len() as u16;
             }
         }
         Some(rq)
@@ -203,11 +218,23 @@ impl Disk {
     }
 
     pub fn poll(&mut self, index: usize) {
+        unsafe extern "C" fn end_others(_: *mut b::io_comp_batch) {
+            panic!("another driver's batch is not empty");
+        }
         let hctx = self.hctxs[index % self.hctxs.len()];
+        let mut batch = b::io_comp_batch::default();
+        // Who polls may have polled disks of other drivers before, and have a batch or none.
+        let how = if layer().merges { world::byte() % 3 } else { 0 };
+        if how == 2 {
+            batch.complete = Some(end_others);
+        }
         // SAFETY: The queue is live.
         unsafe {
             if let Some(poll) = (*(*self.set).ops).poll {
-                poll(hctx, null_mut());
+                poll(hctx, if how == 0 { null_mut() } else { &mut batch });
+            }
+            if let Some(end) = batch.complete.filter(|_| !batch.req_list.head.is_null()) {
+                end(&mut batch);
             }
         }
     }
@@ -254,6 +281,87 @@ impl Disk {
         // SAFETY: The bio is the driver's from here on.
         unsafe { (*(*self.disk).fops).submit_bio.unwrap()(bio) };
     }
+}
+
+/// The bios of a request.
+unsafe fn bios(rq: *mut b::request) -> Vec<*mut b::bio> {
+    let next = |bio: &*mut b::bio| Some((**bio).bi_next).filter(|next| !next.is_null());
+
+    core::iter::successors(Some((*rq).bio).filter(|bio| !bio.is_null()), next).collect()
+}
+
+/// The pieces of its data: what lies side by side may be one of them, and none is too long.
+unsafe fn pieces(rq: *mut b::request) -> Vec<(usize, usize)> {
+    let most = (*(*rq).q).limits.max_segment_size as usize;
+    let mut pieces = Vec::<(usize, usize)>::new();
+
+    for bio in bios(rq) {
+        let iter = (*bio).bi_iter;
+        let mut done = iter.bi_offset as usize;
+
+        for i in iter.bi_idx as usize..(*bio).bi_vcnt.into() {
+            let vec = &*(*bio).bi_io_vec.add(i);
+            let mut at = address_of(vec.bv_page as usize) + vec.bv_offset as usize + done;
+            let mut left = vec.bv_len as usize - core::mem::take(&mut done);
+
+            while left > 0 {
+                let len = left.min(most);
+                match pieces.last_mut() {
+                    Some(last)
+                        if layer().merges && last.0 + last.1 == at && last.1 + len <= most =>
+                    {
+                        last.1 += len
+                    }
+                    _ => pieces.push((at, len)),
+                }
+                at += len;
+                left -= len;
+            }
+        }
+    }
+    pieces
+}
+
+/// Merges what users submitted in a row to requests.
+pub fn merge(disk: &Disk, all: Vec<*mut b::bio>) -> Vec<Vec<*mut b::bio>> {
+    let limits = disk.limits();
+    let mut merged = Vec::<Vec<*mut b::bio>>::new();
+
+    for bio in all {
+        // SAFETY: The bios are ours.
+        let fits = |before: &Vec<*mut b::bio>| unsafe {
+            let last = *before.last().unwrap();
+            let end = (*last).bi_iter.bi_sector + u64::from((*last).bi_iter.bi_size >> 9);
+            let vectors = |bio: &*mut b::bio| usize::from((**bio).bi_vcnt) * 4;
+
+            (*last).bi_opf == (*bio).bi_opf
+                && match (*bio).bi_opf {
+                    3 => before.len() < limits.max_discard_segments.into(),
+                    0 | 1 => {
+                        end == (*bio).bi_iter.bi_sector
+                            && before.iter().map(vectors).sum::<usize>() + vectors(&bio)
+                                <= limits.max_segments.into()
+                    }
+                    _ => false,
+                }
+        };
+        match merged
+            .last_mut()
+            .filter(|before| layer().merges && fits(before))
+        {
+            Some(before) => {
+                // SAFETY: As above.
+                unsafe { (**before.last().unwrap()).bi_next = bio };
+                before.push(bio);
+            }
+            None => merged.push(vec![bio]),
+        }
+    }
+    for bios in &merged {
+        // SAFETY: As above.
+        oracle::merged(bios.iter().map(|bio| unsafe { (**bio).bi_ioprio.into() }));
+    }
+    merged
 }
 
 /// The number of the I/O that a request is of; 0 if it is the driver's own.
@@ -338,10 +446,11 @@ pub(super) fn end_request(rq: *mut b::request, status: u8) {
             return;
         }
         set.busy.retain(|other| *other != rq);
-        let bio = (*rq).bio;
-        (*bio).bi_status = status;
-        (*bio).bi_iter.bi_sector = (*rq).__sector;
-        end_bio(bio);
+        (*(*rq).bio).bi_iter.bi_sector = (*rq).__sector;
+        for bio in bios(rq) {
+            (*bio).bi_status = status;
+            end_bio(bio);
+        }
         wake(q as usize);
     }
 }
@@ -372,6 +481,12 @@ extern "C" fn blk_mq_complete_request_remote(rq: *mut b::request) -> bool {
         return true;
     }
     false
+}
+
+/// `CONFIG_FAIL_IO_TIMEOUT`.
+#[no_mangle]
+extern "C" fn __blk_should_fake_timeout(_q: *mut b::request_queue) -> bool {
+    chance(2)
 }
 
 #[no_mangle]
@@ -441,19 +556,17 @@ unsafe extern "C" fn __blk_rq_map_sg(
     mut sg: *mut b::scatterlist,
     last: *mut *mut b::scatterlist,
 ) -> c_int {
-    let bio = &*(*rq).bio;
+    let pieces = pieces(rq);
 
-    for i in 0..bio.bi_vcnt {
-        let vec = &*bio.bi_io_vec.add(i.into());
-
-        (*sg).page_link = vec.bv_page as usize;
-        (*sg).offset = vec.bv_offset;
-        (*sg).length = vec.bv_len;
+    for (at, len) in &pieces {
+        (*sg).page_link = page_of(*at) as _;
+        (*sg).offset = (at & 4095) as u32;
+        (*sg).length = *len as u32;
         *last = sg;
         sg = sg.add(1);
     }
     (**last).page_link |= 2;
-    bio.bi_vcnt.into()
+    pieces.len() as c_int
 }
 
 #[no_mangle]
@@ -493,7 +606,7 @@ unsafe extern "C" fn blk_rq_map_kern(rq: *mut b::request, buf: *mut c_void, len:
     let vec = new::<b::bio_vec>();
 
     vec.write(b::bio_vec {
-        bv_page: (buf as usize & !4095) as *mut b::page,
+        bv_page: page_of(buf as usize) as *mut b::page,
         bv_len: len,
         bv_offset: buf as u32 & 4095,
     });

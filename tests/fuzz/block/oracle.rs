@@ -3,7 +3,10 @@
 //! What the device is asked, what it answers, and how that compares with what the users get.
 
 use super::*;
-use crate::virtio::exists;
+use crate::virtio::{
+    exists,
+    Segment, //
+};
 
 /// A command to the device on behalf of an I/O.
 struct Step {
@@ -29,10 +32,18 @@ pub(super) struct Io {
     op: u32,
     sector: u64,
     len: usize,
+    /// Memory that is its own, and the part of it that is its data.
+    memory: usize,
     data: usize,
+    /// In one request with it: those that follow, or whom it follows; 0 for none.
+    followers: Vec<usize>,
+    leader: usize,
+    nounmap: bool,
     preflush: bool,
     fua: bool,
     pub(super) ended: bool,
+    /// It ended well, and rightly so.
+    good: bool,
     /// The device wrote to its answer what it had no right to.
     lied: bool,
     /// When it was submitted, or its current step was sent, among all; 0 if it was not yet.
@@ -53,14 +64,14 @@ pub(super) struct Order {
 }
 
 impl Io {
-    /// An I/O that users submit now; `data` is memory that is its own.
+    /// An I/O that users submit now, with memory of its own and the place of its data there.
     pub(super) fn new(
         disk: &Disk,
         op: u32,
         flags: u32,
         sector: u64,
         len: usize,
-        data: usize,
+        (memory, data): (usize, usize),
     ) -> Self {
         Self {
             disk: disk.disk,
@@ -69,10 +80,15 @@ impl Io {
             op,
             sector,
             len,
+            memory,
             data,
+            followers: Vec::new(),
+            leader: 0,
+            nounmap: flags & 1 << b::req_flag_bits___REQ_NOUNMAP != 0,
             preflush: flags & 1 << b::req_flag_bits___REQ_PREFLUSH != 0,
             fua: flags & 1 << b::req_flag_bits___REQ_FUA != 0,
             ended: false,
+            good: false,
             lied: false,
             order: 0,
             since: layer().order.now,
@@ -99,6 +115,68 @@ pub fn poll_bios() {
 /// Whether all I/O has ended.
 pub fn all_ended() -> bool {
     layer().ios.iter().all(|io| io.ended)
+}
+
+/// These are one request.
+pub(super) fn merged(mut all: impl Iterator<Item = usize>) {
+    let leader = all.next().expect("a request has a bio");
+
+    for id in all {
+        layer().ios[id - 1].leader = leader;
+        layer().ios[leader - 1].followers.push(id);
+    }
+}
+
+/// An I/O, and those that are in one request with it.
+fn members(id: usize) -> impl Iterator<Item = &'static Io> {
+    let io = &layer().ios[id - 1];
+
+    core::iter::once(io).chain(io.followers.iter().map(|id| &layer().ios[id - 1]))
+}
+
+/// Whether segments are this memory, in this order.
+fn is_memory(segments: &[Segment], wanted: impl Iterator<Item = (usize, usize)>) -> bool {
+    let mut wanted = wanted.filter(|(_, len)| *len > 0);
+    let (mut at, mut left) = (0, 0);
+
+    for segment in segments {
+        let (mut begin, mut len) = (segment.at, segment.len);
+
+        while len > 0 {
+            if left == 0 {
+                match wanted.next() {
+                    Some(next) => (at, left) = next,
+                    None => return false,
+                }
+            }
+            if at != begin {
+                return false;
+            }
+            let n = len.min(left);
+            (at, left) = (at + n, left - n);
+            (begin, len) = (begin + n, len - n);
+        }
+    }
+    left == 0 && wanted.next().is_none()
+}
+
+/// The ranges that a discard or the like names: first sector, sectors, flags.
+fn ranges(segments: &[Segment]) -> Vec<(u64, u32, u32)> {
+    let bytes: Vec<u8> = segments
+        .iter()
+        // SAFETY: It is memory of that length.
+        .flat_map(|s| unsafe { core::slice::from_raw_parts(s.at as *const u8, s.len) })
+        .copied()
+        .collect();
+    let word = |at: &[u8]| u32::from_le_bytes(at.try_into().unwrap());
+
+    bytes
+        .chunks_exact(16)
+        .map(|range| {
+            let sector = u64::from_le_bytes(range[..8].try_into().unwrap());
+            (sector, word(&range[8..12]), word(&range[12..]))
+        })
+        .collect()
 }
 
 /// A request is given to the driver.
@@ -207,14 +285,30 @@ pub fn added(ring: usize, buffer: &mut Buffer) {
         return;
     }
     check_order(ring, io);
-    let io = &mut layer().ios[io - 1];
-    assert!(!io.ended, "an I/O that ended goes to the device");
+    let all = || members(buffer.io);
+    assert!(
+        all().all(|io| !io.ended),
+        "an I/O that ended goes to the device"
+    );
+    let data = || all().map(|io| (io.data, io.len));
+    let (last, first) = (buffer.writable.len() - 1, &buffer.readable[1..]);
     match asked {
-        0 => assert!(out == 0 && into == io.len && buffer.writable[0].at == io.data),
-        T_OUT | T_APPEND => assert!(into == 0 && out == io.len && buffer.readable[1].at == io.data),
-        11 | 13 | 14 => assert!(into == 0 && out % 16 == 0 && out > 0),
+        0 => assert!(out == 0 && is_memory(&buffer.writable[..last], data())),
+        T_OUT | T_APPEND => assert!(into == 0 && is_memory(first, data())),
+        11 | 13 | 14 => {
+            let unmap = |io: &Io| u32::from(asked == 13 && !io.nounmap);
+            let range = |io: &Io| (io.sector, (io.len >> 9) as u32, unmap(io));
+
+            assert!(into == 0 && out % 16 == 0);
+            assert!(
+                ranges(first).into_iter().eq(all().map(range)),
+                "other ranges"
+            );
+        }
         _ => assert!(into == 0 && out == 0),
     }
+    let io = &mut layer().ios[io - 1];
+    assert!(io.leader == 0, "a part of a request is sent");
     if asked != T_FLUSH {
         assert!(asked == command(io.op), "asks {asked} for {}", io.op);
         assert!(
@@ -280,6 +374,11 @@ fn does(buffer: &Buffer) {
             sector == io.sector && mark == buffer.io as u64,
             "another's data is written"
         );
+        for id in &io.followers {
+            // SAFETY: As above: it was compared when it was added.
+            let mark = unsafe { (layer().ios[id - 1].data as *const u64).read_unaligned() };
+            assert!(mark == *id as u64, "another's data is written");
+        }
     }
     io.steps.last_mut().expect("it was added").done = true;
 }
@@ -318,16 +417,51 @@ fn report(buffer: &Buffer) {
         bytes[at + 16..at + 24].copy_from_slice(&pointer.to_le_bytes());
         bytes[at + 24] = kind;
         bytes[at + 25] = state;
+        if n == 2 * usize::from(device().crooked >> 4) {
+            bend(&mut bytes[at..at + 64], start, size);
+        }
         start = start.saturating_add(zone);
         n += 1;
     }
-    bytes[..8].copy_from_slice(&(n as u64).to_le_bytes());
+    let said = match device().crooked & 15 {
+        1 => 0,
+        2 => u64::MAX,
+        _ => n as u64,
+    };
+    bytes[..8].copy_from_slice(&said.to_le_bytes());
     let mut at = 0;
     for segment in &buffer.writable {
         let len = segment.len.min(bytes.len() - at);
         // SAFETY: The segment is the device's.
         unsafe { core::ptr::copy_nonoverlapping(bytes[at..].as_ptr(), segment.at as *mut u8, len) };
         at += len;
+    }
+}
+
+/// Makes what is said of a zone one that cannot be, or that is rare.
+fn bend(zone: &mut [u8], start: u64, size: u64) {
+    let mut put = |at: usize, value: u64| zone[at..at + 8].copy_from_slice(&value.to_le_bytes());
+
+    match device().crooked & 15 {
+        3 => put(8, start + 1),
+        4 => put(8, start.wrapping_sub(size)),
+        5 => put(0, 0),
+        6 => put(0, size + 1),
+        7 => put(0, size / 2),
+        // Open, and written beyond its borders.
+        8 => {
+            put(16, start.wrapping_sub(1));
+            zone[24..26].copy_from_slice(&[2, 2]);
+        }
+        9 => {
+            put(16, start + size + 1);
+            zone[24..26].copy_from_slice(&[3, 4]);
+        }
+        10 => zone[24] = 9,
+        11 => zone[25] = 5,
+        12 => zone[24..26].copy_from_slice(&[2, 0]),
+        13 => zone[24..26].copy_from_slice(&[3, 0]),
+        _ => {}
     }
 }
 
@@ -387,8 +521,17 @@ pub(super) fn ends(id: usize, status: u8, sector: u64) {
     io.ended = true;
     // SAFETY: The disk lives as long as it has I/O.
     unsafe { (*(*io.disk).part0).bd_openers.counter -= 1 };
-    kfree(io.data as *mut c_void);
+    kfree(io.memory as *mut c_void);
     if status != 0 {
+        return;
+    }
+    io.good = true;
+    // It was looked at just now.
+    if io.leader != 0 {
+        assert!(
+            io.steps.is_empty() && layer().ios[io.leader - 1].good,
+            "a part of a request ends otherwise than the whole"
+        );
         return;
     }
     // What the device did, by its own words, must be what was to be done, in the right order.

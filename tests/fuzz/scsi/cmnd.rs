@@ -217,6 +217,9 @@ pub(super) fn dispatch(cmd: *mut v::scsi_cmnd, is_last: bool) {
             return finish(cmd);
         }
         if host::is_recovering() {
+            if !mid().handling {
+                try_later();
+            }
             return;
         }
         (*cmd).submitter = v::scsi_cmnd_submitter_SUBMITTED_BY_BLOCK_LAYER;
@@ -240,12 +243,17 @@ pub(super) fn dispatch(cmd: *mut v::scsi_cmnd, is_last: bool) {
             this.lent = 0;
             this.stage = Stage::Waiting;
             world::forget(cmd as usize, ladder::timed_out);
-            if !world::waits(1, go_on) {
-                world::at(w().now + world::LONG_NAP, 1, go_on);
-            }
+            try_later();
             // Error handling may wait for this.
             wake(progress());
         }
+    }
+}
+
+/// Has what waits tried again after a while.
+fn try_later() {
+    if !world::waits(1, go_on) {
+        world::at(w().now + world::LONG_NAP, 1, go_on);
     }
 }
 
@@ -299,8 +307,9 @@ pub(super) fn assert_taken_back(cmd: *mut v::scsi_cmnd) {
 unsafe extern "C" fn scsi_done(cmd: *mut v::scsi_cmnd) {
     let this = slot(cmd);
 
+    // Error handling's own, which the driver did not take, ends where it comes from.
     assert!(
-        w().atomic == 0 && w().rcu > 0,
+        w().atomic == 0 && (w().rcu > 0 || mid().sends == Some(cmd)),
         "scsi_done() in the wrong context"
     );
     this.lent -= 1;
@@ -318,6 +327,10 @@ unsafe extern "C" fn scsi_done(cmd: *mut v::scsi_cmnd) {
         return;
     }
     assert!(this.stage == Stage::Sent, "a command ends twice");
+    target::look_at(cmd);
+    if mid().forgets && chance(4) {
+        return;
+    }
     (*cmd).state |= COMPLETE as usize;
     world::forget(cmd as usize, ladder::timed_out);
     race();

@@ -232,8 +232,8 @@ unsafe extern "C" fn scsi_host_busy_iter(
     }
 }
 
-/// Somebody has the host reset by its file, `host_reset`.
-pub fn open_host_reset() {
+/// Somebody has the host reset by its file, `host_reset`: the `adapter`, or what no driver does.
+pub fn open_host_reset(adapter: bool) {
     // The file is there until all units are gone.
     let has_file = mid()
         .host
@@ -242,14 +242,32 @@ pub fn open_host_reset() {
     if !has_file {
         return;
     }
-    let kind = c_int::from(byte() % 4 == 3);
     mid().host.as_mut().unwrap().writers += 1;
     spawn("who resets the host", move || {
         // SAFETY: A host whose file is open stays added.
-        unsafe { template().host_reset.unwrap()(shost(), 1 - kind) };
+        unsafe { template().host_reset.unwrap()(shost(), adapter.into()) };
         mid().host.as_mut().unwrap().writers -= 1;
         wake(progress());
     });
+}
+
+/// The administrator says that the host recovers, by its file `state`, though nobody is at that.
+pub fn write_state() {
+    if is_up() && !is_recovering() && !mid().slots.is_empty() {
+        // SAFETY: The host is there.
+        unsafe { (*shost()).shost_state = v::scsi_host_state_SHOST_RECOVERY };
+        crate::run::strand();
+    }
+}
+
+/// He says that it runs, and has it reset.
+pub fn rescue() {
+    if is_up() && is_recovering() && !mid().handling {
+        // SAFETY: As above.
+        unsafe { (*shost()).shost_state = v::scsi_host_state_SHOST_RUNNING };
+        mid().goes_on = true;
+    }
+    open_host_reset(true);
 }
 
 /// Somebody sets the queue depth of a unit.

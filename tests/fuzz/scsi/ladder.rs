@@ -22,8 +22,10 @@ use crate::{
     mem::{
         kfree,
         new,
+        page_of,
         zeroed, //
     },
+    virtio::device,
     world::{
         self,
         block,
@@ -67,6 +69,12 @@ pub(super) fn timed_out(cmd: usize) {
             if this.stage != Stage::Sent || this.sends != sends || (*cmd).state >> COMPLETE & 1 == 1
             {
                 return;
+            }
+            // Just now.
+            if device().prompt && world::chance(2) {
+                for ring in device().rings.iter().skip(2) {
+                    (**ring).answer();
+                }
             }
             w().rcu += 1;
             let action = template().eh_timed_out.unwrap()(cmd);
@@ -278,7 +286,10 @@ unsafe fn unjam(mut work: Vec<*mut v::scsi_cmnd>) {
 }
 
 unsafe fn is_ready(cmd: *mut v::scsi_cmnd) -> bool {
-    send(cmd, &[TEST_UNIT_READY, 0, 0, 0, 0, 0])
+    const ASK: [u8; 6] = [TEST_UNIT_READY, 0, 0, 0, 0, 0];
+
+    // The first time it may tell of the reset.
+    send(cmd, &ASK) || mid().tells && send(cmd, &ASK)
 }
 
 /// Asks for sense data, which goes to the command's buffer.
@@ -302,7 +313,7 @@ unsafe fn send(cmd: *mut v::scsi_cmnd, cdb: &[u8]) -> bool {
     (*cmd).sc_data_direction = NO_DATA;
     if cdb[0] == REQUEST_SENSE {
         let at = (*cmd).sense_buffer as usize;
-        (*list).page_link = at & !4095 | 2;
+        (*list).page_link = (page_of(at) | 2) as _;
         (*list).offset = at as u32 & 4095;
         (*list).length = 96;
         (*cmd).sdb.table.sgl = list;
@@ -317,7 +328,9 @@ unsafe fn send(cmd: *mut v::scsi_cmnd, cdb: &[u8]) -> bool {
     (*shost()).eh_action = done;
     let is_ok = loop {
         slot(cmd).lent += 1;
+        mid().sends = Some(cmd);
         let ret = template().queuecommand.unwrap()(shost(), cmd);
+        mid().sends = None;
         if ret == 0 {
             assert!(slot(cmd).lent <= 1, "the driver has a command twice");
             let left = crate::sync::wait_for_completion_timeout(done, EH_TIMEOUT / JIFFY);

@@ -11,6 +11,7 @@ use super::{
     *,
 };
 use crate::{
+    mem::address_of,
     virtio::{
         device,
         exists,
@@ -82,12 +83,19 @@ fn cdb(buffer: &Buffer) -> usize {
     header.at + if header.len == HEADER { 19 } else { 27 }
 }
 
+/// The operation code of a command.
+fn op(buffer: &Buffer) -> u8 {
+    get(cdb(buffer), 0)
+}
+
 fn is_good(head: usize) -> bool {
     get(head, RESPONSE) == S_OK && get(head, STATUS) == 0
 }
 
-/// The virtqueues are new.
-pub fn found() {}
+/// The virtqueues are new: the device was reset.
+pub fn found() {
+    was_reset(|_| true);
+}
 
 /// The ring gives a buffer back that the device did not answer.
 pub fn detached(_ring: usize, _buffer: &Buffer) {}
@@ -187,7 +195,14 @@ fn command_added(queue: usize, buffer: &mut Buffer) {
     } else {
         assert!(protection == 0);
     }
-    if cmd.cmnd[0] == INQUIRY && io.steps.is_empty() {
+    // SAFETY: A bio that there is lives as long as the command.
+    let priority = match unsafe { rq.bio.as_ref() }.map_or(0, |bio| bio.bi_ioprio) {
+        prio if prio >> 13 == 1 => 1 + (prio & 7) as u8,
+        prio if prio >> 13 == 3 => 15,
+        _ => 0,
+    };
+    assert!(get(header.at, 17) == priority, "another priority");
+    if matches!(cmd.cmnd[0], INQUIRY | REPORT_LUNS) && io.steps.is_empty() {
         // SAFETY: The data is the command's.
         let dirty = |piece: &(usize, usize)| (0..piece.1).any(|i| get(piece.0, i) != 0);
         assert!(
@@ -211,7 +226,7 @@ unsafe fn pieces(table: &kernel::bindings::sg_table, to: &mut Vec<(usize, usize)
         let sg = &*table.sgl.add(i);
 
         to.push((
-            (sg.page_link as usize & !3) + sg.offset as usize,
+            address_of(sg.page_link as usize & !3) + sg.offset as usize,
             sg.length as usize,
         ));
     }
@@ -229,7 +244,7 @@ unsafe fn each_piece(
 
     for i in 0..nents as usize {
         let sg = &*sg.add(i);
-        let at = (sg.page_link as usize & !3) + sg.offset as usize;
+        let at = address_of(sg.page_link as usize & !3) + sg.offset as usize;
         let passed = skip.min(sg.length as usize);
         let n = left.min(sg.length as usize - passed);
 
@@ -293,10 +308,69 @@ pub fn answer(buffer: &Buffer) -> u32 {
     }
 }
 
+/// Puts bytes into a segment, as far as they fit.
+fn put_all(segment: &Segment, offset: usize, bytes: &[u8]) {
+    for (i, byte) in (offset..segment.len).zip(bytes) {
+        put(segment.at, i, *byte);
+    }
+}
+
+/// Sense data by which a unit tells of a reset, in one form or the other.
+fn attention(target: u8) -> [u8; 14] {
+    match target % 2 {
+        0 => [0x70, 0, 6, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0x29, 0],
+        _ => [0x72, 6, 0x29, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+    }
+}
+
+/// The units of a target, or all of them, have to tell of a reset.
+fn was_reset(is_one: impl Fn(&(u8, u16)) -> bool) {
+    if mid().tells {
+        let units: Vec<_> = mid().stock.iter().copied().filter(is_one).collect();
+        mid().resets.extend(units);
+    }
+}
+
+/// What the mid-layer makes of the answer to a question, of which it believes what it reads: it looks
+/// at no memory beyond the answer, and needs none beyond reason.
+pub(super) fn look_at(cmd: *mut v::scsi_cmnd) {
+    // SAFETY: The command is the mid-layer's, and so is its data.
+    unsafe {
+        let cmd = &*cmd;
+        let mut data = Vec::new();
+
+        if cmd.result != 0 || !matches!(cmd.cmnd[0], INQUIRY | REPORT_LUNS) {
+            return;
+        }
+        pieces(&cmd.sdb.table, &mut data);
+        let Some(&(at, len)) = data.first() else {
+            return;
+        };
+        let len = len - cmd.resid_len as usize;
+        let byte = |i: usize| if i < len { get(at, i) } else { 0 };
+        let [op, vital, page, high, low, ..] = cmd.cmnd;
+
+        if op == REPORT_LUNS && len >= 4 {
+            let said = u32::from_be_bytes([0, 1, 2, 3].map(byte));
+            assert!(said <= 8 * 0x8001, "a list of units of {said} bytes");
+        }
+        if op == INQUIRY && vital & 1 == 1 && page == IDENTIFICATION {
+            let most = len.min(u16::from_be_bytes([high, low]).into());
+            let end = 4 + usize::from(u16::from_be_bytes([2, 3].map(byte)));
+            let mut at = 4;
+
+            while end <= most && at < end {
+                at += 4 + usize::from(byte(at + 3));
+                assert!(at <= end, "a designator goes beyond its page");
+            }
+        }
+    }
+}
+
 /// An honest device does what a command asks.
 fn serve(buffer: &Buffer) -> u32 {
     let (target, lun) = unit_of(buffer.readable[0].at);
-    let op = get(cdb(buffer), 0);
+    let op = op(buffer);
     let has_target = mid().stock.iter().any(|unit| unit.0 == target);
     let has_unit = mid().stock.contains(&(target, lun));
     let data = buffer.writable.get(1);
@@ -324,11 +398,47 @@ fn serve(buffer: &Buffer) -> u32 {
     if !has_target {
         return respond(buffer, S_BAD_TARGET, 0, &[]);
     }
+    let unit = (target, lun);
+    let is_question = matches!(op, INQUIRY | REPORT_LUNS | REQUEST_SENSE);
+    if has_unit && !is_question && mid().resets.contains(&unit) {
+        mid().resets.retain(|other| *other != unit);
+        return respond(buffer, S_OK, 2, &attention(target));
+    }
     match (op, data) {
-        (INQUIRY, _) => {
-            if let Some(data) = data {
-                put(data.at, 0, if has_unit { 0 } else { 0x7f });
+        (INQUIRY, None) => {}
+        (INQUIRY, Some(data)) => {
+            let [vital, page] = [1, 2].map(|i| get(cdb(buffer), i));
+
+            match (vital & 1, page) {
+                (0, _) => {
+                    put(data.at, 0, if has_unit { 0 } else { 0x7f });
+                    let maker = if lun == 0 { b"QEMU    " } else { b"nobody's" };
+                    put_all(data, 8, maker);
+                }
+                // Two designators.
+                (_, IDENTIFICATION) => put_all(
+                    data,
+                    0,
+                    &[
+                        0, page, 0, 16, 2, 1, 0, 4, b'a', b'b', b'c', b'd', 1, 3, 0, 4, 1, 2, 3, 4,
+                    ],
+                ),
+                _ => put_all(data, 0, &[0, page, 0, 4, b'a', b'b', b'c', b'd']),
             }
+        }
+        (REPORT_LUNS, Some(data)) => {
+            let units = mid().stock.iter().filter(|unit| unit.0 == target).count();
+            put_all(data, 0, &(8 * units as u32).to_be_bytes());
+        }
+        // 8192 sectors; of some only the longer form says it, and of some it is another size.
+        (READ_CAPACITY, Some(data)) if has_unit => {
+            let last = [0x1fff, 0x0fff, u32::MAX][usize::from(lun) % 3];
+            put_all(data, 0, &last.to_be_bytes());
+            put_all(data, 4, &512u32.to_be_bytes());
+        }
+        (SERVICE_ACTION_IN, Some(data)) if has_unit => {
+            put_all(data, 0, &0x7ffu64.to_be_bytes());
+            put_all(data, 8, &4096u32.to_be_bytes());
         }
         (REQUEST_SENSE, Some(data)) => {
             put(data.at, 0, 0x70);
@@ -376,6 +486,10 @@ fn manage(buffer: &Buffer) -> u32 {
                 |buffer| respond(buffer, response, 0, &[]),
             ) {}
         }
+    }
+    if u32::from(subtype) != v::VIRTIO_SCSI_T_TMF_ABORT_TASK {
+        let whole = u32::from(subtype) != v::VIRTIO_SCSI_T_TMF_LOGICAL_UNIT_RESET;
+        was_reset(|other| other.0 == unit.0 && (whole || *other == unit));
     }
     put(buffer.writable[0].at, 0, S_OK);
     1
@@ -459,7 +573,25 @@ pub fn lie(buffer: &Buffer, what: u8) {
                 (0..8).for_each(|i| put(at, i, residual.to_le_bytes()[i]));
                 // A key, of sense data or of nothing.
                 put(at, SENSE_AT, 0x70);
-                put(at, SENSE_AT + 2, byte() & 15);
+                let key = byte();
+                put(at, SENSE_AT + 2, key & 15);
+                // Of a reset that there was, or was not; not ready; or it does not say why.
+                if mid().tells && key >> 6 > 0 {
+                    put(at, RESPONSE, S_OK);
+                    put(at, STATUS, 2);
+                    match key >> 6 {
+                        3 => put_all(&buffer.writable[0], SENSE_AT, &attention(key >> 4)),
+                        2 => put(at, SENSE_AT + 2, 2),
+                        _ => put(at, SENSE_AT, 0),
+                    }
+                }
+            }
+            if mid().asks
+                && buffer.writable.len() > 1
+                && matches!(op(buffer), INQUIRY | REPORT_LUNS)
+            {
+                let [high, low] = (u16::from(byte()) << 2).to_be_bytes();
+                put_all(&buffer.writable[1], 2, &[high, low, 0, 0, 0, byte()]);
             }
             for _ in 0..below(4) {
                 let segment = buffer.writable[below(buffer.writable.len())];

@@ -100,7 +100,7 @@ pub(super) unsafe extern "C" fn scsi_device_put(sdev: *mut v::scsi_device) {
         );
         mid().units.remove(at);
         let shost = (*sdev).host;
-        kfree(sdev.cast());
+        free(sdev);
         host::scsi_host_put(shost);
     }
 }
@@ -214,14 +214,43 @@ unsafe fn probe(id: c_uint, lun: u64) -> bool {
     let cdb = [INQUIRY, 0, 0, 0, 36, 0];
     let result = users::execute(sdev, &cdb, answer as usize, 36, 3);
     let there = result == 0 && *answer >> 5 == 0;
-    kfree(answer.cast());
+    // The mid-layer keeps the answer.
+    (*sdev).inquiry = answer;
     // It may have been removed meanwhile, though not by one who scans.
     if (*sdev).sdev_state == v::scsi_device_state_SDEV_CREATED && there {
+        assert!(template().sdev_configure.unwrap()(sdev, null_mut()) == 0);
+        if mid().sized {
+            show_size(sdev);
+        }
         (*sdev).sdev_state = v::scsi_device_state_SDEV_RUNNING;
         return true;
     }
     remove(sdev);
     false
+}
+
+/// A disk has a driver, by which the system knows its size: of 8192 sectors.
+unsafe fn show_size(sdev: *mut v::scsi_device) {
+    let queue = new::<b::request_queue>();
+
+    (*queue).disk = new::<b::gendisk>();
+    (*(*queue).disk).part0 = new::<b::block_device>();
+    (*(*(*queue).disk).part0).bd_nr_sectors = 0x2000;
+    (*sdev).request_queue = queue;
+    (*sdev).sdev_gendev.driver = core::ptr::dangling_mut();
+}
+
+/// The memory of a unit goes.
+unsafe fn free(sdev: *mut v::scsi_device) {
+    let queue = (*sdev).request_queue;
+
+    if !queue.is_null() {
+        kfree((*(*queue).disk).part0.cast());
+        kfree((*queue).disk.cast());
+        kfree(queue.cast());
+    }
+    kfree((*sdev).inquiry.cast());
+    kfree(sdev.cast());
 }
 
 #[no_mangle]
@@ -283,7 +312,12 @@ unsafe extern "C" fn scsi_execute_cmd(
     _timeout: c_int,
     retries: c_int,
 ) -> c_int {
-    let cdb = core::slice::from_raw_parts(cdb, if *cdb < 0x20 { 6 } else { 10 });
+    let size = match *cdb {
+        0..0x20 => 6,
+        0x20..0x60 => 10,
+        _ => 16,
+    };
+    let cdb = core::slice::from_raw_parts(cdb, size);
 
     users::execute(sdev, cdb, buffer as usize, len as usize, retries)
 }

@@ -17,6 +17,8 @@ use super::{
 use crate::{
     mem::{
         kfree,
+        new,
+        page_of,
         zeroed, //
     },
     world::{
@@ -41,6 +43,7 @@ struct Wish<'a> {
     protection: &'a [(usize, usize)],
     to_device: bool,
     flags: u32,
+    priority: u16,
     waits: bool,
     owned: Vec<usize>,
 }
@@ -53,7 +56,9 @@ fn list(pieces: &[(usize, usize)]) -> *mut b::scatterlist {
         // SAFETY: The list has as many.
         unsafe {
             let sg = &mut *list.add(i);
-            sg.page_link = at & !4095 | if i + 1 == pieces.len() { 2 } else { 0 };
+            let is_last = i + 1 == pieces.len();
+
+            sg.page_link = (page_of(*at) | if is_last { 2 } else { 0 }) as _;
             sg.offset = *at as u32 & 4095;
             sg.length = *len as u32;
         }
@@ -82,7 +87,7 @@ fn prepare(queue: usize, mut wish: Wish<'_>) -> Option<*mut v::scsi_cmnd> {
         steps: Vec::new(),
         owned: Vec::new(),
     });
-    if wish.cdb[0] == INQUIRY {
+    if matches!(wish.cdb[0], INQUIRY | REPORT_LUNS) {
         // Memory that had another use.
         for piece in wish.data {
             // SAFETY: The data is the command's.
@@ -98,6 +103,12 @@ fn prepare(queue: usize, mut wish: Wish<'_>) -> Option<*mut v::scsi_cmnd> {
         (*rq).cmd_flags = wish.flags;
         (*rq).timeout = (TIMEOUT / world::JIFFY) as u32;
         (*rq).bio = null_mut();
+        if wish.priority != 0 {
+            let bio = new::<b::bio>();
+            (*bio).bi_ioprio = wish.priority;
+            (*rq).bio = bio;
+            wish.owned.push(bio as usize);
+        }
         (*cmd).device = wish.sdev;
         (*cmd).retries = 0;
         (*cmd).allowed = 5;
@@ -171,6 +182,7 @@ fn execute_once(sdev: *mut v::scsi_device, cdb: &[u8], buffer: usize, len: usize
             protection: &[],
             to_device: false,
             flags: b::req_op_REQ_OP_DRV_IN,
+            priority: 0,
             waits: true,
             owned: Vec::new(),
         };
@@ -211,8 +223,15 @@ pub fn submit(n: usize) {
         // SAFETY: The host is there.
         let (most, protects) =
             unsafe { ((*shost()).sg_tablesize, (*shost()).prot_capabilities != 0) };
+        // Programs ask for what the mid-layer asks for, too.
+        let op = match (mid().asks && kind & 7 == 7, shape & 1) {
+            (true, 0) => INQUIRY,
+            (true, _) => REPORT_LUNS,
+            _ => op,
+        };
         let pieces = match op {
             READ | WRITE => (1 + below(4)).min(most.into()),
+            INQUIRY | REPORT_LUNS => 1,
             _ => 0,
         };
         let mut owned = Vec::new();
@@ -223,11 +242,14 @@ pub fn submit(n: usize) {
             owned.push(at);
             let mut end = at;
             for _ in 0..pieces {
-                let len = 512 << below(4);
+                let len = match op {
+                    READ | WRITE => 512 << below(4),
+                    _ => [2, 4, 36, 64, 252, 255, 1028, 2048][usize::from(kind >> 3 & 7)],
+                };
                 data.push((end, len));
                 end += len;
             }
-            if protects && kind & 8 != 0 {
+            if protects && kind & 8 != 0 && matches!(op, READ | WRITE) {
                 let at = zeroed(64) as usize;
                 owned.push(at);
                 protection.push((at, 64));
@@ -240,6 +262,15 @@ pub fn submit(n: usize) {
         let cdb = match op {
             READ | WRITE => vec![op, 0, id[0], id[1], id[2], id[3], 0, 0, 8, 0],
             SYNC_CACHE => vec![op, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+            INQUIRY => {
+                let [high, low] = (data[0].1 as u16).to_be_bytes();
+                let page = [0, IDENTIFICATION, IDENTIFICATION, 0x80][usize::from(shape >> 1 & 3)];
+                vec![op, u8::from(page != 0), page, high, low, 0]
+            }
+            REPORT_LUNS => {
+                let len = (data[0].1 as u32).to_be_bytes();
+                vec![op, 0, 0, 0, 0, 0, len[0], len[1], len[2], len[3], 0, 0]
+            }
             _ => vec![op, 0, 0, 0, 0, 0],
         };
         let mut flags = match op {
@@ -248,9 +279,11 @@ pub fn submit(n: usize) {
         };
         flags |= u32::from(kind >> 6 == 3) << b::req_flag_bits___REQ_FAILFAST_TRANSPORT;
         // Programs read and write as well.
-        if kind >> 4 & 3 == 3 {
+        if kind >> 4 & 3 == 3 && !matches!(op, INQUIRY | REPORT_LUNS) {
             flags = b::req_op_REQ_OP_DRV_OUT;
         }
+        // Real time, the usual, idle.
+        let priority = [0, 1 << 13 | 3, 2 << 13 | 4, 3 << 13 | 7][usize::from(shape >> 1 & 3)];
         let pieces_owned = owned.clone();
         let wish = Wish {
             sdev,
@@ -259,6 +292,7 @@ pub fn submit(n: usize) {
             protection: &protection,
             to_device: op == WRITE,
             flags,
+            priority: if mid().prefers { priority } else { 0 },
             waits: false,
             owned,
         };

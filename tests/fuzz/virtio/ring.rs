@@ -4,7 +4,10 @@
 
 use super::*;
 use crate::{
-    mem::memory,
+    mem::{
+        address_of,
+        memory, //
+    },
     world::{
         say,
         w,
@@ -67,7 +70,7 @@ pub struct Ring {
 
 unsafe fn walk(mut sg: *mut b::scatterlist, to: &mut Vec<Segment>) {
     loop {
-        let at = ((*sg).page_link & !3) as usize + (*sg).offset as usize;
+        let at = address_of((*sg).page_link as usize & !3) + (*sg).offset as usize;
         let len = (*sg).length as usize;
 
         assert!(len > 0, "an empty segment");
@@ -245,7 +248,11 @@ extern "C" fn virtqueue_disable_cb(_: *mut v::virtqueue) {}
 
 #[no_mangle]
 unsafe extern "C" fn virtqueue_enable_cb(vq: *mut v::virtqueue) -> bool {
-    let ring = &*vq.cast::<Ring>();
+    let ring = &mut *vq.cast::<Ring>();
+
+    if device().prompt && chance(4) {
+        ring.answer();
+    }
 
     ring.broken || ring.last_used == ring.used_idx
 }
