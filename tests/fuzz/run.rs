@@ -65,14 +65,14 @@ pub fn live(life: &Life, how: u64) {
     MEANWHILE.set(life.meanwhile);
     // What its driver leaves to another binding is that of the first.
     if rebinds {
-        bind(life, 0);
+        bind(life, 0, world::is_half_over);
         settle();
         device().popped.clear();
         device().going = false;
         device().go(Place::Here);
     }
     if !rebinds || !is_over() {
-        bind(life, how);
+        bind(life, how, is_over);
         settle();
     }
     virtio::unplug();
@@ -82,7 +82,7 @@ pub fn live(life: &Life, how: u64) {
 }
 
 /// The device has a driver, until that leaves it.
-fn bind(life: &Life, how: u64) {
+fn bind(life: &Life, how: u64, is_over: fn() -> bool) {
     LEAVES.set(false);
     STRANDED.set(false);
     if probe(life.turn) {

@@ -146,6 +146,11 @@ pub fn is_over() -> bool {
     w().pos >= w().input.len()
 }
 
+/// Whether half of it is over.
+pub fn is_half_over() -> bool {
+    w().pos >= w().input.len() / 2
+}
+
 #[cfg(not(target_arch = "x86_64"))]
 compile_error!("tasks need a switch of stacks for this architecture");
 

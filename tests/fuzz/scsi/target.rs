@@ -557,6 +557,10 @@ pub fn lie(buffer: &Buffer, what: u8) {
                 (byte() % 5, (byte() % 4).into()),
                 u32::from(byte()) & 0x83,
             );
+            // In the other form of addresses.
+            if what & 0x40 != 0 {
+                put(at, 6, 0);
+            }
             if chance(4) {
                 put(at, below(16), byte());
             }

@@ -264,8 +264,13 @@ pub fn submit(n: usize) {
             SYNC_CACHE => vec![op, 0, 0, 0, 0, 0, 0, 0, 0, 0],
             INQUIRY => {
                 let [high, low] = (data[0].1 as u16).to_be_bytes();
-                let page = [0, IDENTIFICATION, IDENTIFICATION, 0x80][usize::from(shape >> 1 & 3)];
-                vec![op, u8::from(page != 0), page, high, low, 0]
+                let (vital, page) = [
+                    (0, 0),
+                    (1, IDENTIFICATION),
+                    (0, IDENTIFICATION),
+                    (1, IDENTIFICATION),
+                ][usize::from(shape >> 1 & 3)];
+                vec![op, vital, page, high, low, 0]
             }
             REPORT_LUNS => {
                 let len = (data[0].1 as u32).to_be_bytes();

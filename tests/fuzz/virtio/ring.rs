@@ -251,7 +251,11 @@ unsafe extern "C" fn virtqueue_enable_cb(vq: *mut v::virtqueue) -> bool {
     let ring = &mut *vq.cast::<Ring>();
 
     if device().prompt && chance(4) {
-        ring.answer();
+        if device().kind.standing != Some(ring.vq.index) {
+            ring.answer();
+        } else if device().works() {
+            ring.answer_one(|_| true, device().kind.answer);
+        }
     }
 
     ring.broken || ring.last_used == ring.used_idx
