@@ -40,8 +40,9 @@ struct Task {
     name: &'static str,
     /// Its number, of all tasks that there ever were.
     number: u64,
-    /// How often it slept in a row.
+    /// How often it slept in a row, and whether other tasks did so before it.
     naps: u64,
+    looks: bool,
     /// How often it said that it allocates without I/O.
     no_io: u32,
     /// Of the context, which a task takes with it.
@@ -205,6 +206,7 @@ pub fn set_naps(naps: u64) {
 
     if let Some(task) = w.tasks[w.current].as_mut() {
         task.naps = naps;
+        task.looks = naps > 0;
     }
 }
 
@@ -235,6 +237,7 @@ pub fn spawn(name: &'static str, run: impl FnOnce() + 'static) -> u64 {
         name,
         number: w.spawned,
         naps: 0,
+        looks: false,
         no_io: 0,
         rcu: 0,
     });
@@ -305,9 +308,14 @@ pub fn sleep(ns: u64) {
     // Nobody sleeps less than a moment: time goes on.
     let ns = ns.max(1000);
     let longer = ns.saturating_mul(1 << (task.naps / 4).min(20));
+    // A work item that looks again and again counts no looks, but the time.
+    let longest = match task.naps {
+        100.. if task.looks => 10 * LONG_NAP,
+        _ => LONG_NAP,
+    };
 
     task.naps += 1;
-    block(NAP, w.now.saturating_add(ns.max(longer.min(LONG_NAP))));
+    block(NAP, w.now.saturating_add(ns.max(longer.min(longest))));
 }
 
 /// So long a nap becomes at most, unless it is meant to be longer.
