@@ -9,7 +9,10 @@
 
 use crate::{
     shadow,
-    world::w, //
+    world::{
+        chance,
+        w, //
+    },
 };
 use std::{
     ffi::{
@@ -61,6 +64,8 @@ pub struct Memory {
     kept_top: usize,
     /// The allocation that fails, counted down; 0 for none.
     pub fail_at: u32,
+    /// Those that must not wait fail, now and then.
+    pub scarce: bool,
 }
 
 static mut MEMORY: Option<Memory> = None;
@@ -85,6 +90,7 @@ impl Memory {
             kept: 0,
             kept_top: piece,
             fail_at: 0,
+            scarce: false,
         }
     }
 
@@ -147,6 +153,7 @@ impl Memory {
         }
         self.blocks.truncate(self.kept);
         self.top = self.kept_top;
+        self.scarce = false;
     }
 
     pub fn fails(&mut self) -> bool {
@@ -240,7 +247,7 @@ unsafe fn resize(ptr: *mut c_void, size: usize, align: usize, flags: u32) -> *mu
         kfree(ptr);
         return null_mut();
     }
-    if memory().fails() {
+    if memory().fails() || memory().scarce && flags & 1 << DIRECT_RECLAIM == 0 && chance(4) {
         return null_mut();
     }
     let new = alloc(size, align);

@@ -137,6 +137,8 @@ fn wait(id: u64, turn: fn(), limit: u64) {
         let what = byte();
         match what % 4 {
             3 if what >> 4 == 3 && !is_over() && !ASLEEP.get() => (MEANWHILE.get())(),
+            // Such a refusal has virtio core listen again, though the driver leaves.
+            3 if what >> 4 == 2 && device().going => tell_change(),
             3 => {}
             1 if !is_over() => {
                 each_ring(|ring| ring.lie());
@@ -359,6 +361,7 @@ fn peace(life: &Life) {
     let mut next = w().now;
 
     crate::mem::memory().fail_at = 0;
+    crate::mem::memory().scarce = false;
     crate::world::say(|| format!("peace: status {:x}, {:?}", device().status, device().place));
     repent();
     tell_change();
@@ -398,6 +401,13 @@ fn shut_down(turn: fn()) {
 fn end_of_removal(turn: fn()) {
     if HAS_DRIVER.get() {
         device().going = device().unloads;
+        // Who begins to reset the device only now, is refused.
+        if device().going && !BEHIND.replace(true) {
+            call("a late reset", |driver, vdev| {
+                reset(8, driver, vdev);
+                BEHIND.set(false);
+            });
+        }
         drive("remove", turn, |driver, vdev| {
             let remove = || {
                 // SAFETY: The device is bound.

@@ -106,6 +106,8 @@ pub struct Device {
     pub prompt: bool,
     /// It gets a driver again.
     pub rebinds: bool,
+    /// Nobody can write to its configuration.
+    fixed: bool,
     /// It has a queue for administration, which is there with the others only.
     pub admin: bool,
     /// How its reports of zones are wrong, and of which of the first two; 0 if they are not.
@@ -248,6 +250,7 @@ pub fn plug(id: u32, features: u64, config_size: usize, kind: &'static Kind) {
             going: false,
             prompt: false,
             rebinds: false,
+            fixed: false,
             admin: false,
             crooked: 0,
             tardy: 0,
@@ -273,6 +276,8 @@ pub fn set_up(more: u64) {
     device.confidential = more >> 6 & 3 == 3;
     device.prompt = more >> 37 & 1 == 1;
     device.rebinds = more >> 38 & 1 == 1;
+    device.fixed = more >> 39 & 7 == 7;
+    crate::mem::memory().scarce = more >> 42 & 3 == 3;
     device.unloads = more >> 36 & 1 == 1;
     device.tardy = [0, 0, 1, 2][more as usize >> 34 & 3];
     crate::world::w().preempts = more >> 32 & 3 == 3;
@@ -358,7 +363,7 @@ unsafe extern "C" fn config_set(
         at + len <= device.config_size,
         "writes beyond the configuration"
     );
-    if !device.shifty || chance(2) {
+    if !device.fixed && (!device.shifty || chance(2)) {
         core::ptr::copy_nonoverlapping(from.cast(), device.config[at..].as_mut_ptr(), len);
     }
 }

@@ -426,6 +426,8 @@ fn report(buffer: &Buffer) {
     let said = match device().crooked & 15 {
         1 => 0,
         2 => u64::MAX,
+        // Not all that there is room for.
+        14 => n.div_ceil(2) as u64,
         _ => n as u64,
     };
     bytes[..8].copy_from_slice(&said.to_le_bytes());
@@ -478,6 +480,12 @@ pub fn lie(buffer: &Buffer, byte: u8) {
         } else {
             byte
         });
+        // An append to another zone, or to none.
+        if layer().merges && footer.len == 9 {
+            let sector = ((buffer.readable[0].at + 8) as *const u64).read_unaligned();
+            let other = [sector.wrapping_sub(1), sector + 8192, u64::MAX, sector + 1];
+            (footer.at as *mut u64).write_unaligned(other[byte as usize >> 3 & 3]);
+        }
         for _ in 0..world::below(4) {
             let segment = buffer.writable[world::below(buffer.writable.len())];
             let at = world::below(segment.len.min(256));
