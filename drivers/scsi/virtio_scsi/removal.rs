@@ -26,8 +26,15 @@ impl Remove for Hba {
     fn progress(&self) -> Option<(usize, bool)> {
         self.events.handler().end_recovery();
         let (completed, here) = removal::progress(&self.requests);
+        // What a queue refuses, since something has to be sent again before it, is not here. It
+        // comes again until that was sent: never, to a device that works no more and is not
+        // repaired now.
+        let held = self
+            .requests
+            .iter()
+            .any(|queue| queue.lock().ring.is_held());
 
-        Some((completed, here > 0))
+        Some((completed, here > 0 || held))
     }
 
     fn give_up(&self) {
