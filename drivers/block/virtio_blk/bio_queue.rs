@@ -6,9 +6,9 @@
 //! arrival, moved on after completions and not by whoever wakes first. So there is no wake-up to
 //! lose, and nobody is overtaken. Submitters sleep only to keep the line short.
 //!
-//! A completion interrupt ends bios. What that makes possible, the next step of a flush or a command
-//! for the line, it adds as well, where the transport allows it; else that is for a work item, or
-//! for a submitter if that comes first.
+//! A completion interrupt ends bios. What that makes possible, the next step of a flush or a
+//! command for the line, it adds as well, where the transport allows it; else that is for a work
+//! item, or for a submitter if that comes first.
 
 use crate::{
     bio_step::{

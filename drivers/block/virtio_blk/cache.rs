@@ -122,8 +122,8 @@ impl CacheMode {
         Ok(is_writeback(dev)? == wanted)
     }
 
-    /// Has the block layer see the mode that the device is in. Fails with [`EAGAIN`] if that is away.
-    /// Waits for I/O.
+    /// Has the block layer see the mode that the device is in. Fails with [`EAGAIN`] if that is
+    /// away. Waits for I/O.
     pub(crate) fn follow<T: BlkDisk>(&self, disk: &Disk<T>, binding: &Binding) -> Result {
         let _changing = self.changing.lock();
 

@@ -82,8 +82,8 @@ impl WorkItem<RESIZE> for BoundDisk {
                 AnyDisk::Request(disk) => cache.follow(disk, binding),
                 AnyDisk::Bio(disk) => cache.follow(disk, binding),
             };
-            // For the next time: after a repair, say; or when a device is back that is away since it
-            // was looked at.
+            // For the next time: after a repair, say; or when a device is back that is away since
+            // it was looked at.
             if let Err(e) = followed {
                 this.cache_lost.store(true, Relaxed);
                 if e == EAGAIN {

@@ -269,12 +269,12 @@ impl<H: Handler> Queue<H> {
         QueueGuard(self.inner.lock())
     }
 
-    /// Takes what the device used, for an interrupt: `take` puts it into a batch, the lock held, and
-    /// says how much it was; `end` unlocks the queue and ends the batch.
+    /// Takes what the device used, for an interrupt: `take` puts it into a batch, the lock held,
+    /// and says how much it was; `end` unlocks the queue and ends the batch.
     ///
     /// What the device uses while a batch ends is taken as well, before it is asked to interrupt
-    /// again: so it need not. That is done a few times only, lest who adds on another CPU keeps this
-    /// one for ever.
+    /// again: so it need not. That is done a few times only, lest who adds on another CPU keeps
+    /// this one for ever.
     #[inline(always)]
     pub fn take_used<B: Default>(
         &self,
