@@ -50,6 +50,33 @@ prove_driver() {
 	done
 }
 
+# finds SERIAL: sets disk and driver
+finds() {
+	local path device
+	for path in /sys/block/vd* /sys/block/sd*; do
+		case $path in
+		*/vd*) [ "$(cat "$path/serial" 2>/dev/null)" = "$1" ] ;;
+		*) [ "$(tail -c +5 "$path/device/vpd_pg80" 2>/dev/null)" = "$1" ] ;;
+		esac || continue
+		disk=/dev/${path##*/}
+		device=$(readlink -f "$path/device") || continue
+		# shellcheck disable=SC2034 # for who calls
+		driver_of_disk=$(basename "$(readlink "${device%/host*}/driver")")
+		[ ! -b "$disk" ] || return 0
+	done
+	return 1
+}
+
+# soon COMMAND...: within 3 minutes, since the machine may have other work
+soon() {
+	local i=0
+	until "$@"; do
+		i=$((i + 1))
+		[ $i -lt 900 ] || return 1
+		sleep 0.2
+	done
+}
+
 # ends: the last line, by which the host knows that no case is missing
 ends() {
 	local name
