@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from guest import Driver
 from guest.paths import stock
 
-from . import clusters, debian, hosts, in_tree, install, libvirt, powercut, reservations, scsi, suspend, vng
+from . import clusters, debian, hosts, in_tree, install, libvirt, powercut, reservations, scsi, snapshot, suspend, vng
 from .profiles import PROFILES, cases_of_disks, vectors
 from .runner import Outcome, cases_of, run_profile
 
@@ -73,6 +73,8 @@ def everything(driver: Driver, full: bool) -> list[Work]:
             work.append(Work(libvirt.PROFILE, [case], lambda _, c=case: libvirt.run(c, driver)))
         for case in cases_of_disks(suspend.SCENARIO, driver):
             work.append(Work(suspend.SCENARIO, [case], lambda _, c=case: suspend.run(c, driver)))
+        for case in snapshot.cases(driver) if full else []:
+            work.append(Work(snapshot.PROFILE, [case], lambda _, c=case: snapshot.run(c, driver)))
         if cases := install.cases(driver, full):
             work.append(Work(install.PROFILE, cases, install.run))
         for case in debian.cases(driver) if full else []:
