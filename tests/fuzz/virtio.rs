@@ -161,6 +161,7 @@ impl Device {
         self.stubborn = false;
         self.scarce = false;
         self.crooked = 0;
+        self.fixed = false;
         self.hear();
         self.go(Place::Here);
     }

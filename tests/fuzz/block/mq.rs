@@ -144,11 +144,11 @@ impl Disk {
         Some(rq)
     }
 
-    /// Gives a request to the driver.
-    pub fn queue(&mut self, rq: *mut b::request, last: bool) {
+    /// Gives a request to the driver, now or later. Returns `false` if that refused it.
+    pub fn queue(&mut self, rq: *mut b::request, last: bool) -> bool {
         if self.stopped || self.quiesced {
             self.waiting.push(rq);
-            return;
+            return true;
         }
         is_sent(id_of(rq));
         // SAFETY: The request is ours and idle.
@@ -173,6 +173,7 @@ impl Disk {
             }
             _ => end_request(rq, status),
         }
+        status == 0
     }
 
     /// Gives a plug's requests to the driver.
@@ -202,7 +203,12 @@ impl Disk {
                 let rq = list.head;
                 list.head = (*rq).__bindgen_anon_1.rq_next;
                 (*rq).__bindgen_anon_1.rq_next = null_mut();
-                self.queue(rq, list.head.is_null());
+                let hctx = (*rq).mq_hctx;
+                let is_last = list.head.is_null();
+                // That more follow was not true.
+                if !self.queue(rq, is_last) && is_last {
+                    (*(*self.set).ops).commit_rqs.unwrap()(hctx);
+                }
             }
         }
     }
