@@ -17,9 +17,9 @@ from pathlib import Path
 
 from guest import Driver, accel
 from guest.modules import OUR_MODULES, build_id
-from guest.paths import BUILD, CACHE, DISKS, LOGS, SRC, outside, stock_kernel
+from guest.paths import BUILD, CACHE, SRC, outside, stock_kernel
 
-from .runner import Outcome, conclude, console_verdict, say
+from .runner import Outcome, conclude, console_verdict, folders, say
 
 PROFILE = "debian"
 SCENARIO = "story"
@@ -176,10 +176,7 @@ def _check(disk: Path) -> str:
 def run(case: str) -> list[Outcome]:
     begin = time.monotonic()
     disk = case.split(":")[0]
-    log, folder = LOGS / f"rs-{PROFILE}-{disk}", DISKS / f"rs-{PROFILE}-{disk}"
-    for place in (log, folder):
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir(parents=True)
+    log, folder = folders(f"rs-{PROFILE}-{disk}")
     why, lines = "", []
     try:
         with _preparing:

@@ -8,11 +8,11 @@ import time
 from pathlib import Path
 
 from guest import Driver, initrd
-from guest.paths import DISKS, LOGS, SRC
+from guest.paths import SRC
 
 from . import initramfs
 from .profiles import MODES, ORACLE
-from .runner import Outcome, conclude, console_verdict
+from .runner import Outcome, conclude, console_verdict, folders
 
 PROFILE = "libvirt"
 SCENARIO = "attached"
@@ -52,10 +52,7 @@ def run(case: str, driver: Driver) -> list[Outcome]:
     begin = time.monotonic()
     mode = case.split(":")[0]
     name = f"{driver.value}-{SCENARIO}-{mode}"
-    log, folder = LOGS / name, DISKS / name
-    for place in (log, folder):
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir(parents=True)
+    log, folder = folders(name)
     image = initramfs.write(folder, "libvirt", case, PARAMETERS[mode], [], ["virtio_scsi"])
     why = _host(folder, image, log)
     for left in (*folder.glob("*.log"), *folder.glob("*.xml"), *folder.glob("cache/libvirt/qemu/log/*")):

@@ -97,6 +97,15 @@ def show(lines: list[str]) -> None:
         say(f"       | {line}")
 
 
+def folders(name: str) -> tuple[Path, Path]:
+    """Two empty ones: for what is logged, and for the disks."""
+    places = LOGS / name, DISKS / name
+    for place in places:
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True)
+    return places
+
+
 def run_profile(profile: Profile, driver: Driver, wanted: set[str]) -> list[Outcome]:
     """Run all cases of a profile; after a failed one the guest boots afresh for the rest."""
     waiting = [case for case in cases_of(profile, driver) if not wanted or case in wanted]

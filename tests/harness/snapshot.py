@@ -11,7 +11,6 @@ import os
 import random
 import re
 import shlex
-import shutil
 import socket
 import subprocess
 import time
@@ -20,10 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from guest import Driver, Qmp, QmpError, accel, initrd
-from guest.paths import DISKS, LOGS
 
 from . import initramfs
-from .runner import Outcome, conclude, console_verdict
+from .runner import Outcome, conclude, console_verdict, folders
 
 PROFILE = "snapshot"
 DEADLINE = 1800
@@ -284,10 +282,7 @@ def run(case: str, driver: Driver) -> list[Outcome]:
     begin = time.monotonic()
     mode, scenario = case.split(":")
     name = f"{driver.value}-{PROFILE}-{scenario}"
-    log, folder = LOGS / name, DISKS / name
-    for place in (log, folder):
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir(parents=True)
+    log, folder = folders(name)
     console = log / "console.log"
     image = initramfs.write(folder, "snapshot", case, PARAMETERS[mode], ["/usr/bin/fio"], ["virtio_scsi"])
     # More than one machine's worth of how a state is made up.

@@ -6,18 +6,16 @@ needs in its initramfs, and tells what comes of it on the serial console.
 """
 
 import shlex
-import shutil
 import socket
 import subprocess
 import time
 from pathlib import Path
 
 from guest import Driver, Qmp, accel, initrd
-from guest.paths import DISKS, LOGS
 
 from . import initramfs
 from .profiles import module_of
-from .runner import Outcome, conclude, console_verdict
+from .runner import Outcome, conclude, console_verdict, folders
 
 SCENARIO = "suspend"
 DEADLINE = 600
@@ -121,10 +119,7 @@ def run(case: str, driver: Driver) -> list[Outcome]:
     begin = time.monotonic()
     mode, scenario = case.split(":")
     name = f"{driver.value}-{scenario}-{mode}"
-    log, folder = LOGS / name, DISKS / name
-    for place in (log, folder):
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir(parents=True)
+    log, folder = folders(name)
     console = log / "console.log"
     devices = _images(folder) + DEVICES[module_of(case)]
     image = initramfs.write(folder, "suspend", case, PARAMETERS[mode], ["/usr/bin/fio"])
