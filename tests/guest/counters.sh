@@ -8,8 +8,7 @@ load queue_depth=4
 # column NAME: the sum over all queues.
 column()
 {
-	awk -v name="$1" 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == name) at = i }
-		NR > 1 && $1 ~ /^[0-9]+$/ { sum += $at } END { print sum + 0 }' "$file"
+	counted "$file" "$1"
 }
 d=$(disk data)
 file=/sys/kernel/debug/virtio_blk-$d/counters

@@ -41,10 +41,6 @@ same max_segments "$(read_attr "$d" max_segments)" 1
 dd if=/dev/zero of="/dev/$d" bs=64k count=1 oflag=direct conv=notrunc status=none
 fails dd if="/dev/$d" of=/dev/null bs=4k count=1 skip=$((1 << 30)) iflag=direct status=none
 # It grows, it shrinks to nothing that makes sense, it comes back.
-told()
-{
-	dmesg | grep -q "$1"
-}
 blkdev odd capacity 65536
 wait_for 10 told 'new size: 65536 512-byte' || fail "the new size is not told: $(dmesg)"
 blkdev odd config capacity 18446744073709551615

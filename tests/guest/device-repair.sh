@@ -82,11 +82,7 @@ while (($(resets) == before)); do
 done
 echo 0 >/sys/module/virtio_blk/parameters/timeouts
 # What was sent again, and is not answered either, has not ended.
-said_slow()
-{
-	dmesg | grep -q 'slow storage: '
-}
-wait_for 20 said_slow || fail "no word of the late read: $(dmesg)"
+wait_for 20 told 'slow storage: ' || fail "no word of the late read: $(dmesg)"
 sleep 4
 ! not_running $reader || fail "the read that was sent again did not wait"
 ! dmesg | grep 'have ended' || fail "a command that waits is told to have ended"

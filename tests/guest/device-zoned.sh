@@ -66,10 +66,6 @@ if [[ $MODE != c ]]; then
 	fails blkzone report --count 2 "/dev/$d"
 fi
 # The block layer has memory for the zones that there were: a disk of zones does not grow.
-told()
-{
-	dmesg | grep -q "$1"
-}
 if [[ $MODE != c ]]; then
 	dmesg -C
 	blkdev zoned config capacity 131072

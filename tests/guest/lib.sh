@@ -195,3 +195,16 @@ operator_reset()
 		echo "/sys/block/$1/reset 1"
 	fi
 }
+
+# told REGEX: the kernel log says it
+told()
+{
+	dmesg | grep -q "$1"
+}
+
+# counted FILE NAME [LINES]: the sum of a column of a file of counters, over all queues, or the lines that match
+counted()
+{
+	awk -v name="$2" -v lines="${3:-^[0-9]+\$}" 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == name) at = i }
+		NR > 1 && $1 ~ lines { sum += $at } END { print sum + 0 }' "$1"
+}

@@ -76,11 +76,7 @@ dmesg -C
 pci_command "$function" 0
 dd if="/dev/$d" of=/dev/null bs=4k count=1 iflag=direct status=none &
 reader=$!
-said_away()
-{
-	dmesg | grep -q 'the device is not there'
-}
-wait_for 30 said_away || fail "no word of that: $(dmesg | tail -n 20)"
+wait_for 30 told 'the device is not there' || fail "no word of that: $(dmesg | tail -n 20)"
 ! not_running $reader || fail "the read did not wait"
 (echo 1 >"/sys/block/$d/reset") 2>/dev/null && fail "a device that is not there was reset"
 echo "$virtio" >/sys/bus/virtio/drivers/virtio_blk/unbind &

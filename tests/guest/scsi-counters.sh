@@ -9,8 +9,7 @@ file=/sys/kernel/debug/virtio_scsi-$host/counters
 # count LINES NAME: the sum of a column over the lines that match.
 count()
 {
-	awk -v lines="$1" -v name="$2" 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == name) at = i }
-		NR > 1 && $1 ~ lines { sum += $at } END { print sum + 0 }' "$file"
+	counted "$file" "$2" "$1"
 }
 # The device has buffers for its events.
 (($(count event added) > 0)) || fail "no buffers for events: $(<"$file")"

@@ -24,8 +24,7 @@ for size in $sizes; do
 	if [[ $MODE == bio && $size == 4 ]]; then
 		# VDUSE's interrupts must not add what they make possible.
 		file=/sys/kernel/debug/virtio_blk-$d/counters
-		(($(awk 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == "deferred") at = i }
-			NR > 1 && $1 ~ /^[0-9]+$/ { sum += $at } END { print sum + 0 }' "$file") > 0)) || fail "nothing was left to a worker: $(<"$file")"
+		(($(counted "$file" deferred) > 0)) || fail "nothing was left to a worker: $(<"$file")"
 	fi
 	echo "ring of $size: $((SECONDS - begin)) s"
 done

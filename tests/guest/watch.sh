@@ -37,8 +37,7 @@ mended "a lost interrupt" 'done without an interrupt: it got lost (1 times)' fau
 mended "a lost notification" 'a notification got lost (1 times)' deaf 1
 if [[ $MODE != scsi ]]; then
 	mountpoint -q /sys/kernel/debug || mount -t debugfs none /sys/kernel/debug
-	repaired=$(awk 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == "repaired") at = i } $1 ~ /^[0-9]+$/ { sum += $at } END { print sum }' \
-		"/sys/kernel/debug/virtio_blk-$d/counters")
+	repaired=$(counted "/sys/kernel/debug/virtio_blk-$d/counters" repaired)
 	((repaired >= 2)) || fail "the counters know of $repaired repairs"
 fi
 # All of a burst: 64 reads at once, 8 of them without interrupts, twice the device does not listen.
