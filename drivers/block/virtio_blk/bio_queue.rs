@@ -354,12 +354,10 @@ impl Handler for BioQueue {
 
     fn used(queue: ArcBorrow<'_, Queue<Self>>) {
         let this = queue.handler();
-        let (mut later, mut broken) = (false, false);
-
-        queue.take_used(
+        let mut later = false;
+        let broken = queue.take_used(
             |guard, done| this.take_used(guard, done),
             |mut guard, mut done| {
-                broken |= guard.ring.is_broken();
                 let waits = guard.state().waits();
 
                 if waits && this.adds_in_interrupts {

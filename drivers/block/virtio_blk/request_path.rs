@@ -368,12 +368,9 @@ impl Handler for RequestQueue {
     }
 
     fn used(queue: ArcBorrow<'_, Queue<Self>>) {
-        let mut broken = false;
-
-        queue.take_used(
+        let broken = queue.take_used(
             |guard, batch| queue.handler().take_used(guard, batch),
             |guard, batch: IoCompletionBatch<RequestPath>| {
-                broken |= guard.ring.is_broken();
                 drop(guard);
                 batch.end();
             },

@@ -420,9 +420,7 @@ impl Handler for RequestQueue {
 
     fn used(queue: ArcBorrow<'_, Queue<Self>>) {
         let rcu = rcu::read_lock();
-        let mut broken = false;
-
-        queue.take_used(
+        let broken = queue.take_used(
             |guard, list: &mut CommandList<ScsiHost>| {
                 let mut found = 0;
 
@@ -433,7 +431,6 @@ impl Handler for RequestQueue {
                 found
             },
             |guard, list| {
-                broken |= guard.ring.is_broken();
                 drop(guard);
                 list.done(&rcu, |cmd| queue.handler().judge(cmd));
             },

@@ -274,13 +274,13 @@ impl<H: Handler> Queue<H> {
     ///
     /// What the device uses while a batch ends is taken as well, before it is asked to interrupt
     /// again: so it need not. That is done a few times only, lest who adds on another CPU keeps
-    /// this one for ever.
+    /// this one for ever. Returns whether the ring is [broken](Ring::is_broken).
     #[inline(always)]
     pub fn take_used<B: Default>(
         &self,
         mut take: impl FnMut(&mut QueueGuard<'_, H>, &mut B) -> usize,
         mut end: impl FnMut(QueueGuard<'_, H>, B),
-    ) {
+    ) -> bool {
         let mut batch = B::default();
         let mut guard = self.lock();
         let mut rounds = 0;
@@ -297,7 +297,10 @@ impl<H: Handler> Queue<H> {
                 break;
             }
         }
+        let broken = guard.ring.is_broken();
+
         end(guard, batch);
+        broken
     }
 
     /// Unlocks the queue and notifies the device if something was added and it wants to know.
