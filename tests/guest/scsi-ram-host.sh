@@ -12,10 +12,17 @@ targets()
 	lsscsi | grep -c 'disk  *Rust  *RAM disk  *1.0 ' || true
 }
 
-for bad in targets=0 targets=257 size_mib=0 targets=x; do
+# What the module needs is there, so its own word is what refuses it.
+modprobe scsi_mod
+for bad in targets=0 targets=257 size_mib=0; do
 	fails insmod "$VSR_KO" $bad
 done
+same "refused values that the log names" "$(dmesg | grep -c "$VSR_MODULE: targets is 1 to 256, size_mib is 1 to 65536")" 3
 fails test -e "/sys/module/$VSR_MODULE"
+load targets=x
+told_wrong "$VSR_MODULE" targets x 2 "a number, 0 to 4294967295"
+same "targets" "$(targets)" 2
+unload
 
 load targets=1
 same "targets" "$(targets)" 1
