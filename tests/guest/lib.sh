@@ -38,6 +38,12 @@ same()
 	[[ $2 == "$3" ]] || fail "$1 is '$2', not '$3'"
 }
 
+# settled: udev has done all that it was told. Its daemon can end the talk about that early ("Broken pipe"): asked again then.
+settled()
+{
+	wait_for 60 udevadm settle --timeout=60 || fail "udev does not settle"
+}
+
 # fails COMMAND... must fail
 fails()
 {

@@ -4,7 +4,7 @@
 # driver: manual
 found()
 {
-	[[ $(find /sys/class/scsi_generic -type l | wc -l) == 6 ]] && udevadm settle --timeout=60
+	[[ $(find /sys/class/scsi_generic -type l | wc -l) == 6 ]] && settled
 }
 # names: how all units are known, in the order in which they were found, which is that of the generic nodes
 names()
@@ -36,7 +36,7 @@ for unit in 0:0:0 0:1:3 0:4:0 0:4:16684 0:7:0 0:9:0; do
 done
 # A partition has them too.
 partition "$(disk disk1-3)" 2048 2048
-udevadm settle --timeout=60
+settled
 same "the link to a partition" "$(readlink -f /dev/disk/by-id/scsi-0QEMU_QEMU_HARDDISK_disk1-3-part1)" \
 	"/dev/$(disk disk1-3)1"
 same "what is on the CD" "$(dd if=/dev/disk/by-path/pci-0000:00:10.0-scsi-0:0:7:0 bs=2048 count=1 status=none |
