@@ -198,6 +198,8 @@ class Guest:
 
     def _command(self, channel: int, monitor: int) -> list[str]:
         console = self.log / "console.log"
+        # Where QEMU counts instructions, these are the guest's clock.
+        clock = [] if "-icount" in self.qemu else accel.clock_words()
         command = [
             arch.QEMU,
             "-name", self.name,
@@ -209,7 +211,7 @@ class Guest:
             "-m", self.memory,
             "-kernel", str(initrd.kernel_image()),
             "-initrd", str(initrd.initramfs()),
-            "-append", " ".join([_COMMAND_LINE, *arch.COMMAND_LINE, *self.cmdline]),
+            "-append", " ".join([_COMMAND_LINE, *arch.COMMAND_LINE, *clock, *self.cmdline]),
             "-chardev", f"socket,id=vsr-qmp,fd={monitor}", "-mon", "chardev=vsr-qmp,mode=control",
             "-chardev", f"file,id=vsr-console,path={console}", "-serial", "chardev:vsr-console",
             "-device", "virtio-serial-pci,id=vsr-serial,max_ports=8",

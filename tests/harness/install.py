@@ -179,12 +179,13 @@ def _root_image(folder: Path, boot: Boot, modules: list[Path]) -> Path:
 
 def _boot(boot: Boot, image: Path, initramfs: Path, console: Path) -> str:
     """Run the guest; what it says goes to `console`. Returns what was wrong with QEMU itself."""
+    clock = " ".join(accel.clock_words())
     command = [
         "setpriv", "--pdeathsig", "KILL",
         "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
         "-machine", "pc", *accel.qemu_args(), "-smp", "2", "-m", "512M",
         "-kernel", str(initrd.kernel_image()), "-initrd", str(initramfs),
-        "-append", "console=ttyS0 quiet loglevel=6 no_timer_check tsc=reliable mitigations=off nokaslr panic=-1 "
+        "-append", f"console=ttyS0 quiet loglevel=6 no_timer_check tsc=reliable {clock} mitigations=off nokaslr panic=-1 "
         f"printk.devkmsg=on root=/dev/{boot.disk} rootfstype=ext4 fsck.mode=skip ro {boot.parameter}",
         "-serial", f"file:{console}",
         "-blockdev", f"driver=file,filename={image},node-name=root",

@@ -69,13 +69,14 @@ def _text(console: Path) -> str:
 
 def _boot(devices: list[str], image: Path, console: Path, parameter: str, end: float) -> str:
     """Run the guest until it is off; what it says goes on in `console`. Returns what was wrong with QEMU itself."""
+    clock = " ".join(accel.clock_words())
     command = [
         "setpriv", "--pdeathsig", "KILL",
         "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
         # A function that is reset moves the map of memory, and two threads of TCG fall over it ("iotlb_to_section").
         "-machine", "pc", *accel.qemu_args(one_thread=True), "-smp", "2", "-m", "512M",
         "-kernel", str(initrd.kernel_image()), "-initrd", str(image),
-        "-append", "console=ttyS0 quiet loglevel=6 no_timer_check tsc=reliable mitigations=off nokaslr panic=-1 "
+        "-append", f"console=ttyS0 quiet loglevel=6 no_timer_check tsc=reliable {clock} mitigations=off nokaslr panic=-1 "
         f"printk.devkmsg=on sysrq_always_enabled no_console_suspend suspend.pm_test_delay=1 sysctl.kernel.hung_task_timeout_secs=60 {parameter}",
         "-chardev", f"file,id=console,path={console},append=on", "-serial", "chardev:console",
         *devices,

@@ -11,7 +11,7 @@ import socket
 import threading
 from pathlib import Path
 
-from guest import Guest
+from guest import Guest, accel
 from guest.machine import BOOT_LIMIT
 from guest.paths import SRC
 
@@ -63,7 +63,7 @@ class VngGuest(Guest):
         return [
             "env", f"DRIVER={self.driver.value}", "SCRATCH=no", f"PARAMS={self.parameters}",
             str(SRC / "scripts/vng"), "--verbose", "--cpus", str(self.cpus), "--memory", self.memory, "--cwd", "/tmp",
-            *(word for option in self.cmdline for word in ("-a", option)),
+            *(word for option in [*accel.clock_words(), *self.cmdline] for word in ("-a", option)),
             f"--qemu-opts={shlex.join(qemu)}",
             "--exec", f"bash {self.log}/vng-script",
         ]  # fmt: skip
