@@ -9,11 +9,12 @@ run_case()
 	local mode=$1 scenario=$2 name=$1:$2 begin=$EPOCHREALTIME log=/tmp/case.log pid status limit
 	local file=$VSR_SRC/tests/guest/$scenario.sh
 	limit=$(sed -n 's/^# limit: *\([0-9]*\).*/\1/p' "$file")
+	limit=${limit:-300}
 	echo "vsr-case $name" >/dev/kmsg
 	rm -f /tmp/case.finished
 	MODE=$mode SCENARIO=$scenario bash "$VSR_SRC/tests/guest/case.sh" "$file" >$log 2>&1 &
 	pid=$!
-	if wait_for "${limit:-120}" not_running $pid; then
+	if wait_for "$limit" not_running $pid; then
 		wait $pid
 		status=$?
 		if [[ $status == 0 && ! -e /tmp/case.finished ]]; then
@@ -33,7 +34,7 @@ run_case()
 	case $status in
 	0) echo -n "ok $name" ;;
 	4) echo -n "ok $name # SKIP $(tail -n 1 $log)" ;;
-	timeout) echo -n "not ok $name # not finished after $((${limit:-120} * VSR_SLOWNESS)) s, its last line: $(tail -n 1 $log | grep . || echo none)" ;;
+	timeout) echo -n "not ok $name # not finished after $((limit * VSR_SLOWNESS)) s, its last line: $(tail -n 1 $log | grep . || echo none)" ;;
 	*) echo -n "not ok $name # $(tail -n 1 $log)" ;;
 	esac
 	echo " # time=$(seconds_since "$begin")"
