@@ -14,11 +14,14 @@ holds()
 	[[ $(dd if="/dev/$d" bs=1M skip="$2" count="$3" iflag=direct status=none | tr -d "$1" | wc -c) == 0 ]] ||
 		fail "$3 MiB at $2 MiB are not all '$1'"
 }
-# gave_back KIB what the host has less than before the last fill
+# gave_back KIB what the host has less than before the last fill; but for a few blocks, in which its file system notes where the
+# rest is: that may be in more pieces now
 gave_back()
 {
+	local given
 	sync "/dev/$d"
-	same "KiB given back to the host" $((full - $(host allocated thin))) "$1"
+	given=$((full - $(host allocated thin)))
+	((given > $1 - 64 && given < $1 + 64)) || fail "KiB given back to the host: $given, not $1"
 }
 discards()
 {
