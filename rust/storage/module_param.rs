@@ -166,15 +166,13 @@ impl<T: Value> Ops<T> {
 }
 
 impl KernelParam {
-    /// # Safety
-    ///
-    /// `module` must be the module that `param` belongs to, or null if it is built in.
-    pub const unsafe fn new<T: Value>(
-        name: &'static CStr,
-        module: *mut bindings::module,
-        mode: u16,
-        param: &'static Param<T>,
-    ) -> Self {
+    /// A parameter of the module that this library is linked into, or of the kernel.
+    pub const fn new<T: Value>(name: &'static CStr, mode: u16, param: &'static Param<T>) -> Self {
+        #[cfg(MODULE)]
+        let module = (&raw const kernel::bindings::__this_module).cast_mut();
+        #[cfg(not(MODULE))]
+        let module = core::ptr::null_mut();
+
         Self(bindings::kernel_param {
             name: kernel::str::as_char_ptr_in_const_context(name),
             mod_: module,
@@ -324,21 +322,12 @@ macro_rules! module_params {
 
             #[link_section = "__param"]
             #[used(compiler)]
-            static PARAM: $crate::module_param::KernelParam = {
-                let name = $crate::module_param::c_str(NAME);
-                // SAFETY: `__this_module` is the module that this code is part of.
-                unsafe {
-                    $crate::module_param::KernelParam::new(
-                        name,
-                        #[cfg(MODULE)]
-                        ::core::ptr::from_ref(&::kernel::bindings::__this_module).cast_mut(),
-                        #[cfg(not(MODULE))]
-                        ::core::ptr::null_mut(),
-                        $mode,
-                        &$param,
-                    )
-                }
-            };
+            static PARAM: $crate::module_param::KernelParam =
+                $crate::module_param::KernelParam::new(
+                    $crate::module_param::c_str(NAME),
+                    $mode,
+                    &$param,
+                );
 
             const PARM: &[&str] = &[PREFIX, "parm=", $name, ":", $desc];
             #[link_section = ".modinfo"]

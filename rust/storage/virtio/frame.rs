@@ -51,6 +51,18 @@ unsafe impl DeviceReadable for u8 {}
 // SAFETY: An integer is valid for every bit pattern.
 unsafe impl DeviceWritable for u8 {}
 
+/// The size of a field. For the macros below: who uses them may have another `::core`.
+#[doc(hidden)]
+pub const fn field_size<T: WireField>() -> usize {
+    size_of::<T>()
+}
+
+/// Does not compile if fields of the size `fields` in all do not fill `S`. See [`field_size`].
+#[doc(hidden)]
+pub const fn assert_filled<S>(fields: usize) {
+    assert!(fields == size_of::<S>());
+}
+
 /// Declares a `repr(C)` wire structure of unsigned integers and bytes that a device may read.
 ///
 /// The sizes of the fields must add up to the size of the structure, which is checked when the
@@ -70,12 +82,9 @@ macro_rules! device_readable {
             $($(#[doc = $doc])* $field_vis $field: $ty),*
         }
 
-        const _: () = {
-            const fn plain<T: $crate::virtio::frame::WireField>() -> usize {
-                ::core::mem::size_of::<T>()
-            }
-            ::core::assert!(0 $(+ plain::<$ty>())* == ::core::mem::size_of::<$name>());
-        };
+        const _: () = $crate::virtio::frame::assert_filled::<$name>(
+            0 $(+ $crate::virtio::frame::field_size::<$ty>())*
+        );
 
         // SAFETY: The structure is `repr(C)`, of integers and bytes, and its fields fill it.
         unsafe impl $crate::virtio::frame::DeviceReadable for $name {}
@@ -98,12 +107,9 @@ macro_rules! device_writable {
             $($(#[doc = $doc])* $field_vis $field: $ty),*
         }
 
-        const _: () = {
-            const fn plain<T: $crate::virtio::frame::WireField>() -> usize {
-                ::core::mem::size_of::<T>()
-            }
-            ::core::assert!(0 $(+ plain::<$ty>())* == ::core::mem::size_of::<$name>());
-        };
+        const _: () = $crate::virtio::frame::assert_filled::<$name>(
+            0 $(+ $crate::virtio::frame::field_size::<$ty>())*
+        );
 
         // SAFETY: The structure is `repr(C)`, of integers and bytes, which are valid for any bits.
         unsafe impl $crate::virtio::frame::DeviceWritable for $name {}
