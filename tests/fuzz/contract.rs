@@ -3,6 +3,7 @@
 //! What a driver may try in safe code, and the library refuses when it runs; what the compiler
 //! refuses is in tests/compile-fail. Each of these once reached undefined behaviour.
 
+use crate::world;
 use kernel::{
     prelude::*,
     str::CString,
@@ -12,16 +13,35 @@ use kernel::{
     },
 };
 use storage::{
-    block::mq::{
-        operations::{
-            Operations,
-            QueueCounts,
-            QueueMap,
-            Refused, //
+    block::{
+        gen_disk::{
+            self,
+            Disk,
+            GenDiskBuilder,
+            Geometry,
+            Requests, //
         },
-        tag_set::TagSet,
-        IdleRequest,
-        Request, //
+        limits::{
+            LimitsBuilder,
+            Zones, //
+        },
+        mq::{
+            operations::{
+                Operations,
+                QueueCounts,
+                QueueMap,
+                Refused, //
+            },
+            tag_set::TagSet,
+            IdleRequest,
+            Request, //
+        },
+        zoned::{
+            Zone,
+            ZoneCondition,
+            ZoneReport,
+            ZoneType, //
+        },
     },
     virtio::{
         buffer::WritableBuffer,
@@ -53,7 +73,7 @@ impl Operations for Nobody {
     type TagSetData = KBox<u32>;
 
     fn init_hctx(_tag_set: &u32, _index: u32) -> Result<KBox<u32>> {
-        Err(ENODEV)
+        Ok(KBox::new(0, GFP_KERNEL)?)
     }
 
     fn map_queues(_tag_set: &u32, _map: QueueMap<'_>) {}
@@ -69,9 +89,47 @@ impl Operations for Nobody {
     fn complete(_rq: Request<Self>) {}
 }
 
+/// Sectors of a zone.
+const ZONE: u64 = 8;
+
+/// A disk of two zones that becomes a thousand times as large while it reports them.
+struct Growing;
+
+#[vtable]
+impl gen_disk::Operations for Growing {
+    type Kind = Requests<Nobody>;
+    type Data = KBox<u32>;
+
+    fn report_zones(
+        disk: &Disk<Self>,
+        _sector: u64,
+        _nr_zones: u32,
+        report: &mut ZoneReport<'_>,
+    ) -> Result<u32> {
+        for start in [0, ZONE] {
+            report.add(Zone {
+                start,
+                len: ZONE,
+                capacity: ZONE,
+                write_pointer: start,
+                kind: ZoneType::SequentialRequired,
+                condition: ZoneCondition::Empty,
+            })?;
+        }
+        disk.set_capacity(1000 * ZONE)?;
+        Ok(report.count())
+    }
+
+    fn geometry(_disk: &Disk<Self>) -> Result<Geometry> {
+        Err(ENOTTY)
+    }
+}
+
+/// The module's, of which there is one guard, see below.
+static WORKQUEUE: ModuleWorkqueue = ModuleWorkqueue::new();
+
 /// Two guards of one workqueue: the second would destroy what the first did.
 fn one_guard() -> Result {
-    static WORKQUEUE: ModuleWorkqueue = ModuleWorkqueue::new();
     let guard = WORKQUEUE.create(c"contract")?;
 
     assert_eq!(WORKQUEUE.create(c"contract").err(), Some(EBUSY));
@@ -119,6 +177,43 @@ fn queues_that_can_be() -> Result {
     Ok(())
 }
 
+/// A zoned disk that grows while its zones are read: the block layer would take sectors beyond them
+/// for an index of what it keeps of each.
+fn zones_that_there_is_room_for() -> Result {
+    const MODULE: &ThisModule = &<crate::LocalModule as kernel::ModuleMetadata>::THIS_MODULE;
+    let counts = QueueCounts {
+        default: 1,
+        poll: 0,
+    };
+    let set = TagSet::<Nobody>::new(1, counts, KBox::new(0, GFP_KERNEL)?);
+    let limits = LimitsBuilder::new()
+        .logical_block_size(512)
+        .physical_block_size(512)
+        .max_segments(1)
+        .max_segment_size(4096)
+        .max_hw_sectors(ZONE as u32)
+        .discard(0, 1, 0)
+        .zoned(Zones {
+            sectors: ZONE as u32,
+            max_open: 0,
+            max_active: 0,
+            max_append_sectors: ZONE as u32,
+            write_granularity: 512,
+        });
+    let mut disk = GenDiskBuilder::new(limits, 2 * ZONE).build_mq::<Growing, Nobody>(
+        fmt!("contract"),
+        MODULE,
+        &WORKQUEUE,
+        Arc::pin_init(set, GFP_KERNEL)?,
+        KBox::new(0, GFP_KERNEL)?,
+    )?;
+
+    disk.revalidate_zones()?;
+    assert_eq!(disk.capacity(), 2 * ZONE);
+    assert_eq!(disk.set_capacity(2 * ZONE + 1), Err(EINVAL));
+    disk.set_capacity(ZONE)
+}
+
 /// A ring without a virtqueue, another queue's guard, a buffer without a byte: nothing is done.
 fn nothing_to_do_with() -> Result {
     let queue = || Arc::pin_init(Queue::new(Ok(Nobody), ()), GFP_KERNEL);
@@ -148,4 +243,10 @@ pub fn prove() {
             .and_then(|()| nothing_to_do_with()),
         Ok(())
     );
+    // Who makes a disk may sleep.
+    world::spawn("who proves", || {
+        assert_eq!(zones_that_there_is_room_for(), Ok(()));
+    });
+    world::run_all();
+    assert!(world::is_quiet());
 }

@@ -453,7 +453,8 @@ impl<T: Operations> NewDisk<T> {
     /// none, or does not [report](Operations::report_zones) them, and with [`EBUSY`] if they were
     /// read: to what the block layer keeps for each, fewer zones would be fatal. May sleep.
     ///
-    /// The disk is the caller's alone meanwhile: nobody else may change its capacity.
+    /// The disk is the caller's alone meanwhile, and keeps its capacity, whatever who reports the
+    /// zones sets.
     ///
     /// C counterpart: `blk_revalidate_disk_zones()`.
     #[cfg(CONFIG_BLK_DEV_ZONED)]
@@ -468,8 +469,15 @@ impl<T: Operations> NewDisk<T> {
         if zones != 0 {
             return Err(EBUSY);
         }
+        let capacity = self.capacity();
+        // Who reports the zones sees the disk, too, and may have it grow beyond those that there is
+        // room for.
         // SAFETY: The disk is valid and zoned, and has the operation for that.
-        to_result(unsafe { bindings::blk_revalidate_disk_zones(disk) })
+        to_result(unsafe {
+            let ret = bindings::blk_revalidate_disk_zones(disk);
+            bindings::set_capacity(disk, capacity);
+            ret
+        })
     }
 
     /// Such a kernel knows no zones.
