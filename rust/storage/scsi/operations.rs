@@ -344,11 +344,14 @@ impl<T: Operations> OperationsVTable<T> {
             return Queued::Refused;
         };
 
-        let raw = cmd.as_raw();
+        let (raw, device) = (cmd.as_raw(), cmd.device().as_raw());
+        // Its memory may be that of the one that came, which ended, and yet be a command of another
+        // unit by now, which this one's queue would not wait for.
+        let is_ours = |cmd: &Command<T>| cmd.as_raw() == raw && cmd.device().as_raw() == device;
 
         match T::queue_command(data, cmd, is_last) {
             Ok(()) => Queued::Taken,
-            Err(Refused { cmd, only_waits }) if cmd.as_raw() == raw => {
+            Err(Refused { cmd, only_waits }) if is_ours(&cmd) => {
                 if only_waits {
                     // SAFETY: The command is valid, and was queued; it is ours until given back.
                     unsafe { Late::<T>::from_raw(raw) }.renew();
@@ -360,7 +363,7 @@ impl<T: Operations> OperationsVTable<T> {
                     Queued::Refused
                 }
             }
-            // Another one, which was queued before; this one stays with the driver.
+            // Another one; that which came stays with the driver, or has ended.
             Err(Refused { cmd: other, .. }) => {
                 drop(other);
                 Queued::Taken
