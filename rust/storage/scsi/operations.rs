@@ -38,6 +38,7 @@ use kernel::{
         from_result,
         VTABLE_DEFAULT_ERROR, //
     },
+    page::PAGE_SIZE,
     prelude::*,
     sync::Arc,
     time::msecs_to_jiffies, //
@@ -406,7 +407,12 @@ impl<T: Operations> OperationsVTable<T> {
             assert!(
                 align_of::<Private<T::CommandData>>() <= align_of::<bindings::scsi_cmnd>(),
                 "the data of a command lies right behind it"
-            )
+            );
+            // As for requests: more, and the block layer asks for pages until there are none.
+            assert!(
+                size_of::<Private<T::CommandData>>() <= 8 * PAGE_SIZE,
+                "the data of a command is small"
+            );
         };
         from_result(|| {
             // SAFETY: The block layer allocated `cmd_size` bytes after the command, in pages of
