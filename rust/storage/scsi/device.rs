@@ -70,17 +70,6 @@ impl Device {
         unsafe { kernel::device::Device::from_raw(&raw mut (*self.as_raw()).sdev_gendev) }
     }
 
-    /// Sets how many commands the device may have in flight; returns what became of it.
-    ///
-    /// C counterpart: `scsi_change_queue_depth()`.
-    #[inline]
-    pub fn change_queue_depth(&self, depth: u32) -> i32 {
-        let depth = i32::try_from(depth).unwrap_or(i32::MAX);
-
-        // SAFETY: The device is valid.
-        unsafe { bindings::scsi_change_queue_depth(self.as_raw(), depth) }
-    }
-
     /// Reads again what the device says of itself: its capacity, say. May sleep.
     ///
     /// C counterpart: `scsi_rescan_device()`.
