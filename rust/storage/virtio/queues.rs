@@ -129,12 +129,12 @@ impl<H: Handler> AnyQueue for Queue<H> {
     fn replay(&self, pauses: usize) -> Result<bool> {
         let guard = self.lock();
 
-        // One that broke waits for the next repair.
-        if !guard.ring.is_held() || guard.ring.is_broken() {
+        // One that broke, or was cancelled, waits for the next repair.
+        if !guard.ring.is_held() || !guard.ring.is_attached() || guard.ring.is_broken() {
             return Ok(true);
         }
         drop(guard);
-        // SAFETY: The queues of a set are in an `Arc`.
+        // SAFETY: The queues of a set are in an `Arc`. Only who has the set detaches them.
         unsafe { Queue::replay(self, pauses) }
     }
 
@@ -497,10 +497,12 @@ impl Queues {
     }
 
     /// Whether a ring can work no more, or is gone: those of a device that was not there when it
-    /// was to be reset, say, which may come back and claim to be ready.
+    /// was to be reset, say, or that was given up, which may come back and claim to be ready.
     pub(super) fn is_lost(&self) -> bool {
         self.set.as_ref().is_some_and(|set| {
-            !set.found || set.wanted.queues.iter().any(|queue| queue.is_broken())
+            let queues = &set.wanted.queues;
+
+            !set.found || set.attached < queues.len() || queues.iter().any(|q| q.is_broken())
         })
     }
 
