@@ -5,11 +5,13 @@
 
 use crate::world;
 use kernel::{
+    new_spinlock,
     prelude::*,
     str::CString,
     sync::{
         Arc,
-        ArcBorrow, //
+        ArcBorrow,
+        SpinLock, //
     },
 };
 use storage::{
@@ -19,6 +21,7 @@ use storage::{
             Disk,
             GenDiskBuilder,
             Geometry,
+            NewDisk,
             Requests, //
         },
         limits::{
@@ -32,6 +35,7 @@ use storage::{
                 QueueMap,
                 Refused, //
             },
+            request::begin_in,
             tag_set::TagSet,
             IdleRequest,
             Request, //
@@ -42,6 +46,7 @@ use storage::{
             ZoneReport,
             ZoneType, //
         },
+        Status,
     },
     virtio::{
         buffer::WritableBuffer,
@@ -125,6 +130,73 @@ impl gen_disk::Operations for Growing {
     }
 }
 
+/// The sector of a request by which all end.
+const LAST: u64 = 100;
+
+/// What a queue of [`Keeper`] has.
+#[pin_data]
+struct Kept {
+    #[pin]
+    rq: SpinLock<Option<Request<Keeper>>>,
+}
+
+/// A driver that keeps each request, and refuses it when the next one comes.
+struct Keeper;
+
+#[vtable]
+impl Operations for Keeper {
+    type RequestData = ();
+    type HwData = Arc<Kept>;
+    type TagSetData = KBox<u32>;
+
+    fn init_hctx(_tag_set: &u32, _index: u32) -> Result<Arc<Kept>> {
+        Arc::pin_init(
+            pin_init!(Kept {
+                rq <- new_spinlock!(None),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    fn map_queues(_tag_set: &u32, _map: QueueMap<'_>) {}
+
+    fn queue_rq(
+        hw: ArcBorrow<'_, Kept>,
+        rq: IdleRequest<Self>,
+        _is_last: bool,
+    ) -> Result<(), Refused<Self>> {
+        let rq = rq.start();
+
+        if rq.sector() == LAST {
+            let kept = hw.rq.lock().take();
+            drop(kept);
+            rq.end(Status::OK);
+            return Ok(());
+        }
+        let kept = hw.rq.lock().replace(rq);
+        kept.map_or(Ok(()), |kept| Err(kept.refuse(Status::RESOURCE)))
+    }
+
+    fn commit_rqs(_hw: ArcBorrow<'_, Kept>) {}
+
+    fn timed_out(_hw: ArcBorrow<'_, Kept>) {}
+
+    fn complete(_rq: Request<Self>) {}
+}
+
+/// A disk of it.
+struct Keeping;
+
+#[vtable]
+impl gen_disk::Operations for Keeping {
+    type Kind = Requests<Keeper>;
+    type Data = KBox<u32>;
+
+    fn geometry(_disk: &Disk<Self>) -> Result<Geometry> {
+        Err(ENOTTY)
+    }
+}
+
 /// The module's, of which there is one guard, see below.
 static WORKQUEUE: ModuleWorkqueue = ModuleWorkqueue::new();
 
@@ -177,36 +249,63 @@ fn queues_that_can_be() -> Result {
     Ok(())
 }
 
-/// A zoned disk that grows while its zones are read: the block layer would take sectors beyond them
-/// for an index of what it keeps of each.
-fn zones_that_there_is_room_for() -> Result {
-    const MODULE: &ThisModule = &<crate::LocalModule as kernel::ModuleMetadata>::THIS_MODULE;
-    let counts = QueueCounts {
-        default: 1,
-        poll: 0,
-    };
-    let set = TagSet::<Nobody>::new(1, counts, KBox::new(0, GFP_KERNEL)?);
-    let limits = LimitsBuilder::new()
+/// Limits that any disk may have.
+fn limits() -> LimitsBuilder {
+    LimitsBuilder::new()
         .logical_block_size(512)
         .physical_block_size(512)
         .max_segments(1)
         .max_segment_size(4096)
         .max_hw_sectors(ZONE as u32)
         .discard(0, 1, 0)
-        .zoned(Zones {
-            sectors: ZONE as u32,
-            max_open: 0,
-            max_active: 0,
-            max_append_sectors: ZONE as u32,
-            write_granularity: 512,
-        });
-    let mut disk = GenDiskBuilder::new(limits, 2 * ZONE).build_mq::<Growing, Nobody>(
+}
+
+/// A disk of one queue. In a task.
+fn disk<T, M>(limits: LimitsBuilder) -> Result<NewDisk<T>>
+where
+    T: gen_disk::Operations<Kind = Requests<M>, Data = KBox<u32>>,
+    M: Operations<TagSetData = KBox<u32>>,
+{
+    const MODULE: &ThisModule = &<crate::LocalModule as kernel::ModuleMetadata>::THIS_MODULE;
+    let counts = QueueCounts {
+        default: 1,
+        poll: 0,
+    };
+    let set = TagSet::<M>::new(4, counts, KBox::new(0, GFP_KERNEL)?);
+
+    GenDiskBuilder::new(limits, 2 * ZONE).build_mq::<T, M>(
         fmt!("contract"),
         MODULE,
         &WORKQUEUE,
         Arc::pin_init(set, GFP_KERNEL)?,
         KBox::new(0, GFP_KERNEL)?,
-    )?;
+    )
+}
+
+/// Another request is refused than the one that came: blk-mq would have that, and the driver, too.
+fn only_what_came_is_refused() -> Result {
+    let disk = disk::<Keeping, Keeper>(limits())?;
+    let first = begin_in(&disk, 0, 512)?;
+    let second = begin_in(&disk, 0, 512)?;
+
+    assert!(first.ended().is_some_and(|end| end.err() == Some(EIO)));
+    assert!(second.ended().is_none());
+    let last = begin_in(&disk, LAST, 512)?;
+    assert!(second.ended().is_some_and(|end| end.err() == Some(EIO)));
+    assert!(last.ended().is_some_and(|end| end.is_ok()));
+    Ok(())
+}
+
+/// A zoned disk that grows while its zones are read: the block layer would take sectors beyond them
+/// for an index of what it keeps of each.
+fn zones_that_there_is_room_for() -> Result {
+    let mut disk = disk::<Growing, Nobody>(limits().zoned(Zones {
+        sectors: ZONE as u32,
+        max_open: 0,
+        max_active: 0,
+        max_append_sectors: ZONE as u32,
+        write_granularity: 512,
+    }))?;
 
     disk.revalidate_zones()?;
     assert_eq!(disk.capacity(), 2 * ZONE);
@@ -246,6 +345,7 @@ pub fn prove() {
     // Who makes a disk may sleep.
     world::spawn("who proves", || {
         assert_eq!(zones_that_there_is_room_for(), Ok(()));
+        assert_eq!(only_what_came_is_refused(), Ok(()));
     });
     world::run_all();
     assert!(world::is_quiet());
