@@ -39,5 +39,12 @@ if [[ $MODE == bio ]]; then
 	# virtio-pci's interrupts add what they make possible.
 	same "what was left to a worker" "$(column deferred)" 0
 fi
+# The operator's reset, counted here and in the disk's own attribute, which nothing sets to zero.
+same "resets" "$(grep '^resets' "$file")" "resets 0"
+before=$(<"/sys/block/$d/reset")
+echo 1 >"/sys/block/$d/reset"
+same "resets after one" "$(grep '^resets' "$file") $(<"/sys/block/$d/reset")" "resets 1 $((before + 1))"
+echo 0 >"$file"
+same "resets after a write to the file" "$(grep '^resets' "$file") $(<"/sys/block/$d/reset")" "resets 0 $((before + 1))"
 unload
 fails test -e "/sys/kernel/debug/virtio_blk-$d"

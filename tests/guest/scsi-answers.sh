@@ -30,6 +30,12 @@ gone()
 	! is_here "$1"
 }
 
+counters=/sys/kernel/debug/virtio_scsi-$(basename "$(scsi_host "$d")")/counters
+if [[ $MODE != c ]]; then
+	mountpoint -q /sys/kernel/debug || mount -t debugfs none /sys/kernel/debug
+	echo 0 >"$counters"
+	same "what is counted after a write to the file" "$(grep bad-answers "$counters")" "bad-answers 0"
+fi
 read="op=read lba=64"
 told "$read response=0 resid=0" "$good"
 told "$read response=1" "$(failed 0x7)"   # OVERRUN: DID_ERROR
@@ -42,6 +48,7 @@ told "$read response=7" "$(failed 0x4)"   # TARGET_FAILURE: DID_BAD_TARGET
 told "$read response=8" 'status=0x18 host=0x0 resid=0 sense=0'   # NEXUS_FAILURE: a reservation conflict
 told "$read response=9" "$(failed 0x7)"   # FAILURE: DID_ERROR
 told "$read response=200" "$(failed 0x7)" # what nobody knows
+[[ $MODE == c ]] || same "what is counted of these" "$(grep bad-answers "$counters")" "bad-answers 1"
 # Residuals: true; larger than the transfer; of a command without data.
 told "op=inquiry resid=100" 'status=0x0 host=0x0 resid=100 sense=0' 12000000fc00 252
 told "$read resid=4294967295" 'status=0x0 host=0x0 resid=512 sense=0'

@@ -28,3 +28,9 @@ same "kicks, sent and saved" $(($(count '^[0-9]' kicks) + $(count '^[0-9]' kicks
 # A reset goes by the control queue.
 sg_reset --device "/dev/$d" || fail sg_reset
 same "what the control queue did" "$(count control added) $(count control completed)" "1 1"
+# What the host did as a whole.
+same "what the host counts" "$(tail -n 3 "$file" | tr '\n' ' ')" "bad-answers 0 late 0 resets 0 "
+echo adapter >"/sys/class/scsi_host/$host/host_reset" || fail host_reset
+same "resets after one" "$(grep '^resets' "$file")" "resets 1"
+echo 0 >"$file"
+same "resets after a write to the file" "$(grep '^resets' "$file")" "resets 0"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Counters of a disk in debugfs: `virtio_blk-vda/counters`, a line for each queue and one for the
+//! Counters of a disk in debugfs: `virtio_blk-vda/counters`, a line for each queue and two for the
 //! disk. Whatever is written to the file sets all of them to zero.
 
 use crate::{
@@ -16,7 +16,13 @@ use kernel::{
     fmt,
     prelude::*,
     str::CString,
-    sync::Arc,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    },
     uaccess::UserSliceReader, //
 };
 use storage::{
@@ -85,17 +91,29 @@ fn forget<H: Handler>(queues: &[Arc<Queue<H>>]) {
 pub(crate) struct Counters {
     path: Arc<dyn Counted>,
     recovery: Arc<Recovery>,
+    /// The resets of the device before those that are shown: its attribute counts all.
+    resets_before: Atomic<u32>,
 }
 
 impl Counters {
     /// Those of a disk in request mode.
     pub(crate) fn of_requests(path: Arc<request_path::Queues>, recovery: Arc<Recovery>) -> Self {
-        Self { path, recovery }
+        Self::new(path, recovery)
     }
 
     /// Those of one in bio mode.
     pub(crate) fn of_bios(path: Arc<Plugged<BioPath>>, recovery: Arc<Recovery>) -> Self {
-        Self { path, recovery }
+        Self::new(path, recovery)
+    }
+
+    fn new(path: Arc<dyn Counted>, recovery: Arc<Recovery>) -> Self {
+        let resets_before = Atomic::new(recovery.resets());
+
+        Self {
+            path,
+            recovery,
+            resets_before,
+        }
     }
 
     /// Makes the file of `disk`. Without debugfs there is none, and no error.
@@ -134,12 +152,15 @@ impl Counters {
                 waits.waited, waits.longest, waits.refused
             )
         })?;
-        writeln!(f, "bad-answers {}", self.recovery.bad_answers().get())
+        writeln!(f, "bad-answers {}", self.recovery.bad_answers().get())?;
+        let before = self.resets_before.load(Relaxed);
+        writeln!(f, "resets {}", self.recovery.resets().wrapping_sub(before))
     }
 
     fn forget(&self, _written: &mut UserSliceReader) -> Result {
         self.path.forget();
         self.recovery.bad_answers().forget();
+        self.resets_before.store(self.recovery.resets(), Relaxed);
         Ok(())
     }
 }

@@ -96,6 +96,11 @@ impl RequestQueue {
         }
     }
 
+    /// The counts of bad answers, for the counters.
+    pub(crate) fn bad_answers(&self) -> [&Tally; 2] {
+        [&self.unknown, &self.absurd]
+    }
+
     /// How much of a header the device gets.
     #[inline]
     fn header_size(&self) -> usize {

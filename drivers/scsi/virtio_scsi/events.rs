@@ -115,6 +115,11 @@ impl EventQueue {
         }
     }
 
+    /// The count of events that there are not, for the counters.
+    pub(crate) fn bad_events(&self) -> &Tally {
+        &self.unknown
+    }
+
     /// Says whose events they are.
     pub(crate) fn set_host(&self, host: HostRef) {
         self.host.populate(host);

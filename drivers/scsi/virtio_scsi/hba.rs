@@ -46,6 +46,7 @@ use storage::{
         HostByte,
         Refused, //
     },
+    tally::Tally,
     virtio::{
         self,
         queue::{
@@ -70,6 +71,8 @@ pub(crate) struct Hba {
     pub(crate) map: CpuMap,
     /// The device sleeps, or is about to: commands wait.
     pub(crate) asleep: Atomic<bool>,
+    /// How often a command's time was over, and the device had not answered it.
+    pub(crate) late: Tally,
     #[pin]
     pub(crate) removal: Removal,
     #[pin]
@@ -97,6 +100,7 @@ impl Hba {
             queues,
             map,
             asleep: Atomic::new(false),
+            late: Tally::new(),
             removal <- Removal::new(),
             work <- new_work!("virtio_scsi::removal"),
         })

@@ -107,6 +107,8 @@ impl Operations for ScsiHost {
             hba.recovery.suspect();
             return Timeout::Wait;
         }
+        // What is told of it is decided below.
+        hba.late.count();
         match params::TIMEOUTS.get() {
             limit if limit > 0 && late.timeouts() >= limit => {
                 dev_info!(

@@ -37,6 +37,7 @@ use kernel::{
 };
 use storage::{
     config_field,
+    tally::Tally,
     virtio::{
         config::ConfigField,
         queue::Queue,
@@ -61,6 +62,8 @@ pub(crate) struct Recovery {
     removing: Atomic<bool>,
     /// The queues were taken from the device, which is to be started again: commands wait.
     down: Atomic<bool>,
+    /// How often the device was reset.
+    resets: Tally,
     #[pin]
     repairs: Repairs,
     #[pin]
@@ -79,11 +82,17 @@ impl Recovery {
                 events,
                 removing: Atomic::new(false),
                 down: Atomic::new(false),
+                resets: Tally::new(),
                 repairs <- Repairs::new(),
                 work <- new_work!("virtio_scsi::recovery"),
             }? Error),
             GFP_KERNEL,
         )
+    }
+
+    /// How often the device was reset, for the counters.
+    pub(crate) fn resets(&self) -> &Tally {
+        &self.resets
     }
 
     /// Looks soon whether the device still works, and repairs it if not. Any context.
@@ -180,6 +189,8 @@ impl Recovery {
             false => self.configure(dev),
         };
 
+        // Each is told.
+        self.resets.count();
         dev.restart(configure).inspect_err(|e| {
             if self.is_removing() {
                 // What is kept is not sent any more.
