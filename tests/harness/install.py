@@ -58,7 +58,7 @@ class Boot:
 # Part of what `virtio-storage-rs next` says, by image.
 NEXT = {
     "deb": ("In the way:\nnothing\n",),
-    "broken": ("virtio_blk: the kernel's own (updates/", "virtio_scsi.ko is no whole module"),
+    "broken": ("virtio_blk: the kernel's own (updates/", "virtio_scsi.ko is no whole module", "- nothing boots "),
     "removed": ("- there is no virtio_blk of ours for ",),
 }
 GUESTS = {
