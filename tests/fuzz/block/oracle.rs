@@ -41,6 +41,8 @@ pub(super) struct Io {
     nounmap: bool,
     preflush: bool,
     fua: bool,
+    /// It begins and ends on the borders of logical blocks.
+    whole: bool,
     pub(super) ended: bool,
     /// It ended well, and rightly so.
     good: bool,
@@ -73,6 +75,8 @@ impl Io {
         len: usize,
         (memory, data): (usize, usize),
     ) -> Self {
+        let block = u64::from(disk.limits().logical_block_size);
+
         Self {
             disk: disk.disk,
             is_mq: disk.is_mq(),
@@ -87,6 +91,7 @@ impl Io {
             nounmap: flags & 1 << b::req_flag_bits___REQ_NOUNMAP != 0,
             preflush: flags & 1 << b::req_flag_bits___REQ_PREFLUSH != 0,
             fua: flags & 1 << b::req_flag_bits___REQ_FUA != 0,
+            whole: (len as u64 | sector << 9) % block == 0,
             ended: false,
             good: false,
             lied: false,
@@ -309,6 +314,8 @@ pub fn added(ring: usize, buffer: &mut Buffer) {
     }
     let io = &mut layer().ios[io - 1];
     assert!(io.leader == 0, "a part of a request is sent");
+    // That of requests the block layer has seen to.
+    assert!(io.is_mq || io.whole, "a bio of half a block is sent");
     if asked != T_FLUSH {
         assert!(asked == command(io.op), "asks {asked} for {}", io.op);
         assert!(
