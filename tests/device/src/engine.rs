@@ -357,7 +357,7 @@ impl State {
             Order::Fifo => now + self.latency,
             Order::Reversed => self.pending.last().map_or(now + window, |other| other.due),
             Order::Random => now + window.mul_f64(self.random.share()),
-        };
+        } + Duration::from_millis(served.delivery.delay.into());
         let mut answer = Answer {
             due,
             queue,

@@ -340,6 +340,19 @@ fn dropped_and_released() {
 }
 
 #[test]
+fn one_answer_is_late() {
+    let mut driver = Driver::new(r#"{"faults": ["op=write delay=1000"]}"#);
+
+    driver.add(Op::Write, 0, &[1; 512], 0);
+    driver.add(Op::Flush, 0, &[], 0);
+    driver.engine.kick(0);
+    assert_eq!(driver.used(), [(3, 1)]);
+    std::thread::sleep(Duration::from_millis(1000));
+    driver.engine.kick(0);
+    assert_eq!(driver.used(), [(3, 1), (0, 1)]);
+}
+
+#[test]
 fn settings_that_make_no_sense_are_refused() {
     for text in [
         r#"{"capactiy": 1}"#,

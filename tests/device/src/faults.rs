@@ -15,6 +15,7 @@
 //! - `used=N` tells this used length;
 //! - `id=N` tells this id in the used ring, `id=other` one that is not the request's;
 //! - `double` completes it twice;
+//! - `delay=N` completes it N milliseconds later than others;
 //! - `drop` does not complete it until `release`;
 //! - `swallow` neither does nor completes it, ever;
 //! - `noirq` completes it without an interrupt.
@@ -39,6 +40,8 @@ pub struct Delivery {
     pub used: Option<u32>,
     pub id: Option<FalseId>,
     pub double: bool,
+    /// In milliseconds.
+    pub delay: u32,
     pub drop: bool,
     pub swallow: bool,
     pub noirq: bool,
@@ -52,6 +55,7 @@ impl Delivery {
             ("id", "other") => self.id = Some(FalseId::Other),
             ("id", n) => self.id = Some(FalseId::Value(narrow(n)?)),
             ("double", "") => self.double = true,
+            ("delay", n) => self.delay = narrow(n)?,
             ("drop", "") => self.drop = true,
             ("swallow", "") => self.swallow = true,
             ("noirq", "") => self.noirq = true,
@@ -240,6 +244,8 @@ mod tests {
             "status=256",
             "drop=1",
             "used=x",
+            "delay=0",
+            "delay=4294967296",
             "data=8",
             "data=8:x",
         ] {

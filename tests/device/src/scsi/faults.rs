@@ -15,7 +15,7 @@
 //! - `unanswered`: it is done, and comes back without an answer in it;
 //! - `lie`: a task management function is said to be done, and is not;
 //! - `guard`: the first guard that is read is another one;
-//! - what `../faults.rs` has of `used`, `id`, `double`, `drop`, `noirq`.
+//! - what `../faults.rs` has of `used`, `id`, `double`, `delay`, `drop`, `noirq`.
 
 use super::wire::{
     Address,
