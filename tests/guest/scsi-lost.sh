@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 # QEMU's own SCSI host under I/O: the PCI function is taken away and given back (as blktests block/011 does it), the operator resets
-# it. Nothing fails, nothing is lost, no medium seems to have changed; and a removal does not wait for what is not there.
+# it, the device says that it needs a reset. Nothing fails, nothing is lost, no medium seems to have changed; and a removal does not
+# wait for what is not there.
 # limit: 900
 [[ $MODE != c ]] || skip "the C driver hangs"
 # The kernel warns when it unbinds a device whose status is all ones.
@@ -63,9 +64,20 @@ for _ in 1 2 3; do
 done
 exec 5<&-
 load_ends "reset by the operator"
-# Events work after it.
+# The device says that it needs a reset, while it has nothing else to do: it gets one at once, and the event that it choked on is
+# made up for.
+dmesg -C
+host needs-reset hba 1 next || fail "needs-reset"
 host lun add new 9 0 data-new
-wait_for 30 disk new >/dev/null || fail "a unit that came after the resets was not seen"
+wait_for 60 disk new >/dev/null || fail "DEVICE_NEEDS_RESET is not seen: $(dmesg | tail)"
+told 'resetting the device, since it works no more' || fail "the unit came without a reset: $(dmesg | tail)"
+# Events work after it.
+gone()
+{
+	! disk new >/dev/null 2>&1
+}
+host lun del new
+wait_for 60 gone || fail "a unit that went after the resets was not missed: $(dmesg | tail)"
 # One that is away is waited for; its removal ends.
 dmesg -C
 pci_command "$function" 0

@@ -28,7 +28,8 @@ def _qemu(folder: Path) -> int:
 def needs_reset(folder: Path, guest: Guest, args: list[str]) -> None:
     """host needs-reset NAME [QUEUE]: the device (with split rings) needs a reset from now on, unless the guest is first.
 
-    It may have written the right number before QEMU looked: to be tried again.
+    It may have written the right number before QEMU looked: to be tried again. `host needs-reset NAME QUEUE next` is sure: what
+    the device takes off that queue next is nonsense. For one in which buffers wait for the device to need them, as for events.
     """
     path = f"/machine/peripheral/{args[0]}/virtio-backend"
 
@@ -39,8 +40,12 @@ def needs_reset(folder: Path, guest: Guest, args: list[str]) -> None:
     with open(f"/proc/{_qemu(folder)}/mem", "r+b", buffering=0) as memory:
         memory.seek(host + 2)
         (index,) = struct.unpack("<H", memory.read(2))
-        memory.seek(host + 4 + 2 * (index % ring["vring-num"]))
+        waits = args[2:] == ["next"]
+        at = ring["last-avail-idx"] if waits else index
+        assert not waits or at != index, "no buffer waits there"
+        memory.seek(host + 4 + 2 * (at % ring["vring-num"]))
         memory.write(struct.pack("<H", 0xFFFF))
-        memory.seek(host + 2)
-        memory.write(struct.pack("<H", (index + 1) & 0xFFFF))
+        if not waits:
+            memory.seek(host + 2)
+            memory.write(struct.pack("<H", (index + 1) & 0xFFFF))
     guest.qmp.run("cont")
