@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from . import accel, arch, initrd, logcheck, shares
 from .modules import OUR_MODULES, Driver, build_id, module_tree, our_module
@@ -71,10 +72,12 @@ class Guest:
     the script finds in its environment, `handlers` the host's side of `host NAME ARGS`.
     `module` is the one that `load_driver` loads. With `installed`, our modules lie under updates/ for modprobe; with `udev`, the guest
     coldplugs its devices as a distribution does. `interactive` gives the terminal to a shell.
-    With `shared_memory`, other processes can map the guest's memory, as vhost-user needs it.
+    With `shared_memory`, other processes can map the guest's memory, as vhost-user needs it. `plugged` holds devices that QEMU
+    gets one by one before the guest starts, see `_plug()`.
     """
 
     first_boot_limit = FIRST_BOOT_LIMIT
+    boot_limit = BOOT_LIMIT
 
     def __init__(
         self,
@@ -95,6 +98,7 @@ class Guest:
         interactive: bool = False,
         shared_memory: bool = False,
         one_thread: bool = False,
+        plugged: list[dict[str, Any]] | None = None,
         deadline: float = 300,
         loglevel: int = 7,
         expected_log: list[str] | None = None,
@@ -124,6 +128,7 @@ class Guest:
         self.interactive = interactive
         self.shared_memory = shared_memory
         self.one_thread = one_thread
+        self.plugged = plugged or []
         self.deadline = deadline * SLOWNESS if debug() else deadline
         self.loglevel = loglevel
         self.expected_log = list(expected_log or [])
@@ -234,19 +239,21 @@ class Guest:
                 "-object", f"memory-backend-memfd,id=vsr-memory,size={self.memory},share=on",
                 "-machine", "memory-backend=vsr-memory",
             ]  # fmt: skip
+        if self.plugged:
+            command.append("-S")
         return command + self.qemu
 
     # The run.
 
     def run(self) -> Result:
-        self._boot_limit = BOOT_LIMIT if self.interactive else self.first_boot_limit
+        self._boot_limit = self.boot_limit if self.interactive else self.first_boot_limit
         result = self._run_once()
         # Once in hundreds of boots under TCG, on a busy machine, a guest falls over before its
         # init is done: the kernel's own module with a bad signature, say. No driver under test
         # was loaded yet.
         if not (self._came_up() or result.status is not None or self.killed or self.interactive):
             print(f"# {self.name} did not come up, once more: {result.why}", flush=True)
-            self._boot_limit = BOOT_LIMIT
+            self._boot_limit = self.boot_limit
             result = self._run_once()
         return result
 
@@ -280,6 +287,8 @@ class Guest:
         reader.start()
         expired = False
         try:
+            if self.plugged:
+                self._plug()
             expired = not self._serve(channel)
             if expired:
                 self.qmp.show_blocked()
@@ -293,6 +302,17 @@ class Guest:
         result = self._result(expired)
         self._lock.close()
         return result
+
+    def _plug(self) -> None:
+        """Add the devices that QEMU's command line does not have, and let the guest start.
+
+        Whatever a device adds to the machine makes QEMU draw its maps of the memory anew, one for each virtio device that is
+        there; and what it draws while it builds the machine it frees when all is built. Between commands it frees it, too.
+        """
+        for device in self.plugged:
+            self.qmp.run("device_add", **device)
+        self.qmp.run("cont")
+        self._start = time.monotonic()
 
     def kill(self) -> None:
         """Cut the guest's power, on purpose."""
@@ -343,7 +363,7 @@ class Guest:
         if self._is_up or self._boot_seconds is not None:
             return False
         seconds = (now - self._start) / (SLOWNESS if debug() else 1)
-        return seconds > BOOT_LIMIT or (seconds > self._boot_limit and seconds - self._starved() > self._boot_limit)
+        return seconds > self.boot_limit or (seconds > self._boot_limit and seconds - self._starved() > self._boot_limit)
 
     def _starved(self) -> float:
         """How many seconds the hungriest of QEMU's threads was ready to run, and did not; 0 if the host does not count it."""

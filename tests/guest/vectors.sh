@@ -4,7 +4,7 @@
 # first disks have a vector for each queue, later ones one for all queues, and with a small budget they interrupt by their
 # line; what a disk gives back, the next one takes. Of the C driver it tells what is left.
 # driver: manual
-# limit: 900
+# limit: 3600
 count=$(find /sys/bus/virtio/devices/*/device -maxdepth 0 -exec grep -lx 0x0002 {} + | wc -l)
 
 # With 16 emulated CPUs a program takes a fifth of a second: what is done for each disk is done without.

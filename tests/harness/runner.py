@@ -159,6 +159,7 @@ def _run(
         cpus=profile.cpus,
         memory=profile.memory,
         qemu=machine.qemu,
+        plugged=machine.plugged,
         driver=driver,
         module=profile.module,
         env={"VSR_CASES": " ".join(cases), **profile.env()},
