@@ -3,6 +3,8 @@
 kernel, and makes mistakes, boot after boot: `make test-full`. What each boot does and must find is in tests/debian/story.
 
 Such a machine boots by firmware and GRUB, so QEMU's command line is here, not the usual guest. A restart ends its QEMU.
+
+VSR_STEP=NAME in the environment: the story goes on with that boot, from the disk that the last run, which failed, left before it.
 """
 
 import fcntl
@@ -164,6 +166,14 @@ def _packages(old: str) -> dict[str, Path]:
     return {old: modules, new: BUILD}
 
 
+def _overlay(disk: Path, backing: Path) -> None:
+    kind = backing.suffix.replace(".img", ".raw")[1:]
+    command = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", kind, "-b", backing, disk]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"no disk for the boot {disk.stem}: {done.stderr.strip()}")
+
+
 def _check(disk: Path) -> str:
     """What the host, without our driver, finds wrong with the file system in the end."""
     raw = disk.with_suffix(".raw")
@@ -178,7 +188,12 @@ def run(case: str) -> list[Outcome]:
     disk = case.split(":")[0]
     log, folder = folders(f"rs-{PROFILE}-{disk}")
     why, lines = "", []
+    steps = STORIES[disk]
+    overlays = [PLACE / f"{disk}-{step}.qcow2" for step in steps]
     try:
+        first = os.environ.get("VSR_STEP", steps[0])
+        if first not in steps:
+            raise RuntimeError(f"VSR_STEP={first} is no boot of {disk}; say one of: {' '.join(steps)}")
         with _preparing:
             PLACE.mkdir(exist_ok=True)
             old, (new, _) = _older(), stock_kernel()
@@ -190,11 +205,11 @@ def run(case: str) -> list[Outcome]:
             for release, place in modules.items():
                 for name in OUR_MODULES:
                     (share / f"build-id.{name}.{release}").write_text(build_id(place / f"{name}.ko") + "\n")
-        overlay = folder / "disk.qcow2"
-        subprocess.run(
-            ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", image / "disk.img", overlay], check=True
-        )
-        for number, step in enumerate(STORIES[disk], 1):
+        # Each boot has what it writes in a file of its own.
+        disks = [image / "disk.img", *overlays]
+        for number, step in list(enumerate(steps, 1))[steps.index(first) :]:
+            overlay = disks[number]
+            _overlay(overlay, disks[number - 1])
             words = {"step": step, "disk": disk, "old": old, "new": new}
             (share / "step").write_text("".join(f"{name}={word}\n" for name, word in words.items()) + ". /run/host/story\n")
             (share / "log").write_text("")
@@ -212,8 +227,11 @@ def run(case: str) -> list[Outcome]:
             if why:
                 why = f"{step}: {why}; {outside(console)}"
                 break
-        why = why or _check(overlay)
+        why = why or _check(overlays[-1])
     except (RuntimeError, OSError, subprocess.SubprocessError) as err:
         why = str(err)
+    if not why:
+        for overlay in overlays:
+            overlay.unlink()
     outcome = Outcome(PROFILE, case, not why, why, time.monotonic() - begin)
     return conclude(outcome, lines, log, folder)
