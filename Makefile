@@ -78,6 +78,7 @@ clean distclean:
 
 help:
 	@sed -n 's/^#: //p' $(firstword $(MAKEFILE_LIST))
+	@env -u KERNEL_RELEASE bash -c '. scripts/config.sh; echo; echo Kernels for KERNEL_RELEASE=, the first without it:; fmt -w 120 <<<"$$KERNEL_RELEASES"'
 
 #: make               build the modules for the stock kernel (the first time it makes its own toolchain: 7 minutes)
 #: make KDIR=DIR      build them for the kernel build tree DIR, with this machine's tools; vm, test: guests that boot that kernel
@@ -94,7 +95,7 @@ help:
 #: make fuzz          a minute of devices of each driver that lie, in user space; ARGS='--minutes 60', ARGS=--coverage
 #: make clean         remove what was built; distclean: the whole cache too
 #: DRIVER=c           with vm, demo, test: the kernel's own C driver
-#: KERNEL_RELEASE=V   build for and boot another kernel of Debian's, 7.3.4+deb13-cloud-amd64 say (Documentation/testing.md)
+#: KERNEL_RELEASE=V   build for and boot another kernel of Debian's, one of those below (README has which work)
 #: KERNEL=debug       with test: a kernel with KASAN, lockdep and the like; compiled first, which takes long
 #: KERNEL=kcsan       the same with KCSAN, which looks for data races
 #: ARGS=...           more arguments for the script behind demo, test, hosts, bench, check, mutate, fuzz, upstream-series
