@@ -19,7 +19,8 @@
 //! - a SCSI host: `add T:L SERIAL BLOCKS`, `remove T:L`, `resize T:L BLOCKS` a logical unit, each with
 //!   an event unless `silently` follows; `event WORDS`: any event, see `scsi.rs`
 //! - `forget`: drop the events that the driver had no buffer for yet
-//! - `mark TEXT`: write it to the log; `state`: numbers
+//! - `mark TEXT`: write it to the log; `state`: numbers, of which `wrong` is how many answers were
+//!   delivered wrongly and notifications not heard, and `ago` how many milliseconds ago the last
 //! - `quit`
 
 use crate::engine::Engine;

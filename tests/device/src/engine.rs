@@ -8,6 +8,7 @@ mod answers;
 mod orders;
 
 use crate::{
+    faults::Delivery,
     lies::{
         cheat,
         overwrite,
@@ -123,6 +124,9 @@ struct State {
     /// Those that the driver had no buffer for yet.
     messages: VecDeque<Message>,
     seen: u64,
+    /// How many answers were delivered wrongly, and notifications not heard, and when the last was.
+    wrong: u64,
+    last_wrong: Instant,
     log: Option<File>,
     front: Option<Arc<dyn Front>>,
 }
@@ -159,6 +163,8 @@ impl Engine {
                 held: Vec::new(),
                 messages: VecDeque::new(),
                 seen: 0,
+                wrong: 0,
+                last_wrong: Instant::now(),
                 log,
                 front: None,
             }),
@@ -236,6 +242,7 @@ impl Engine {
 
         if state.deaf > 0 {
             state.deaf -= 1;
+            state.went_wrong();
             state.note(&format!("# ring {queue}: not heard"));
             return;
         }
@@ -277,6 +284,11 @@ impl State {
                 eprintln!("blkdev: the log: {e}");
             }
         }
+    }
+
+    fn went_wrong(&mut self) {
+        self.wrong += 1;
+        self.last_wrong = Instant::now();
     }
 
     fn detach(&mut self, queue: u16) {
@@ -340,6 +352,9 @@ impl State {
                     lie.bend(&mut served.delivery);
                 }
                 self.seen += 1;
+                if served.delivery != Delivery::default() {
+                    self.went_wrong();
+                }
                 self.note(&format!("n={} q={queue} {}", self.seen, served.note));
                 served
             }

@@ -321,7 +321,9 @@ fn dropped_and_released() {
     driver.engine.kick(0);
     assert_eq!(driver.used(), [(3, 1)]);
     let state = driver.engine.command("state", "").unwrap();
-    assert_eq!(state, "seen=2 lies=0 pending=0 dropped=1 rings=1");
+    let (state, ago) = state.split_once(" ago=").unwrap();
+    assert_eq!(state, "seen=2 lies=0 pending=0 dropped=1 rings=1 wrong=1");
+    assert!(ago.parse::<u64>().is_ok(), "{ago}");
     driver.engine.command("clear", "").unwrap();
     driver.engine.command("release", "").unwrap();
     assert_eq!(driver.used(), [(3, 1), (0, 1)]);

@@ -71,12 +71,14 @@ impl State {
             "mark" => self.note(&format!("# {words}")),
             "state" => {
                 return Ok(format!(
-                    "seen={} lies={} pending={} dropped={} rings={}",
+                    "seen={} lies={} pending={} dropped={} rings={} wrong={} ago={}",
                     self.seen,
                     self.liar.as_ref().map_or(0, |liar| liar.told),
                     self.pending.len(),
                     self.held.len(),
-                    self.rings.len()
+                    self.rings.len(),
+                    self.wrong,
+                    self.last_wrong.elapsed().as_millis()
                 ))
             }
             "disconnect" => {
