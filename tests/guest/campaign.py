@@ -1,19 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0
-"""campaign.py DISK CONFIG RESET WORD FOLDER...: faults in random order, and the programs that must not notice.
+"""campaign.py NAME COUNT SEED DISK CONFIG RESET WORD FOLDER...: faults in random order, and the programs that must not notice.
 
-CONFIG is the configuration space of the disk's PCI function. WORD, written to RESET, is the operator's reset.
+NAME is the device's on the host. CONFIG is the configuration space of the disk's PCI function. WORD, written to RESET, is the
+operator's reset. /tmp/NAME has a line for each fault in the end: which, and how long programs waited (see `waits`).
 """
 
+import fcntl
 import mmap
 import os
 import random
-import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
-DISK, CONFIG, RESET, WORD, *FOLDERS = sys.argv[1:]
-COUNT, SEED = int(os.environ["VSR_FAULTS"]), int(os.environ["VSR_SEED"])
+NAME, DISK, CONFIG, RESET, WORD = sys.argv[1], *sys.argv[4:8]
+COUNT, SEED = map(int, sys.argv[2:4])
+FOLDERS = sys.argv[8:]
+# So many disks share the CPUs: the programs of each do less.
+DISKS = int(os.environ["VSR_DISKS"])
 # A word of the only fault to be tried.
 ONLY = os.environ["VSR_FAULT"]
 SLOWNESS = int(os.environ.get("VSR_SLOWNESS", "1"))
@@ -32,8 +37,25 @@ FAULTS = [
 ]
 
 
-def host(command: str) -> None:
-    subprocess.run(["bash", "-c", '. "$VSR_GUEST_LIB"; host blkdev campaign "$@"', "host", *command.split()], check=True)
+def host(command: str) -> str:
+    """Tells the device, as `host blkdev` of scripts/guest/lib.sh does, without a shell each time."""
+    with open("/tmp/.host.lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        port = os.open(os.environ["VSR_PORT"], os.O_RDWR)
+        os.write(port, f"blkdev {NAME} {command}\n".encode())
+        reply = b""
+        while not reply.endswith(b"\n"):
+            reply += os.read(port, 4096)
+        os.close(port)
+    word, _, answer = reply.decode().strip().partition(" ")
+    assert word == "ok", f"{command}: {answer}"
+    return answer
+
+
+def wrong() -> tuple[int, float]:
+    """How many answers and notifications have met a fault, and when the last one did."""
+    state = dict(word.split("=") for word in host("state").split())
+    return int(state["wrong"]), time.monotonic() - int(state["ago"]) / 1000
 
 
 def pci_command(value: int | None = None) -> int:
@@ -46,12 +68,26 @@ def pci_command(value: int | None = None) -> int:
     return found
 
 
-class Prober(threading.Thread):
-    """Reads all the time; knows how long the disk made it wait."""
+class Program(threading.Thread):
+    """What goes on all the time, and knows how long the disk made it wait."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
-        self.worst, self.failed, self.stop = 0.0, "", False
+        self.count, self.failed, self.stop = 0, "", False
+        # When each I/O began and ended, since the last fault.
+        self.took: list[tuple[float, float]] = []
+
+    def done(self, begin: float) -> None:
+        self.took.append((begin, time.monotonic()))
+        self.count += 1
+
+    def waited(self, since: float = 0) -> float:
+        """The longest wait of what ended after that time, which alone counts."""
+        return max((end - max(begin, since) for begin, end in self.took if end > since), default=0)
+
+
+class Prober(Program):
+    """Reads."""
 
     def run(self) -> None:
         disk, page = os.open(DISK, os.O_RDONLY | os.O_DIRECT), mmap.mmap(-1, 4096)
@@ -62,22 +98,22 @@ class Prober(threading.Thread):
             except OSError as err:
                 self.failed = str(err)
                 return
-            self.worst = max(self.worst, time.monotonic() - begin)
-            time.sleep(0.01)
+            self.done(begin)
+            time.sleep(0.01 * DISKS)
 
 
-class Writer(threading.Thread):
+class Writer(Program):
     """Appends to files, with fsync; knows what was acknowledged."""
 
     def __init__(self, folder: str) -> None:
-        super().__init__(daemon=True)
+        super().__init__()
         self.folder = folder
         self.known: dict[str, int] = {}
-        self.failed, self.stop, self.count = "", False, 0
 
     def run(self) -> None:
         while not self.stop:
             path = f"{self.folder}/{self.count % 16}"
+            begin = time.monotonic()
             try:
                 with open(path, "ab" if self.count % 256 >= 16 else "wb") as file:
                     number = 0 if self.count % 256 < 16 else self.known[path]
@@ -88,8 +124,8 @@ class Writer(threading.Thread):
                 self.failed = str(err)
                 return
             self.known[path] = number + 1
-            self.count += 1
-            time.sleep(0.005)
+            self.done(begin)
+            time.sleep(0.005 * DISKS)
 
     def check(self) -> None:
         with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as file:
@@ -101,19 +137,35 @@ class Writer(threading.Thread):
             assert found[: len(wanted)] == wanted, f"{path}: an acknowledged write is lost"
 
 
-def fault(choose: random.Random, on: int) -> tuple[str, bool]:
-    """Begin one; says which, and whether the driver sees by itself that something is lost."""
+def fault(choose: random.Random, on: int) -> tuple[str, str, float]:
+    """Begin one; says of which kind, which, and when the device was well again."""
     words, alone = choose.choice([one for one in FAULTS if ONLY in one[0]])
-    command = words.format(op=choose.choice(["read", "write"]), skip=choose.randrange(20), few=choose.randrange(1, 4), master=on & ~4)
+    op, skip, few = choose.choice(["read", "write"]), choose.randrange(20), choose.randrange(1, 4)
+    command = words.format(op=op, skip=skip, few=few, master=on & ~4)
     pause = choose.uniform(0.3, 1.5)
+    kind = words.removeprefix("fault op={op} skip={skip} ")
     if command.startswith("command"):
         pci_command(int(command.split()[1]))
         time.sleep(pause)
         pci_command(on)
-    else:
-        host(command)
-        time.sleep(pause)
-    return command, alone
+        return kind, command, time.monotonic()
+    before, _ = wrong()
+    begin = time.monotonic()
+    host(command)
+    time.sleep(pause)
+    if command == "disconnect":
+        return kind, command, begin
+    wanted = before + (few if "few" in words else 1)
+    while (met := wrong())[0] < wanted:
+        assert time.monotonic() < begin + 60 * SLOWNESS, f"{command}: nothing meets it"
+        time.sleep(0.05)
+    well = met[1]
+    # Nothing proves that a command is late for ever; the operator says so, if the driver has a way (C has none).
+    if not alone and os.path.exists(RESET):
+        well = time.monotonic()
+        with open(RESET, "w", encoding="ascii") as file:
+            file.write(WORD)
+    return kind, command, well
 
 
 def main() -> None:
@@ -122,24 +174,22 @@ def main() -> None:
     programs = [prober, *writers]
     for program in programs:
         program.start()
-    waits: list[float] = []
+    waits: list[tuple[str, float, float, float]] = []
+    begin = time.monotonic()
     on = pci_command()
     for number in range(COUNT):
-        prober.worst = 0.0
-        command, alone = fault(choose, on)
-        # Nothing proves that a command is late for ever; the operator says so, if the driver has a way (C has none).
-        if not alone and os.path.exists(RESET):
-            with open(RESET, "w", encoding="ascii") as file:
-                file.write(WORD)
-        seen = [writer.count for writer in writers]
+        for program in programs:
+            program.took = []
+        kind, command, well = fault(choose, on)
+        seen = [program.count for program in programs]
         end = time.monotonic() + 60 * SLOWNESS
-        while any(writer.count < before + 3 for writer, before in zip(writers, seen)):
+        while any(program.count < before + 3 for program, before in zip(programs, seen)):
             failed = next((program.failed for program in programs if program.failed), "")
-            assert not failed and time.monotonic() < end, f"fault {number} ({command}): {failed or 'nothing moves'}"
+            assert not failed and time.monotonic() < end, f"{NAME}, fault {number} ({command}): {failed or 'nothing moves'}"
             time.sleep(0.01)
-        host("clear")
-        host("deaf 0")
-        waits.append(prober.worst)
+        # Of reads and of what is written and synced, since the device was well; and of reads, whole.
+        waits.append((kind, prober.waited(well), max(writer.waited(well) for writer in writers), prober.waited()))
+    seconds = time.monotonic() - begin
     for program in programs:
         program.stop = True
     for program in programs:
@@ -148,10 +198,10 @@ def main() -> None:
         assert not program.is_alive(), "the I/O does not end"
     for writer in writers:
         writer.check()
-    waits.sort()
-    shares = ", ".join(f"{share} %: {waits[min(len(waits) - 1, len(waits) * share // 100)]:.2f} s" for share in (50, 90, 99, 100))
     written = sum(writer.count for writer in writers)
-    print(f"{COUNT} faults, seed {SEED}, {written} writes with fsync; the longest wait of a read at a fault: {shares}")
+    # At once: others print as well.
+    sys.stdout.write(f"{NAME}: {COUNT} faults, seed {SEED}, in {seconds:.0f} s; {written} writes with fsync, {prober.count} reads\n")
+    Path(f"/tmp/{NAME}").write_text("".join("\t".join(map(str, wait)) + "\n" for wait in waits), encoding="ascii")
 
 
 main()

@@ -2,44 +2,86 @@
 # shellcheck shell=bash
 # A campaign: faults of the device in random order, under fio verify and a file system with fsync. No program sees an error, no
 # write that was acknowledged is lost. VSR_FAULTS says how many, VSR_SEED in which order: the same again for the same seed.
+# VSR_DISKS disks share them, side by side, each with a load and an order of its own. The seed of each is one more than that of
+# the one before: alone, with that seed, it has the same faults again.
 # VSR_FAULT is a word of the only fault that is to be tried, by which the C driver, too, can be seen with it.
 # limit: 7200
 [[ $MODE != c || -n $VSR_FAULT ]] || skip "the C driver hangs at the first of them"
 dmesg -C
-d=$(disk campaign)
-virtio=$(readlink -f "/sys/block/$d/device" | grep -o '.*/virtio[0-9]*')
-read -ra reset < <(operator_reset "$d")
 # Who waits for C's I/O cannot be killed.
 limit=7000
 [[ $MODE != c ]] || limit=120
-partition "$d" 2048 65536 67584 131072 198656 655360
-wait_for 10 test -b "/dev/${d}3" || fail "no partitions"
-folders=()
-for part in 2:ext4 3:xfs; do
-	fs=${part#*:} place=/tmp/campaign-${part#*:}
-	# The debug kernel has ext4 alone.
-	modprobe "$fs" 2>/dev/null || grep -qw "$fs" /proc/filesystems || continue
-	# What the other mode left keeps mkfs.xfs from it.
-	dd if=/dev/zero of="/dev/$d${part%:*}" bs=1M count=1 oflag=direct conv=notrunc status=none
-	"mkfs.$fs" -q "/dev/$d${part%:*}" || fail "mkfs.$fs"
-	mkdir -p "$place"
-	mount "/dev/$d${part%:*}" "$place" || fail "mount"
-	folders+=("$place")
+# shellcheck disable=SC2153 # VSR_FAULT is another one
+faults=$(((VSR_FAULTS + VSR_DISKS - 1) / VSR_DISKS))
+names=(campaign)
+for ((number = 1; number < VSR_DISKS; number++)); do
+	names+=("campaign$number")
 done
-fio --name=load --filename="/dev/${d}1" --rw=randwrite --bsrange=512-16k --direct=1 --ioengine=io_uring --iodepth=8 --size=32m \
-	--allow_file_create=0 --verify=crc32c --verify_fatal=1 --do_verify=1 --verify_backlog=256 --rate_iops=300 --time_based \
-	--runtime=100000 --output=/tmp/load.log >/tmp/load.err 2>&1 &
-load=$!
-python3 "$VSR_SRC/tests/guest/campaign.py" "/dev/$d" "${virtio%/virtio*}/config" "${reset[@]}" "${folders[@]}" &
-program=$!
-wait_for "$limit" not_running $program || fail "nothing moves: $(dmesg | tail -n 3)"
-wait $program || fail "seed $VSR_SEED"
-! not_running $load || fail "fio has ended: $(cat /tmp/load.err /tmp/load.log)"
-kill -INT $load
-wait_for 60 not_running $load || fail "fio does not end"
-! grep -qi 'verify:\|error=[^0 ]' /tmp/load.err /tmp/load.log || fail "fio: $(cat /tmp/load.err /tmp/load.log)"
-umount "${folders[@]}" || fail "umount"
-fsck.ext4 -fn "/dev/${d}2" || fail "ext4 is damaged"
-[[ " ${folders[*]}" != *xfs ]] || xfs_repair -n "/dev/${d}3" >/tmp/fsck 2>&1 || fail "xfs is damaged: $(cat /tmp/fsck)"
+rm -f /tmp/campaign.failed
+
+# mounted NAME DISK: partitions it, and mounts their file systems; leaves their places in $folders.
+mounted()
+{
+	local part fs place
+	partition "$2" 2048 65536 67584 131072 198656 655360
+	wait_for 10 test -b "/dev/${2}3" || fail "no partitions"
+	folders=()
+	for part in 2:ext4 3:xfs; do
+		fs=${part#*:} place=/tmp/$1-${part#*:}
+		# The debug kernel has ext4 alone.
+		modprobe "$fs" 2>/dev/null || grep -qw "$fs" /proc/filesystems || continue
+		# What the other mode left keeps mkfs.xfs from it.
+		dd if=/dev/zero of="/dev/$2${part%:*}" bs=1M count=1 oflag=direct conv=notrunc status=none
+		"mkfs.$fs" -q "/dev/$2${part%:*}" || fail "mkfs.$fs"
+		mkdir -p "$place"
+		mount "/dev/$2${part%:*}" "$place" || fail "mount"
+		folders+=("$place")
+	done
+}
+
+# begin NUMBER: its load, and its faults.
+begin()
+{
+	local name=${names[$1]} d=${disks[$1]} virtio reset
+	virtio=$(readlink -f "/sys/block/$d/device" | grep -o '.*/virtio[0-9]*')
+	read -ra reset < <(operator_reset "$d")
+	fio --name=load --filename="/dev/${d}1" --rw=randwrite --bsrange=512-16k --direct=1 --ioengine=io_uring --iodepth=8 --size=32m \
+		--allow_file_create=0 --verify=crc32c --verify_fatal=1 --do_verify=1 --verify_backlog=256 \
+		--rate_iops=$((300 / VSR_DISKS)) --time_based --runtime=100000 --output="/tmp/$name.log" >"/tmp/$name.err" 2>&1 &
+	loads+=($!)
+	# shellcheck disable=SC2086 # several words
+	(python3 "$VSR_SRC/tests/guest/campaign.py" "$name" "$faults" $((VSR_SEED + $1)) "/dev/$d" "${virtio%/virtio*}/config" \
+		"${reset[@]}" ${places[$1]} || touch /tmp/campaign.failed) &
+	programs+=($!)
+}
+
+over()
+{
+	[[ -e /tmp/campaign.failed ]] || ! kill -0 "${programs[@]}"
+}
+
+disks=() places=() loads=() programs=()
+for name in "${names[@]}"; do
+	d=$(disk "$name")
+	mounted "$name" "$d"
+	disks+=("$d") places+=("${folders[*]}")
+done
+for number in "${!names[@]}"; do
+	begin "$number"
+done
+wait_for "$limit" over || fail "nothing moves: $(dmesg | tail -n 3)"
+[[ ! -e /tmp/campaign.failed ]] || fail "seed $VSR_SEED, $VSR_DISKS disks"
+for number in "${!names[@]}"; do
+	load=${loads[$number]} d=${disks[$number]} name=${names[$number]}
+	! not_running "$load" || fail "fio has ended: $(cat "/tmp/$name.err" "/tmp/$name.log")"
+	kill -INT "$load"
+	wait_for 60 not_running "$load" || fail "fio does not end"
+	! grep -qi 'verify:\|error=[^0 ]' "/tmp/$name.err" "/tmp/$name.log" || fail "fio: $(cat "/tmp/$name.err" "/tmp/$name.log")"
+	# shellcheck disable=SC2086 # several words
+	umount ${places[$number]} || fail "umount"
+	fsck.ext4 -fn "/dev/${d}2" >/tmp/fsck 2>&1 || fail "ext4 is damaged: $(cat /tmp/fsck)"
+	[[ ${places[$number]} != *xfs ]] || xfs_repair -n "/dev/${d}3" >/tmp/fsck 2>&1 || fail "xfs is damaged: $(cat /tmp/fsck)"
+done
 ! dmesg | grep -E "I/O error|(EXT4-fs|XFS).*(error|orrupt|hutdown)|lost async page write" || fail "errors in the log"
-echo "the device was reset $(dmesg | grep -c 'resetting the device') times"
+python3 "$VSR_SRC/tests/guest/campaign-times.py" "${names[@]/#//tmp/}" || fail "no times"
+echo "the devices were reset $(dmesg | grep -c 'resetting the device') times"

@@ -5,7 +5,7 @@ from guest import Guest
 
 from . import vhost_device
 from .iscsi import Target
-from .profiles import Machine, Profile, shutdown, stopped
+from .profiles import Machine, Profile, disks_of_campaign, options_of_campaign, shutdown, stopped
 
 SCSI = ("scsi",)
 
@@ -110,7 +110,8 @@ def _scsi_lies(machine: Machine) -> None:
 
 
 def _scsi_campaign(machine: Machine) -> None:
-    machine.vhost_user_scsi("campaign", [{"target": 0, "serial": "campaign", "blocks": 1 << 20}], latency_ms=1)
+    for name in disks_of_campaign():
+        machine.vhost_user_scsi(name, [{"target": 0, "serial": name, "blocks": 1 << 20}], latency_ms=1)
 
 
 def _scsi_lost(machine: Machine) -> None:
@@ -240,7 +241,7 @@ PROFILES = [
         options={"shared_memory": True},
     ),
     Profile(
-        "scsi-campaign", ("campaign",), _scsi_campaign, SCSI, "virtio_scsi", deadline=14400, options={"shared_memory": True},
+        "scsi-campaign", ("campaign",), _scsi_campaign, SCSI, "virtio_scsi", deadline=14400, options=options_of_campaign(),
     ),
     Profile("scsi-lies", ("lies",), _scsi_lies, SCSI, "virtio_scsi", deadline=14400, options={"shared_memory": True}),
     Profile("scsi-stopped", ("stopped",), _scsi_stopped, SCSI, "virtio_scsi", waits=True),
