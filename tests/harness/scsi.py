@@ -5,7 +5,7 @@ from guest import Guest
 
 from . import vhost_device
 from .iscsi import Target
-from .profiles import Machine, Profile, disks_of_campaign, options_of_campaign, shutdown, stopped
+from .profiles import CAMPAIGN, Machine, Profile, disks_of_campaign, shutdown, stopped
 
 SCSI = ("scsi",)
 
@@ -241,7 +241,7 @@ PROFILES = [
         options={"shared_memory": True},
     ),
     Profile(
-        "scsi-campaign", ("campaign",), _scsi_campaign, SCSI, "virtio_scsi", deadline=14400, options=options_of_campaign(),
+        "scsi-campaign", ("campaign",), _scsi_campaign, SCSI, "virtio_scsi", deadline=14400, options=CAMPAIGN,
     ),
     Profile("scsi-lies", ("lies",), _scsi_lies, SCSI, "virtio_scsi", deadline=14400, options={"shared_memory": True}),
     Profile("scsi-stopped", ("stopped",), _scsi_stopped, SCSI, "virtio_scsi", waits=True),
