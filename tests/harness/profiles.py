@@ -582,7 +582,7 @@ class CrowdedGuest(Guest):
 def vectors(full: bool) -> list[Profile]:
     """For kernels that have the card's driver."""
     profiles = [Profile("vectors", ("vectors",), _vectors(140, plugged=False), cpus=16, memory="2G", options={"machine": "q35"})]
-    # In request mode the disks take about 7 MiB each of the guest.
+    # In request mode the disks take about 10 MiB each of the guest.
     if full and os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >= 12 << 30:
         profiles.append(
             Profile(
