@@ -3,7 +3,6 @@
 # What each queue did, in debugfs: against what the guest did.
 # driver: manual
 [[ $MODE != c ]] || skip "the C driver has no counters"
-mountpoint -q /sys/kernel/debug || mount -t debugfs none /sys/kernel/debug
 load queue_depth=4
 # column NAME: the sum over all queues.
 column()
@@ -11,7 +10,7 @@ column()
 	counted "$file" "$1"
 }
 d=$(disk data)
-file=/sys/kernel/debug/virtio_blk-$d/counters
+file=$(counters_of "$d")
 same "the lines of queues" "$(grep -c '^ *[0-9]' "$file")" 2
 # Reading the serial number, in disk(), is a command, too.
 (($(column added) > 0)) || fail "nothing was added: $(<"$file")"
@@ -29,7 +28,7 @@ same "kicks, sent and saved" $(($(column kicks) + $(column kicks-saved))) 50
 same "what waited" "$(column waited) $(column refused) $(column ring-full)" "0 0 0"
 # More than there are commands: in bio mode the rest waits in line.
 d=$(disk slow)
-file=/sys/kernel/debug/virtio_blk-$d/counters
+file=$(counters_of "$d")
 echo 0 >"$file"
 fio --name=many --filename="/dev/$d" --rw=randread --bs=4k --direct=1 --ioengine=io_uring --iodepth=12 --number_ios=12 \
 	--iodepth_batch_submit=12 --allow_file_create=0 --output=/tmp/fio.log || fail "fio: $(cat /tmp/fio.log)"

@@ -142,6 +142,16 @@ scsi_host()
 	echo "/sys/class/scsi_host/host$(basename "$(readlink -f "/sys/block/$1/device")" | cut -d: -f1)"
 }
 
+# counters_of DISK: the file of counters in debugfs, of the disk or of its SCSI host
+counters_of()
+{
+	mountpoint -q /sys/kernel/debug || mount -t debugfs none /sys/kernel/debug
+	case $1 in
+	vd*) echo "/sys/kernel/debug/virtio_blk-$1/counters" ;;
+	*) echo "/sys/kernel/debug/virtio_scsi-$(basename "$(scsi_host "$1")")/counters" ;;
+	esac
+}
+
 # has_size DISK BYTES
 has_size()
 {

@@ -30,9 +30,8 @@ gone()
 	! is_here "$1"
 }
 
-counters=/sys/kernel/debug/virtio_scsi-$(basename "$(scsi_host "$d")")/counters
+counters=$(counters_of "$d")
 if [[ $MODE != c ]]; then
-	mountpoint -q /sys/kernel/debug || mount -t debugfs none /sys/kernel/debug
 	echo 0 >"$counters"
 	same "what is counted after a write to the file" "$(grep bad-answers "$counters")" "bad-answers 0"
 fi

@@ -2,10 +2,8 @@
 # shellcheck shell=bash
 # What each queue of a SCSI host did, in debugfs: against what the guest did.
 [[ $MODE != c ]] || skip "the C driver has no counters"
-mountpoint -q /sys/kernel/debug || mount -t debugfs none /sys/kernel/debug
 d=$(for disk in /sys/block/sd*; do echo "${disk##*/}"; done | head -n 1)
-host=$(readlink -f "/sys/block/$d/device" | grep -o 'host[0-9]*' | tail -n 1)
-file=/sys/kernel/debug/virtio_scsi-$host/counters
+file=$(counters_of "$d")
 # count LINES NAME: the sum of a column over the lines that match.
 count()
 {
@@ -30,7 +28,7 @@ sg_reset --device "/dev/$d" || fail sg_reset
 same "what the control queue did" "$(count control added) $(count control completed)" "1 1"
 # What the host did as a whole.
 same "what the host counts" "$(tail -n 3 "$file" | tr '\n' ' ')" "bad-answers 0 late 0 resets 0 "
-echo adapter >"/sys/class/scsi_host/$host/host_reset" || fail host_reset
+echo adapter >"$(scsi_host "$d")/host_reset" || fail host_reset
 same "resets after one" "$(grep '^resets' "$file")" "resets 1"
 echo 0 >"$file"
 same "resets after a write to the file" "$(grep '^resets' "$file")" "resets 0"

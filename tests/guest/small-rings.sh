@@ -10,7 +10,6 @@ for size in $sizes; do
 	vduse_disk "ring$size" "$size"
 done
 load
-mountpoint -q /sys/kernel/debug || mount -t debugfs none /sys/kernel/debug
 for size in $sizes; do
 	d=$(disk "ring$size")
 	if [[ $MODE != bio ]]; then
@@ -23,7 +22,7 @@ for size in $sizes; do
 	python3 "$VSR_SRC/tests/guest/scattered.py" "/dev/$d" small
 	if [[ $MODE == bio && $size == 4 ]]; then
 		# VDUSE's interrupts must not add what they make possible.
-		file=/sys/kernel/debug/virtio_blk-$d/counters
+		file=$(counters_of "$d")
 		(($(counted "$file" deferred) > 0)) || fail "nothing was left to a worker: $(<"$file")"
 	fi
 	echo "ring of $size: $((SECONDS - begin)) s"

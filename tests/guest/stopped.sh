@@ -67,9 +67,8 @@ if [[ $MODE == scsi ]]; then
 		same "units that are said to be late after $seconds s" \
 			"$(dmesg | grep -c "not answered for $seconds s; waiting (32 commands in flight)")" 2
 	done
-	mountpoint -q /sys/kernel/debug || mount -t debugfs none /sys/kernel/debug
 	for d in "${disks[@]}"; do
-		late=$(sed -n 's/^late //p' "/sys/kernel/debug/virtio_scsi-$(basename "$(scsi_host "$d")")/counters")
+		late=$(sed -n 's/^late //p' "$(counters_of "$d")")
 		((late >= 32)) || fail "$d: $late commands are counted as late"
 	done
 	if dmesg | grep -E 'aborting it|device reset|resetting'; then

@@ -100,8 +100,7 @@ load queue_depth=4
 d=$(disk slow)
 device=$(virtio_device "$d")
 number=${device#virtio}
-counters=/sys/kernel/debug/virtio_blk-$d/counters
-mountpoint -q /sys/kernel/debug || mount -t debugfs none /sys/kernel/debug
+counters=$(counters_of "$d")
 echo 0 >"$counters"
 echo "/usr/bin/fio --name=deep --filename=/dev/$d --direct=1 --rw=randread --bs=4k --ioengine=io_uring --iodepth=16" \
 	"--iodepth_batch_submit=16 --number_ios=32 --allow_file_create=0 --output=/tmp/fio.log" >/tmp/job

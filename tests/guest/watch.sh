@@ -36,8 +36,7 @@ mended()
 mended "a lost interrupt" 'done without an interrupt: it got lost (1 times)' fault "op=read $at noirq"
 mended "a lost notification" 'a notification got lost (1 times)' deaf 1
 if [[ $MODE != scsi ]]; then
-	mountpoint -q /sys/kernel/debug || mount -t debugfs none /sys/kernel/debug
-	repaired=$(counted "/sys/kernel/debug/virtio_blk-$d/counters" repaired)
+	repaired=$(counted "$(counters_of "$d")" repaired)
 	((repaired >= 2)) || fail "the counters know of $repaired repairs"
 fi
 # All of a burst: 64 reads at once, 8 of them without interrupts, twice the device does not listen.
