@@ -545,7 +545,7 @@ def _many(machine: Machine) -> None:
         machine.disk(f"many{number}", "num-queues=1", size=1 << 20)
 
 
-def _vectors(count: int, *, plugged: bool) -> Callable[[Machine], None]:
+def _vectors(count: int) -> Callable[[Machine], None]:
     """So many disks with a queue for each of 16 CPUs, behind bridges; and a network card that wants a vector for each of its
     queues, whose driver the scenario loads last. See Guest for `plugged`."""
 
@@ -557,12 +557,8 @@ def _vectors(count: int, *, plugged: bool) -> Callable[[Machine], None]:
             slot, function = divmod(place, 8)
             if place == 0:
                 machine.qemu += ["-device", f"pcie-pci-bridge,id=bridge{bridge}"]
-            machine.blockdev(f"driver=null-co,size={1 << 20},read-zeroes=on,node-name=v{number}")
-            if not plugged:
-                where = f"addr={slot + 1:x}.{function},multifunction=on,disable-legacy=on,num-queues=16,queue-size=64"
-                machine.device(f"v{number}", f"v{number}", where, bus=f"bridge{bridge}")
-                continue
             name = f"v{number}"
+            machine.blockdev(f"driver=null-co,size={1 << 20},read-zeroes=on,node-name={name}")
             # Function 0 has to be a slot's last one. Without a file for each queue, which would be 8,000.
             machine.plugged.insert(number - function, {
                 "driver": "virtio-blk-pci", "drive": name, "id": name, "serial": name, "bus": f"bridge{bridge}",
@@ -581,14 +577,14 @@ class CrowdedGuest(Guest):
 
 def vectors(full: bool) -> list[Profile]:
     """For kernels that have the card's driver."""
-    profiles = [Profile("vectors", ("vectors",), _vectors(140, plugged=False), cpus=16, memory="2G", options={"machine": "q35"})]
+    # With SMM, QEMU would have a map of the memory for each CPU, to be drawn anew with each change of a disk's.
+    options = {"machine": "q35,smm=off"}
+    profiles = [Profile("vectors", ("vectors",), _vectors(140), cpus=16, memory="2G", options=options)]
     # In request mode the disks take about 10 MiB each of the guest.
     if full and os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >= 12 << 30:
         profiles.append(
             Profile(
-                # With SMM, QEMU would have a map of the memory for each CPU, to be drawn anew with each change of a disk's.
-                "vectors-500", ("vectors",), _vectors(500, plugged=True), cpus=16, memory="7G", deadline=7200,
-                options={"machine": "q35,smm=off"}, guest=CrowdedGuest,
+                "vectors-500", ("vectors",), _vectors(500), cpus=16, memory="7G", deadline=7200, options=options, guest=CrowdedGuest,
             )
         )  # fmt: skip
     return profiles
