@@ -125,6 +125,11 @@ impl EventQueue {
         self.host.populate(host);
     }
 
+    /// Whose events they are.
+    pub(crate) fn host(&self) -> Option<&HostRef> {
+        self.host.as_ref()
+    }
+
     /// Says that a reset, which is nobody's doing here, is over.
     pub(crate) fn report_reset(&self) {
         if let Some(host) = self.host.as_ref() {

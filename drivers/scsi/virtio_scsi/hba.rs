@@ -9,6 +9,7 @@ use crate::{
     },
     events::EventQueue,
     limits::Queues,
+    query::Query,
     recovery::Recovery,
     tmf::{
         self,
@@ -66,6 +67,8 @@ pub(crate) struct Hba {
     pub(crate) control: Arc<Queue<ControlQueue>>,
     pub(crate) events: Arc<Queue<EventQueue>>,
     pub(crate) requests: Arc<RequestQueues>,
+    /// Whether the device still has what is late.
+    pub(crate) query: Arc<Query>,
     pub(crate) queues: Queues,
     /// Whose interrupts go to which CPU.
     pub(crate) map: CpuMap,
@@ -89,6 +92,7 @@ impl Hba {
         control: Arc<Queue<ControlQueue>>,
         events: Arc<Queue<EventQueue>>,
         requests: Arc<RequestQueues>,
+        query: Arc<Query>,
         queues: Queues,
         map: CpuMap,
     ) -> impl PinInit<Self> {
@@ -97,6 +101,7 @@ impl Hba {
             control,
             events,
             requests,
+            query,
             queues,
             map,
             asleep: Atomic::new(false),

@@ -119,6 +119,7 @@ impl Operations for ScsiHost {
             }
             _ => {
                 tell_of(late);
+                hba.query.suspect(late.seconds());
                 Timeout::Wait
             }
         }

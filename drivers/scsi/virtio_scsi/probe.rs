@@ -15,6 +15,7 @@ use crate::{
         Queues, //
     },
     params,
+    query::Query,
     recovery::Recovery,
     tmf::{
         self,
@@ -133,8 +134,9 @@ fn find_vqs(dev: &Device<Bound>, queues: Queues) -> Result<Arc<Hba>> {
     }
     dev.find_vqs(wanted)?;
     let map = dev.interrupt_map(FIRST_REQUEST_QUEUE, queues.interrupting)?;
+    let query = Query::new(control.clone(), requests.clone(), recovery.clone())?;
     Arc::pin_init(
-        Hba::new(recovery, control, events, requests, queues, map),
+        Hba::new(recovery, control, events, requests, query, queues, map),
         GFP_KERNEL,
     )
 }

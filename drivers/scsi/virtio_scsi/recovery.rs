@@ -4,7 +4,8 @@
 //! send again what it has not answered.
 //!
 //! What counts as proof, and when such a device is given up, is in the library, see [`repair`]. A
-//! command that is only late is the business of error handling.
+//! command that is only late is the business of error handling, unless the device says that it has
+//! lost it, see `query`.
 
 use crate::{
     events::{
@@ -37,6 +38,7 @@ use kernel::{
 };
 use storage::{
     config_field,
+    scsi::HostRef,
     tally::Tally,
     virtio::{
         config::ConfigField,
@@ -62,6 +64,10 @@ pub(crate) struct Recovery {
     removing: Atomic<bool>,
     /// The queues were taken from the device, which is to be started again: commands wait.
     down: Atomic<bool>,
+    /// The device has lost commands, as it says itself.
+    lost: Atomic<bool>,
+    /// It does not say what it has, and is not asked before the next reset.
+    mute: Atomic<bool>,
     /// How often the device was reset.
     resets: Tally,
     #[pin]
@@ -82,6 +88,8 @@ impl Recovery {
                 events,
                 removing: Atomic::new(false),
                 down: Atomic::new(false),
+                lost: Atomic::new(false),
+                mute: Atomic::new(false),
                 resets: Tally::new(),
                 repairs <- Repairs::new(),
                 work <- new_work!("virtio_scsi::recovery"),
@@ -98,6 +106,26 @@ impl Recovery {
     /// Looks soon whether the device still works, and repairs it if not. Any context.
     pub(crate) fn suspect(self: &Arc<Self>) {
         REPAIRS.enqueue(self.clone());
+    }
+
+    /// Whose device it is; `None` before that is added.
+    pub(crate) fn host(&self) -> Option<&HostRef> {
+        self.events.handler().host()
+    }
+
+    /// The device has lost commands: it is to be reset.
+    pub(crate) fn lose(self: &Arc<Self>) {
+        self.lost.store(true, Relaxed);
+        self.suspect();
+    }
+
+    /// Notes that the device does not say what it has.
+    pub(crate) fn set_mute(&self) {
+        self.mute.store(true, Relaxed);
+    }
+
+    pub(crate) fn is_mute(&self) -> bool {
+        self.mute.load(Relaxed)
     }
 
     /// From here on nothing is repaired.
@@ -125,6 +153,7 @@ impl Recovery {
             return Err(ENXIO);
         }
         self.repairs.hold().forget();
+        self.lost.store(false, Relaxed);
         dev_warn!(dev, "resetting the device\n");
         self.restart(dev).inspect_err(|e| {
             if dev.condition() == Condition::Asleep {
@@ -143,6 +172,7 @@ impl Recovery {
     /// The device was reset by others, or slept, and should be back. May sleep.
     pub(crate) fn came_back(self: &Arc<Self>, dev: &Device<Bound>) {
         self.repairs.hold().forget();
+        self.lost.store(false, Relaxed);
         self.down.store(false, Relaxed);
         match dev.condition() {
             Condition::Ready => self.started(),
@@ -175,6 +205,7 @@ impl Recovery {
                 return Err(EINVAL);
             }
         }
+        self.mute.store(false, Relaxed);
         self.events.handler().report_reset();
         Ok(())
     }
@@ -231,6 +262,8 @@ impl Repair for Recovery {
     fn wish(&self) -> Wish {
         if self.is_removing() {
             Wish::Leave
+        } else if self.lost.load(Relaxed) {
+            Wish::Reset("it has lost commands")
         } else {
             Wish::Nothing
         }
@@ -241,6 +274,7 @@ impl Repair for Recovery {
         // The buffers of events wait for something to happen.
         let waiting = self.events.lock().ring.in_flight();
 
+        self.lost.store(false, Relaxed);
         dev_warn!(
             dev,
             "resetting the device, since {}; {} commands in flight are sent again\n",

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Task management functions: to ask the device to end commands.
+//! Task management functions: to ask the device to end commands, or whether it has one.
 //!
 //! Each has a time limit. One that the device never answers stays with it until it is reset; so
 //! there is a fixed number of them, made in advance: error handling must not need memory, which
@@ -35,15 +35,18 @@ use storage::virtio::{
     },
 };
 
-/// How many functions there are. Three can be on their way at once: an abort, a reset by the error
-/// handler and one by an ioctl; the others are with a device that did not answer.
+/// How many functions there are. Four can be on their way at once: a question, an abort, a reset by
+/// the error handler and one by an ioctl; the others are with a device that did not answer.
 const FUNCTIONS: usize = 8;
 
-/// How many of them aborts leave to resets.
+/// How many of them aborts leave to resets. A question leaves all others: none is asked as long as
+/// the device has any.
 const FOR_RESETS: usize = 4;
+const FOR_LADDER: usize = FUNCTIONS - 1;
 
-/// How many seconds a device that is being removed gets.
+/// How many seconds a device that is being removed gets, and one that is asked a question.
 const REMOVAL_SECONDS: u32 = 2;
+const QUESTION_SECONDS: u32 = 2;
 
 type Token = BoxedFrame<ControlRequest, ControlResponse, Arc<Waiter>>;
 
@@ -67,6 +70,8 @@ fn rung(function: Function) -> u8 {
         Function::AbortTask(_) => 1,
         Function::ResetUnit => 2,
         Function::ResetNexus => 4,
+        // None: it is not asked as long as the device has any other.
+        Function::QueryTask(_) => 0,
     }
 }
 
@@ -92,6 +97,7 @@ impl Idle {
     /// wait in vain for as long as the first, one after the other.
     fn take(&mut self, function: Function) -> Result<Token> {
         let left = match function {
+            Function::QueryTask(_) => FOR_LADDER,
             Function::AbortTask(_) => FOR_RESETS,
             _ => 0,
         };
@@ -136,6 +142,36 @@ pub(crate) fn run(
         true => REMOVAL_SECONDS,
         false => params::TMF_TIMEOUT.get().clamp(1, 3600),
     };
+
+    match perform(queue, function, address, seconds)? {
+        answer if wire::function_succeeded(answer) => Ok(()),
+        _ => Err(EIO),
+    }
+}
+
+/// Asks the device whether it has the command with this tag; `None` if it does not say. May sleep,
+/// but not for long. Fails as [`run`].
+pub(crate) fn is_in_task_set(
+    queue: &Queue<ControlQueue>,
+    tag: u32,
+    address: Address,
+) -> Result<Option<bool>> {
+    perform(
+        queue,
+        Function::QueryTask(tag.into()),
+        address,
+        QUESTION_SECONDS,
+    )
+    .map(wire::is_in_task_set)
+}
+
+/// Has the device perform `function`, and returns its answer.
+fn perform(
+    queue: &Queue<ControlQueue>,
+    function: Function,
+    address: Address,
+    seconds: u32,
+) -> Result<ControlResponse> {
     let mut guard = queue.lock();
     let mut token = guard.state().take(function)?;
     let waiter = token.data().clone();
@@ -156,8 +192,7 @@ pub(crate) fn run(
     Queue::kick(guard);
     let (answer, in_time) = waiter.wait(seconds, || drain(queue));
     match answer {
-        Some(answer) if wire::function_succeeded(answer) => Ok(()),
-        Some(_) => Err(EIO),
+        Some(answer) => Ok(answer),
         // It came back with the reset of the device.
         None if in_time => Err(ENODEV),
         None => {

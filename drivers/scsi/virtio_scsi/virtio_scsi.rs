@@ -4,9 +4,10 @@
 //!
 //! One command from top to bottom: `commands` gives it a frame of `wire`, adds it to the virtqueue
 //! of its CPU and, when the device has used it, finishes it. `events` hears of devices that come
-//! and go, `tmf` asks the device to end commands that it does not answer, `recovery` repairs a
-//! device that works no more, `hba` is the device with all its queues, `host` the SCSI host's side
-//! of it, whose `removal` has an end, `limits` what the device says about itself.
+//! and go, `tmf` asks the device to end commands that it does not answer, `query` whether it has
+//! them, `recovery` repairs a device that works no more, `hba` is the device with all its queues,
+//! `host` the SCSI host's side of it, whose `removal` has an end, `limits` what the device says
+//! about itself.
 //!
 //! C counterpart: drivers/scsi/virtio_scsi.c
 
@@ -20,6 +21,7 @@ mod host;
 mod limits;
 mod params;
 mod probe;
+mod query;
 mod recovery;
 mod removal;
 mod scan;

@@ -351,6 +351,8 @@ pub(crate) fn is_absurd(cdb: &[u8; CDB_SIZE], len: usize, peek: impl Fn(usize) -
 pub(crate) enum Function {
     /// Aborts the command with this tag.
     AbortTask(u64),
+    /// Asks whether the device has the command with this tag.
+    QueryTask(u64),
     /// Resets the logical unit.
     ResetUnit,
     /// Resets all logical units of the target, for this host.
@@ -376,6 +378,7 @@ impl ControlRequest {
     pub(crate) fn new(order: Order, function: Function, address: Address) -> Self {
         let (subtype, tag) = match function {
             Function::AbortTask(tag) => (bindings::VIRTIO_SCSI_T_TMF_ABORT_TASK, tag),
+            Function::QueryTask(tag) => (bindings::VIRTIO_SCSI_T_TMF_QUERY_TASK, tag),
             Function::ResetUnit => (bindings::VIRTIO_SCSI_T_TMF_LOGICAL_UNIT_RESET, 0),
             Function::ResetNexus => (bindings::VIRTIO_SCSI_T_TMF_I_T_NEXUS_RESET, 0),
         };
@@ -395,6 +398,16 @@ pub(crate) const fn function_succeeded(response: ControlResponse) -> bool {
         response as u32,
         bindings::VIRTIO_SCSI_S_OK | bindings::VIRTIO_SCSI_S_FUNCTION_SUCCEEDED
     )
+}
+
+/// Whether the device has the command that it was asked about; `None` if it does not say.
+pub(crate) const fn is_in_task_set(response: ControlResponse) -> Option<bool> {
+    match response as u32 {
+        bindings::VIRTIO_SCSI_S_FUNCTION_SUCCEEDED => Some(true),
+        // FUNCTION COMPLETE.
+        bindings::VIRTIO_SCSI_S_OK => Some(false),
+        _ => None,
+    }
 }
 
 /// Whether what a program, or a driver of the kernel, sends has the same result if it is sent

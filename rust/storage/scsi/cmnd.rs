@@ -91,6 +91,8 @@ struct Shared {
     lent: Atomic<bool>,
     /// How often the command's time was over since it was queued.
     timeouts: Atomic<u32>,
+    /// How often the device said since the first of them that it has no such command.
+    missing: Atomic<u32>,
     /// Its time was over when the driver had given it back, and nobody had finished it.
     orphan: Atomic<bool>,
     /// The device was reset since the command was queued.
@@ -115,6 +117,7 @@ impl<D: CommandData> Private<D> {
             shared: Shared {
                 lent: Atomic::new(false),
                 timeouts: Atomic::new(0),
+                missing: Atomic::new(0),
                 orphan: Atomic::new(false),
                 saw_reset: Atomic::new(false),
             },

@@ -5,6 +5,7 @@
 //! C header: [`include/scsi/scsi_host.h`](srctree/include/scsi/scsi_host.h)
 
 use super::{
+    cmnd::Late,
     device::Held,
     operations::{
         Data,
@@ -85,7 +86,7 @@ struct Cold<T: Operations> {
     data: Option<Data<T>>,
     /// The host is about to be removed.
     closed: bool,
-    /// How many steps of ioctls' resets are under way.
+    /// How many steps of ioctls' resets are under way, and looks at all commands.
     resets: usize,
 }
 
@@ -150,7 +151,7 @@ impl<T: Operations> HostPrivate<T> {
     }
 
     /// Keeps the host, with its tags, added for a step of an ioctl's reset, which no command of the
-    /// host holds up; `None` if the host is being removed.
+    /// host holds up, or for a look at all commands; `None` if the host is being removed.
     ///
     /// # Safety
     ///
@@ -338,6 +339,50 @@ impl HostRef {
             host: self,
             last: core::ptr::null_mut(),
         }
+    }
+
+    /// Calls `f`, which must not sleep, with each command that the driver has, until it returns
+    /// `false`. May sleep. Fails with [`ENODEV`] if the host is being removed, or another driver's.
+    ///
+    /// C counterpart: `scsi_host_busy_iter()`.
+    #[inline]
+    pub fn for_each_command<T: Operations, F>(&self, mut f: F) -> Result
+    where
+        F: FnMut(&Late<'_, T>) -> bool,
+    {
+        /// # Safety
+        ///
+        /// `cmd` must be a command of a host of `T`, `f` an `F` that nobody else uses.
+        #[inline]
+        unsafe extern "C" fn look<T: Operations, F>(
+            cmd: *mut bindings::scsi_cmnd,
+            f: *mut c_void,
+        ) -> bool
+        where
+            F: FnMut(&Late<'_, T>) -> bool,
+        {
+            // SAFETY: By this function's safety requirements; the request of a command that is
+            // looked at is kept, and its data initialized.
+            unsafe {
+                let late = Late::<T>::from_raw(cmd);
+
+                !late.is_lent() || (*f.cast::<F>())(&late)
+            }
+        }
+
+        let shost = self.as_raw();
+        // SAFETY: The host is valid.
+        if !core::ptr::eq(unsafe { (*shost).hostt }, T::template().get()) {
+            return Err(ENODEV);
+        }
+        // SAFETY: It is a host of `T`, to which `self` is a reference.
+        let _guard = unsafe { HostPrivate::<T>::begin_reset(shost) }.ok_or(ENODEV)?;
+
+        // SAFETY: The host is added, so it has its tags; `look()` gets what it expects.
+        unsafe {
+            bindings::scsi_host_busy_iter(shost, Some(look::<T, F>), (&raw mut f).cast());
+        }
+        Ok(())
     }
 
     /// Says that all devices were reset: what they say of it is not news (a unit attention that

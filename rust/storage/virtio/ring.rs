@@ -455,7 +455,7 @@ impl<T: Token> Ring<T> {
     }
 
     /// Whether the device says that it has taken all that was added, as far as it says so at all.
-    pub(super) fn is_all_taken(&self) -> bool {
+    pub fn is_all_taken(&self) -> bool {
         // SAFETY: With the lock held, a non-null `vq` is valid.
         !self.vq.is_null() && unsafe { bindings::storage_is_all_taken(self.vq) }
     }

@@ -124,6 +124,45 @@ impl<T: Operations> Late<'_, T> {
             .saturating_mul(timeout / (msecs_to_jiffies(1000) as u32).max(1))
     }
 
+    /// For how many seconds the driver has had it at least, also if its time was not over yet. Any
+    /// context.
+    #[inline]
+    pub fn age(&self) -> u32 {
+        // SAFETY: The command is valid, and has a request, whose timer others set anew, hence
+        // volatile.
+        let (now, deadline, timeout) = unsafe {
+            let rq = request(self.cmd);
+
+            (
+                (&raw const bindings::jiffies).read_volatile(),
+                (&raw const (*rq).deadline).read_volatile(),
+                (*rq).timeout,
+            )
+        };
+        let since = now.wrapping_sub(deadline).wrapping_add(timeout as usize) as isize;
+
+        ((since.max(0) / msecs_to_jiffies(1000).max(1) as isize) as u32).max(self.seconds())
+    }
+
+    /// Whether error handling decides what becomes of the command, or uses it for one of its own.
+    pub fn is_of_error_handling(&self) -> bool {
+        // SAFETY: The command is valid, and was queued.
+        self.is_complete() || unsafe { is_of_error_handling(self.cmd) }
+    }
+
+    /// Notes that the device says that it has no such command.
+    pub fn note_missing(&self) {
+        self.shared().missing.fetch_add(1, Relaxed);
+    }
+
+    /// How often that was noted of it, as far as it is late.
+    pub fn missing(&self) -> u32 {
+        match self.timeouts() {
+            0 => 0,
+            _ => self.shared().missing.load(Relaxed),
+        }
+    }
+
     /// The commands of the same device, this one included, that the driver has: how many they are,
     /// and of how many the time was over as often as of this one. Any context but hard interrupts.
     #[inline]
@@ -233,6 +272,10 @@ impl<T: Operations> Late<'_, T> {
 
     /// Counts a timeout.
     pub(in crate::scsi) fn count_timeout(&self) {
+        // What the device said of a use of it before does not count.
+        if self.timeouts() == 0 {
+            self.shared().missing.store(0, Relaxed);
+        }
         self.shared().timeouts.fetch_add(1, Relaxed);
     }
 }
