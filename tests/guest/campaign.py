@@ -160,7 +160,7 @@ def fault(choose: random.Random, on: int) -> tuple[str, str, float]:
         assert time.monotonic() < begin + 60 * SLOWNESS, f"{command}: nothing meets it"
         time.sleep(0.05)
     well = met[1]
-    # Nothing proves that a command is late for ever; the operator says so, if the driver has a way (C has none).
+    # Nothing proves soon that a command is late for ever; the operator says so, if the driver has a way (C has none).
     if not alone and os.path.exists(RESET):
         well = time.monotonic()
         with open(RESET, "w", encoding="ascii") as file:

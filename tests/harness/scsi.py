@@ -231,7 +231,8 @@ PROFILES = [
         "scsi-device", ("scsi-device", "scsi-pi", "scsi-answers"), _scsi_device, SCSI, "virtio_scsi", options={"shared_memory": True},
     ),
     Profile(
-        "scsi-device-late", ("scsi-ladder", "watch"), _scsi_device, SCSI, "virtio_scsi", options={"shared_memory": True}, waits=True,
+        "scsi-device-late", ("scsi-ladder", "scsi-query", "watch"), _scsi_device, SCSI, "virtio_scsi",
+        options={"shared_memory": True}, waits=True,
     ),
     Profile(
         "scsi-sample", ("scsi-ram-host",), lambda machine: None, SCSI, "rust_scsi_ram_host",

@@ -264,6 +264,7 @@ fn task_management() {
         ),
         (Function::ResetNexus, 4, [0; 8]),
         (Function::ResetUnit, 5, [0; 8]),
+        (Function::QueryTask(0x0506), 6, [6, 5, 0, 0, 0, 0, 0, 0]),
     ] {
         let raw: [u8; 24] = bytes(&ControlRequest::new(LE, function, address));
         assert_eq!(raw[..4], [0; 4]);
@@ -276,6 +277,12 @@ fn task_management() {
             function_succeeded(response),
             response == 0 || response == 10
         );
+        let has = match response {
+            0 => Some(false),
+            10 => Some(true),
+            _ => None,
+        };
+        assert_eq!(is_in_task_set(response), has);
     }
 }
 

@@ -4,7 +4,7 @@
 //!
 //! - `fault WORDS`: see `faults.rs`; `clear`: no faults from now on
 //! - `release`: complete what was dropped, and send the interrupts that were
-//! - `silence`, `resume`: take nothing off the rings; go on
+//! - `silence`, `silence N`, `resume`: take nothing off the rings, or off those from N on; go on
 //! - `deaf N`: do not hear the next N notifications of the driver
 //! - `stale`, `fresh`: leave the event index of the rings as it is, so that the driver takes its kicks for
 //!   unwanted; keep it up again (what is in the rings waits for the next kick)

@@ -109,8 +109,9 @@ struct State {
     random: Random,
     /// Who cheats, if anybody.
     liar: Option<Liar>,
-    /// Nothing is taken off the rings.
+    /// Nothing is taken off the rings, or off those from this one on.
     silent: bool,
+    idle_from: Option<u16>,
     /// A change of the configuration is not told.
     unheard: bool,
     /// So many notifications of the driver are not heard.
@@ -155,6 +156,7 @@ impl Engine {
                 random: Random::new(options.seed),
                 liar: None,
                 silent: false,
+                idle_from: None,
                 unheard: false,
                 deaf: 0,
                 stale: false,
@@ -301,7 +303,7 @@ impl State {
         let Some(ring) = self.rings.get(&queue).cloned() else {
             return;
         };
-        if self.silent {
+        if self.silent || self.idle_from.is_some_and(|first| queue >= first) {
             return;
         }
         if self.model.is_inbox(queue) {
@@ -365,6 +367,13 @@ impl State {
         };
         if let Some(ends) = &served.ends {
             self.end(ends);
+        }
+        if let Some(asks) = &served.asks {
+            let has = self.has(asks);
+            let place = self.model.false_answer(queue, &output);
+
+            self.note(&format!("# has it: {has}"));
+            overwrite(memory, place, &[asks.answers[usize::from(!has)]]);
         }
         let now = Instant::now();
         let window = self.latency.max(WINDOW);

@@ -37,6 +37,13 @@ pub struct Ends {
     pub answer: Vec<u8>,
 }
 
+/// Asks whether a request was not answered yet.
+pub struct Asks {
+    pub which: Box<dyn Fn(&Key) -> bool + Send>,
+    /// What is answered first if there is one, and if not.
+    pub answers: [u8; 2],
+}
+
 /// A request that was done.
 #[derive(Default)]
 pub struct Served {
@@ -47,6 +54,7 @@ pub struct Served {
     pub note: String,
     pub key: Option<Key>,
     pub ends: Option<Ends>,
+    pub asks: Option<Asks>,
 }
 
 /// Something for the driver that it did not ask for: goes into a buffer of an inbox.

@@ -161,7 +161,7 @@ impl Host {
         let effect = self.faults.take(op, header.address, lba, blocks);
 
         // A false answer says nothing about the data.
-        let result = match effect.is_refusal() {
+        let result = match effect.is_refusal() || effect.delivery.swallow {
             true => Ok(Done::default()),
             false => self.execute(&header, data, tuples, data_room),
         };
@@ -198,7 +198,7 @@ impl Host {
         if effect.is_refusal() {
             answer.truncate(wire::RESPONSE_SIZE);
         }
-        if !effect.unanswered {
+        if !effect.unanswered && !effect.delivery.swallow {
             output.write_all(&answer).map_err(|e| e.to_string())?;
         }
 
@@ -231,6 +231,7 @@ impl Host {
                 tag: header.tag,
             }),
             ends: None,
+            asks: None,
         })
     }
 

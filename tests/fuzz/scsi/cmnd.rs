@@ -23,7 +23,8 @@ use crate::{
         self,
         chance,
         w,
-        wake, //
+        wake,
+        JIFFY, //
     },
 };
 use kernel::bindings as b;
@@ -133,6 +134,9 @@ pub(super) unsafe fn make(hctx: *mut b::blk_mq_hw_ctx, tag: i32) {
 
     (*rq).mq_hctx = hctx;
     (*rq).tag = tag;
+    // The block layer's clock stands still, see `jiffies`: only timeouts make it old.
+    (*rq).timeout = (TIMEOUT / JIFFY) as u32;
+    (*rq).deadline = (host::jiffies + TIMEOUT / JIFFY) as usize;
     (*cmd).sense_buffer = zeroed(SENSE).cast();
     assert!(template().init_cmd_priv.unwrap()(shost(), cmd) == 0);
     mid().slots.push(Slot {

@@ -319,4 +319,4 @@ extern "C" fn async_synchronize_full_domain() {
 /// What the kernel counts; nobody here looks at how it goes on.
 #[no_mangle]
 #[allow(non_upper_case_globals)]
-static jiffies: std::ffi::c_ulong = 1000;
+pub(super) static jiffies: std::ffi::c_ulong = 1000;

@@ -37,6 +37,7 @@ const S_OK: u8 = v::VIRTIO_SCSI_S_OK as u8;
 const S_ABORTED: u8 = v::VIRTIO_SCSI_S_ABORTED as u8;
 const S_BAD_TARGET: u8 = v::VIRTIO_SCSI_S_BAD_TARGET as u8;
 const S_RESET: u8 = v::VIRTIO_SCSI_S_RESET as u8;
+const S_SUCCEEDED: u8 = v::VIRTIO_SCSI_S_FUNCTION_SUCCEEDED as u8;
 
 /// Of a header and an answer.
 const LUN: usize = 0;
@@ -463,13 +464,28 @@ fn serve(buffer: &Buffer) -> u32 {
     respond(buffer, S_OK, 0, &[])
 }
 
-/// An honest device ends the commands that a function names before it answers.
+/// An honest device ends the commands that a function names before it answers, or says whether it
+/// has one.
 fn manage(buffer: &Buffer) -> u32 {
     let header = buffer.readable[0].at;
     let subtype = get(header, 4);
     // Behind the kind and the subtype.
     let unit = unit_of(header + 8);
     let wanted = mark(header + 16);
+    if u32::from(subtype) == v::VIRTIO_SCSI_T_TMF_QUERY_TASK {
+        let is_one = |at: usize| tag(at) == wanted && unit_of(at) == unit;
+        let has = device().rings.iter().skip(2).any(|ring| {
+            // SAFETY: The rings live, and none of them is the one of functions.
+            unsafe { (**ring).has_one(|buffer| is_one(buffer.readable[0].at)) }
+        });
+
+        put(
+            buffer.writable[0].at,
+            0,
+            if has { S_SUCCEEDED } else { S_OK },
+        );
+        return 1;
+    }
     let (is_one, response): (&dyn Fn(usize) -> bool, u8) = match u32::from(subtype) {
         v::VIRTIO_SCSI_T_TMF_ABORT_TASK => {
             (&|at| tag(at) == wanted && unit_of(at) == unit, S_ABORTED)

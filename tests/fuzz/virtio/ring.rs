@@ -362,6 +362,13 @@ impl Ring {
         true
     }
 
+    /// Whether one waits that is `wanted`.
+    pub fn has_one(&self, wanted: impl Fn(&Buffer) -> bool) -> bool {
+        let is_one = |head: &usize| self.state[*head].as_ref().is_some_and(&wanted);
+
+        self.waiting.iter().any(is_one)
+    }
+
     /// Whether the core has this token in the ring.
     pub fn has(&self, token: usize) -> bool {
         self.state

@@ -14,6 +14,7 @@ use crate::{
     },
     lies::put_id,
     model::{
+        Asks,
         Ends,
         Key, //
     },
@@ -70,6 +71,13 @@ impl State {
             }
         }
         self.pending.append(&mut ended);
+    }
+
+    /// Whether a request waits: dropped, or for its time. One that was swallowed does not.
+    pub(super) fn has(&self, asks: &Asks) -> bool {
+        let waits = |answer: &Answer| answer.key.as_ref().is_some_and(&asks.which);
+
+        self.held.iter().any(waits) || self.pending.iter().any(waits)
     }
 
     /// Puts messages into the buffers that the driver gave for them.

@@ -37,11 +37,13 @@ impl State {
                 self.deliver();
                 self.rings.values().for_each(|ring| (ring.interrupt)());
             }
-            "silence" => self.silent = true,
+            "silence" if words.is_empty() => self.silent = true,
+            "silence" => self.idle_from = Some(crate::faults::narrow(words)?),
             "stale" => self.stale = true,
             "fresh" => self.stale = false,
             "resume" => {
                 self.silent = false;
+                self.idle_from = None;
                 for queue in self.rings.keys().copied().collect::<Vec<_>>() {
                     self.kick(queue);
                 }

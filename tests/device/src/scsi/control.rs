@@ -13,6 +13,7 @@ use super::{
     },
 };
 use crate::model::{
+    Asks,
     Ends,
     Exchange,
     Key,
@@ -40,6 +41,7 @@ const ABORT_SET: usize = 1;
 const CLEAR_SET: usize = 3;
 const NEXUS_RESET: usize = 4;
 const UNIT_RESET: usize = 5;
+const QUERY: usize = 6;
 
 const TMF: u32 = 0;
 const TMF_SIZE: usize = 24;
@@ -85,7 +87,11 @@ pub fn serve(
         }
         _ => code = wire::S_BAD_TARGET,
     }
-    if code == wire::S_FUNCTION_SUCCEEDED && ends.is_none() {
+    let asks = address
+        .filter(|_| code == wire::S_FUNCTION_SUCCEEDED && subtype == QUERY)
+        .filter(|_| effect.response.is_none())
+        .map(|at| asks(at, tag, effect.lie));
+    if code == wire::S_FUNCTION_SUCCEEDED && ends.is_none() && asks.is_none() {
         code = wire::S_FUNCTION_REJECTED;
     }
     if refused {
@@ -108,7 +114,21 @@ pub fn serve(
         delivery: effect.delivery,
         key: None,
         ends,
+        asks,
     })
+}
+
+/// The question whether a command waits. FUNCTION COMPLETE means that it does not.
+fn asks(at: Address, tag: u64, lie: bool) -> Asks {
+    let mut answers = [wire::S_FUNCTION_SUCCEEDED, wire::S_OK];
+
+    if lie {
+        answers.reverse();
+    }
+    Asks {
+        which: Box::new(move |key| (key.target, key.lun, key.tag) == (at.target, at.lun, tag)),
+        answers,
+    }
 }
 
 /// Which commands a function ends, and with what answer.

@@ -2,7 +2,7 @@
 
 //! Faults of the SCSI host: which requests get a wrong answer, and which one.
 //!
-//! Which: `op=NAME` (see `commands::name`; `abort`, `unit-reset`, `nexus-reset` for task
+//! Which: `op=NAME` (see `commands::name`; `abort`, `unit-reset`, `nexus-reset`, `query` for task
 //! management, `tmf` for all of it), `unit=T:L`, `lba=N` (one of the request's), `skip=N`, `count=N`
 //! (1 if not said, 0 for all that follow).
 //!
@@ -13,9 +13,9 @@
 //! - `sense_len=N`, `resid=N`: these numbers, whatever is true;
 //! - `data=OFFSET:N`: the 32-bit number N (big-endian) is at OFFSET of the data that is read;
 //! - `unanswered`: it is done, and comes back without an answer in it;
-//! - `lie`: a task management function is said to be done, and is not;
+//! - `lie`: a task management function is said to be done, and is not; a query is told the contrary;
 //! - `guard`: the first guard that is read is another one;
-//! - what `../faults.rs` has of `used`, `id`, `double`, `delay`, `drop`, `noirq`.
+//! - what `../faults.rs` has of `used`, `id`, `double`, `delay`, `drop`, `swallow`, `noirq`.
 
 use super::wire::{
     Address,

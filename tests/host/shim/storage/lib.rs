@@ -80,6 +80,7 @@ pub mod bindings {
     pub const VIRTIO_SCSI_T_TMF_ABORT_TASK: u32 = 0;
     pub const VIRTIO_SCSI_T_TMF_I_T_NEXUS_RESET: u32 = 4;
     pub const VIRTIO_SCSI_T_TMF_LOGICAL_UNIT_RESET: u32 = 5;
+    pub const VIRTIO_SCSI_T_TMF_QUERY_TASK: u32 = 6;
     pub const VIRTIO_SCSI_T_TMF_QUERY_TASK_SET: u32 = 7;
 
     pub const VIRTIO_SCSI_T_EVENTS_MISSED: u32 = 0x8000_0000;
