@@ -44,11 +44,11 @@ bind_anew()
 	echo "$1" >$driver/bind
 }
 
-# reset_unbinding FUNCTION DEVICE DISK ROUNDS: it is reset under I/O while the virtio device is unbound, whichever comes first. The
-# disk $d, which is DISK, may have another name then.
+# reset_unbinding FUNCTION DEVICE DISK ROUNDS: it is reset under I/O, and by the operator, while the virtio device is unbound,
+# whichever comes first. The disk $d, which is DISK, may have another name then.
 reset_unbinding()
 {
-	local driver load reset round
+	local driver load resets reset round file word
 	driver=$(readlink -f "/sys/bus/virtio/devices/$2/driver")
 	# One that meets a probe is the kernel's fault: the device's registers are nowhere for a while.
 	expect_log 'Reset prepare failure'
@@ -58,10 +58,18 @@ reset_unbinding()
 		load=$!
 		sleep 0.5
 		echo 1 >"/sys/bus/pci/devices/$1/reset" &
-		reset=$!
+		resets=($!)
+		if [[ $MODE != c ]]; then
+			read -r file word <<<"$(operator_reset "$d")"
+			# It fails where the unbind came first.
+			(sleep 0.0$((RANDOM % 10)) && echo "$word" >"$file") 2>/dev/null &
+			resets+=($!)
+		fi
 		sleep 0.0$((RANDOM % 10))
 		echo "$2" >"$driver/unbind"
-		wait_for 100 not_running $reset || fail "round $round: the reset does not end"
+		for reset in "${resets[@]}"; do
+			wait_for 100 not_running "$reset" || fail "round $round: a reset does not end"
+		done
 		wait_for 100 not_running $load || fail "round $round: fio does not end"
 		echo "$2" >"$driver/bind"
 		wait_for 60 disk "$3" >/dev/null || fail "round $round: the disk did not come back"

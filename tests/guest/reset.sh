@@ -1,17 +1,40 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
-# The PCI function is reset under I/O: nothing is lost, and the disk goes on; it has the size that it got meanwhile, and later.
-# It is reset while the driver is unbound. A reset that is not brought to its end is mended by the operator.
+# The PCI function is reset under I/O, polled and not: nothing is lost, the disk goes on, and nobody resets it once more; it has
+# the size that it got meanwhile, and later. It is reset while the driver is unbound. A reset that is not brought to its end is
+# mended by the operator.
 # limit: 800
 # shellcheck source=tests/guest/pci.sh
 . "$VSR_SRC/tests/guest/pci.sh"
 d=$(disk reset)
 function=$(readlink -f "/sys/block/$d/device/..")
 [[ -w $function/reset ]] || fail "$function cannot be reset: $(cat "$function/reset_method" 2>&1)"
-for direct in 1 0; do
-	fio --name=load --filename="/dev/$d" --rw=randwrite --bsrange=4k-64k --direct=$direct --ioengine=io_uring --iodepth=16 \
-		--size=16m --numjobs=2 --offset_increment=16m --allow_file_create=0 --loops=3 --verify=crc32c --verify_fatal=1 \
-		--do_verify=1 --end_fsync=1 --output=/tmp/load.log >/tmp/load.err 2>&1 &
+resets()
+{
+	if [[ $MODE == c ]]; then echo 0; else cat "/sys/block/$d/reset"; fi
+}
+# In C, who polls in a reset is frozen, and its I/O with it.
+kinds=(direct buffered)
+[[ $MODE == c ]] || kinds+=(polled)
+for kind in "${kinds[@]}"; do
+	case $kind in
+	direct) how=(--direct=1 --iodepth=16 --loops=3 --end_fsync=1) ;;
+	buffered) how=(--direct=0 --iodepth=16 --loops=3 --end_fsync=1) ;;
+	polled)
+		# What is in line during a reset is polled for as well.
+		how=(--direct=1 --iodepth=32 --loops=2 --hipri=1)
+		echo 1 >/sys/module/virtio_blk/parameters/poll_queues
+		bind_anew "${function##*/}"
+		echo 0 >/sys/module/virtio_blk/parameters/poll_queues
+		wait_for 60 disk reset >/dev/null || fail "the disk did not come back"
+		d=$(disk reset)
+		same "io_poll of the disk" "$(read_attr "$d" io_poll)" 1
+		;;
+	esac
+	before=$(resets)
+	fio --name=load --filename="/dev/$d" --rw=randwrite --bsrange=4k-64k --ioengine=io_uring "${how[@]}" \
+		--size=16m --numjobs=2 --offset_increment=16m --allow_file_create=0 --verify=crc32c --verify_fatal=1 --do_verify=1 \
+		--output=/tmp/load.log >/tmp/load.err 2>&1 &
 	load=$!
 	for round in 1 2 3 4 5; do
 		sleep 0.$((RANDOM % 10))
@@ -24,6 +47,7 @@ for direct in 1 0; do
 	((round > 1)) || fail "no reset came while fio ran"
 	wait_for 120 not_running $load || fail "fio hangs after a reset"
 	wait $load || fail "I/O failed in a reset: $(cat /tmp/load.err /tmp/load.log)"
+	same "resets of the disk by its driver beside those of the function ($kind)" "$(resets)" "$before"
 done
 prove_driver
 host qmp block_resize node-name=reset size=$((96 << 20))
