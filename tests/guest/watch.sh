@@ -1,18 +1,28 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
-# A lost interrupt and a lost notification, of a request, a bio or a SCSI command, and in a burst of them: found and mended
-# within seconds, counted, told; an idle disk is not looked at.
-# limit: 300
+# A lost interrupt and a lost notification, of a request, a bio or a SCSI command, in a burst of them, of a polled queue, and by
+# VDUSE: found and mended within seconds, counted, told; an idle disk is not looked at.
+# limit: 400
 [[ $MODE != c ]] || skip "the C driver waits for ever"
 case $MODE in
 scsi) name=own at="lba=8192" latency=0 order=fifo ;;
 *) name=random at="sector=8192" latency=4 order=random ;;
 esac
 d=$(disk $name) || fail "no disk $name"
+# device COMMAND...: to the device of $name, on the host or in this guest
+device()
+{
+	host blkdev "$name" "$@"
+}
 dd if=/dev/urandom of=/tmp/data bs=4k count=1 status=none
 dd if=/tmp/data of="/dev/$d" bs=4k seek=1024 count=1 oflag=direct conv=notrunc status=none
 read_back()
 {
+	if [[ -n ${polled:-} ]]; then
+		timeout $((20 * VSR_SLOWNESS)) fio --name=polled --filename="/dev/$d" --rw=read --direct=1 --ioengine=io_uring --hipri=1 \
+			--bs=4k --offset=4m --size=4k --number_ios=1 --allow_file_create=0 --output=/tmp/polled.log
+		return
+	fi
 	cmp -n 4096 /tmp/data <(timeout $((20 * VSR_SLOWNESS)) dd if="/dev/$d" bs=4k skip=1024 count=1 iflag=direct status=none)
 }
 # mended WHAT MESSAGE COMMAND...: a read during this fault ends long before 30 s, and a message says why. A command that
@@ -23,13 +33,13 @@ mended()
 	shift 2
 	dmesg -C
 	for _ in $(seq 5); do
-		host blkdev $name "$@" || fail "$*"
+		device "$@" || fail "$*"
 		begin=$(date +%s%N)
 		read_back || fail "$what: the read did not end: $(dmesg)"
 		echo "$what: $((($(date +%s%N) - begin) / 1000000)) ms"
-		host blkdev $name clear
-		host blkdev $name deaf 0
-		! dmesg | grep -q "$message" || return 0
+		device clear
+		device deaf 0
+		! dmesg | grep "$message" || return 0
 	done
 	fail "$what: no word of it: $(dmesg)"
 }
@@ -108,3 +118,63 @@ done
 host blkdev $name latency $latency
 host blkdev $name order $order
 ! dmesg | grep 'got lost' || fail "slow storage is not deaf"
+# A queue that is polled has no interrupts, but notifications; and what nobody polls for ends as well. The same by VDUSE.
+case $MODE in
+scsi)
+	parameter=virtio_scsi/parameters/virtscsi_poll_queues
+	virtio=$(basename "$(readlink -f "/sys/block/$d/device/../../..")")
+	;;
+*)
+	parameter=virtio_blk/parameters/poll_queues
+	virtio=$(virtio_device "$d")
+	;;
+esac
+echo 1 >/sys/module/$parameter
+echo "$virtio" >"/sys/bus/virtio/drivers/$VSR_MODULE/unbind"
+echo "$virtio" >"/sys/bus/virtio/drivers/$VSR_MODULE/bind"
+nobody_waits()
+{
+	[[ $(xargs <"/sys/block/$d/inflight") == "0 0" ]]
+}
+all_wait()
+{
+	(($(awk '{ print $1 + $2 }' "/sys/block/$d/inflight") >= 8))
+}
+wait_for 30 disk $name >/dev/null || fail "the disk did not come back"
+d=$(disk $name)
+same "io_poll of $name" "$(read_attr "$d" io_poll)" 1
+polled=1
+lost="a lost notification of a queue that is polled"
+mended "$lost" 'a notification got lost (' deaf 1
+# Who polls is stopped, and the device answers.
+device latency 1000
+fio --name=stopped --filename="/dev/$d" --rw=randread --direct=1 --ioengine=io_uring --hipri=1 --iodepth=8 --bs=4k --size=8m \
+	--number_ios=48 --allow_file_create=0 --thread --output=/tmp/stopped.log &
+wait_for 40 all_wait || fail "no polled reads are in flight"
+kill -STOP $!
+wait_for 20 nobody_waits || fail "what nobody polls for does not end: $(<"/sys/block/$d/inflight"), $(dmesg)"
+device latency $latency
+kill -CONT $!
+wait_for 40 not_running $! || fail "who polled and was stopped does not end"
+wait $! || fail "polled reads failed: $(cat /tmp/stopped.log)"
+if [[ $MODE != scsi ]]; then
+	# shellcheck source=tests/guest/blkdev.sh
+	. "$VSR_SRC/tests/guest/blkdev.sh"
+	device()
+	{
+		blkdev "$name" "$@"
+	}
+	name=by-vduse
+	blkdev_start $name '"queues": 2, "latency_ms": 4'
+	wait_for 30 disk $name >/dev/null || fail "no disk $name"
+	d=$(disk $name)
+	same "io_poll of $name" "$(read_attr "$d" io_poll)" 1
+	dd if=/tmp/data of="/dev/$d" bs=4k seek=1024 count=1 oflag=direct conv=notrunc status=none
+	polled=
+	mended "a lost interrupt by VDUSE" 'done without an interrupt: it got lost (' fault "op=read $at noirq"
+	mended "a lost notification by VDUSE" 'a notification got lost (' deaf 1
+	polled=1
+	mended "$lost, by VDUSE" 'a notification got lost (' deaf 1
+	blkdev_stop $name
+fi
+echo 0 >/sys/module/$parameter
