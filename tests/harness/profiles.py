@@ -600,6 +600,10 @@ def _choice(machine: Machine) -> None:
     machine.disk("data", "num-queues=2", size=64 << 20)
 
 
+def _isolated(machine: Machine) -> None:
+    machine.slow("slow", 10, "num-queues=1")
+
+
 def _swap(machine: Machine) -> None:
     machine.disk("swap", "num-queues=2", size=1 << 30)
 
@@ -660,6 +664,7 @@ PROFILES = [
     # As many queues as two I/O threads can share.
     Profile("iothreads", ("fio-direct",), _iothreads, cpus=4),
     Profile("swap", ("swap",), _swap, memory="256M"),
+    Profile("isolated", ("isolated",), _isolated, options={"cmdline": ["isolcpus=managed_irq,domain,1", "nohz_full=1"]}, waits=True),
     Profile(
         "platform",
         ("dma", "reset", "stalled-path", "lost"),
