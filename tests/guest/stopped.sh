@@ -31,6 +31,14 @@ goes_on()
 {
 	[[ $(done_by "$1") != "$2" ]]
 }
+# iops: of reads of the disk whose storage is not stopped, for two seconds
+iops()
+{
+	fio --name=free --filename="/dev/$(disk free)" --rw=randread --direct=1 --ioengine=io_uring --iodepth=4 --bs=4k --size=32m \
+		--time_based --runtime=2 --allow_file_create=0 --minimal --output=/tmp/free.log || fail "reads of another disk: $(cat /tmp/free.log)"
+	cut -d';' -f8 /tmp/free.log
+}
+usual="$(iops) $(iops)"
 dmesg -C
 host storage stop
 loads=()
@@ -44,6 +52,8 @@ for d in "${disks[@]}"; do
 done
 before=("$(done_by "${disks[0]}")" "$(done_by "${disks[1]}")")
 end=$((SECONDS + $(host storage seconds)))
+# For who reads it: that it goes on is what counts below, how fast depends on the machine.
+echo "another disk: $usual reads a second, and $(iops) $(iops) $(iops) while the storage is stopped"
 while ((SECONDS < end)); do
 	host storage monitor || fail "QEMU's monitor does not answer: $(dmesg)"
 	verify "$(disk free)" --direct=1 --ioengine=io_uring --iodepth=4 --bs=4k --size=256k
