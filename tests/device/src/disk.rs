@@ -3,6 +3,7 @@
 //! What a request does: the data, the zones, the log line. No ring here.
 
 use crate::{
+    backing::room,
     settings::Settings,
     wire::{
         self,
@@ -14,21 +15,10 @@ use crate::{
     },
     zones::Zones,
 };
-use std::{
-    fmt::Write as _,
-    fs::{
-        File,
-        OpenOptions, //
-    },
-    io,
-    os::unix::fs::FileExt,
-};
-use vmm_sys_util::{
-    tempfile::TempFile,
-    write_zeroes::{
-        PunchHole,
-        WriteZeroesAt, //
-    },
+use std::{fmt::Write as _, fs::File, io, os::unix::fs::FileExt};
+use vmm_sys_util::write_zeroes::{
+    PunchHole,
+    WriteZeroesAt, //
 };
 
 pub struct Disk {
@@ -63,25 +53,10 @@ impl Request<'_> {
 
 impl Disk {
     pub fn new(settings: &Settings) -> Result<Self, String> {
-        let file = match &settings.file {
-            Some(path) => OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(path)
-                .map_err(|e| format!("{}: {e}", path.display()))?,
-            None => TempFile::new()
-                .map_err(|e| format!("no temporary file: {e}"))?
-                .into_file(),
-        };
-        file.set_len(settings.capacity * 512)
-            .map_err(|e| format!("cannot make room for the data: {e}"))?;
-
         let block = settings.field("blk_size");
         let triple = |fields: [&str; 3]| fields.map(|name| settings.field(name));
         Ok(Self {
-            file,
+            file: room(settings.file.as_deref(), settings.capacity * 512)?,
             serial: settings.serial.clone(),
             features: settings.features()?,
             capacity: settings.capacity,

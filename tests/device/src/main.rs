@@ -12,6 +12,7 @@
 
 #![deny(unsafe_code)]
 
+mod backing;
 mod block;
 mod control;
 mod disk;

@@ -20,6 +20,9 @@ pub struct Unit {
     /// Bytes of a block.
     #[serde(default = "default_block")]
     pub block: usize,
+    /// The data; a temporary file if there is none. Protection information is in a temporary one.
+    #[serde(default)]
+    pub file: Option<PathBuf>,
     /// Formatted with protection information of type 1.
     #[serde(default)]
     pub protected: bool,
@@ -51,6 +54,7 @@ impl Unit {
             serial: serial.into(),
             blocks: default_blocks(),
             block: default_block(),
+            file: None,
             protected: false,
             vendor: default_vendor(),
             actuators: 0,

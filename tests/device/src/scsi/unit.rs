@@ -15,6 +15,7 @@ use super::{
         Sense, //
     },
 };
+use crate::backing::room;
 use std::{
     fs::File,
     io,
@@ -22,7 +23,6 @@ use std::{
 };
 use vmm_sys_util::{
     seek_hole::SeekHole,
-    tempfile::TempFile,
     write_zeroes::PunchHole, //
 };
 
@@ -80,19 +80,10 @@ impl From<io::Error> for Failure {
     }
 }
 
-fn room(size: u64) -> Result<File, String> {
-    let file = TempFile::new().map_err(|e| format!("no temporary file: {e}"))?;
-    let file = file.into_file();
-
-    file.set_len(size)
-        .map_err(|e| format!("cannot make room for the data: {e}"))?;
-    Ok(file)
-}
-
 impl Unit {
     pub fn new(settings: &settings::Unit) -> Result<Self, String> {
         let tuples = match settings.protected {
-            true => Some(room(settings.blocks * TUPLE as u64)?),
+            true => Some(room(None, settings.blocks * TUPLE as u64)?),
             false => None,
         };
 
@@ -102,7 +93,10 @@ impl Unit {
             actuators: settings.actuators,
             blocks: settings.blocks,
             block: settings.block,
-            data: room(settings.blocks * settings.block as u64)?,
+            data: room(
+                settings.file.as_deref(),
+                settings.blocks * settings.block as u64,
+            )?,
             tuples,
         })
     }
