@@ -52,11 +52,8 @@ d=$(disk plain)
 load_fio "$d"
 before=$(resets "$d")
 for _ in 1 2 3; do
-	for try in $(seq 20); do
-		host needs-reset plain || fail "needs-reset"
-		! wait_for 3 have_resets "$d" "$before" || break
-	done
-	have_resets "$d" "$before" || fail "DEVICE_NEEDS_RESET is not seen after $try tries: $(dmesg | tail -n 20)"
+	host needs-reset plain || fail "needs-reset"
+	wait_for 60 have_resets "$d" "$before" || fail "DEVICE_NEEDS_RESET is not seen: $(dmesg | tail -n 20)"
 	before=$(resets "$d")
 	sleep 1
 done
