@@ -7,7 +7,6 @@ that it needs is in its initramfs: 9p does not survive that.
 """
 
 import hashlib
-import os
 import random
 import re
 import shlex
@@ -21,6 +20,7 @@ from typing import Any
 from guest import Driver, Qmp, QmpError, accel, initrd
 
 from . import initramfs
+from .profiles import chosen
 from .runner import Outcome, conclude, console_verdict, folders
 
 PROFILE = "snapshot"
@@ -44,7 +44,7 @@ class _Machine:
 
     def __init__(self, command: list[str], console: Path, folder: Path, deadline: float) -> None:
         self.command, self.console, self.folder, self.deadline = command, console, folder, deadline
-        self.chooser = random.Random()
+        self.chooser = random.Random(int(chosen("VSR_SEED")))
         console.with_name("command").write_text(shlex.join(command) + "\n")
 
     def start(self, *more: str) -> None:
@@ -157,7 +157,9 @@ def _fill(machine: _Machine, disk: str) -> None:
 def _restored(machine: _Machine, rounds: int) -> str:
     state = f"file:{machine.folder / 'state'}"
     seconds, held = [], 0
-    for stop in ("", *SERIALS) * rounds:
+    stops = ["", *SERIALS] * rounds
+    machine.chooser.shuffle(stops)
+    for stop in stops:
         time.sleep(machine.chooser.uniform(0.2, 2))
         if stop:
             _fill(machine, stop)
@@ -268,7 +270,7 @@ def _story(machine: _Machine, scenario: str) -> str:
     # What the guest has told before would be told again, and counted, when it goes back.
     machine.wait("time in the guest", lambda: bool(machine.ticks()))
     machine.wait("I/O in the guest", lambda: all(n >= BUSY for n in machine.operations().values()))
-    note = SCENARIOS[scenario](machine, int(os.environ.get("VSR_ROUNDS", "1")))
+    note = SCENARIOS[scenario](machine, int(chosen("VSR_ROUNDS")))
     machine.line.sendall(b"enough\n")
     machine.wait("end of the guest", lambda: machine.process.poll() is not None)
     if machine.process.returncode != 0:
