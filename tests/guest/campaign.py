@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""campaign.py NAME COUNT SEED DISK CONFIG RESET WORD FOLDER...: faults in random order, and the programs that must not notice.
+"""campaign.py NAME COUNT SEED DISK FUNCTION RESET WORD FOLDER...: faults in random order, and the programs that must not notice.
 
-NAME is the device's on the host. CONFIG is the configuration space of the disk's PCI function. WORD, written to RESET, is the
+NAME is the device's on the host; "qemu" is QEMU's own. FUNCTION is the disk's PCI function in sysfs. WORD, written to RESET, is the
 operator's reset. /tmp/NAME has a line for each fault in the end: which, and how long programs waited (see `waits`).
 """
 
@@ -12,18 +12,24 @@ import random
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-NAME, DISK, CONFIG, RESET, WORD = sys.argv[1], *sys.argv[4:8]
+NAME, DISK, FUNCTION, RESET, WORD = sys.argv[1], *sys.argv[4:8]
 COUNT, SEED = map(int, sys.argv[2:4])
 FOLDERS = sys.argv[8:]
 # So many disks share the CPUs: the programs of each do less.
-DISKS = int(os.environ["VSR_DISKS"])
+DISKS = int(os.environ["VSR_DISKS"]) + 1
 # A word of the only fault to be tried.
 ONLY = os.environ["VSR_FAULT"]
 SLOWNESS = int(os.environ.get("VSR_SLOWNESS", "1"))
-# What the device does, and whether the driver sees by itself that something is lost.
-FAULTS = [
+# What is done, and whether the driver sees by itself that something is lost.
+ANY = [
+    ("command {master}", True),
+    ("command 0", True),
+    ("pci-reset", True),
+]
+OURS = [
     ("fault op={op} skip={skip} id=other", True),
     ("fault op={op} skip={skip} id=70000", True),
     ("fault op={op} skip={skip} double", True),
@@ -32,17 +38,19 @@ FAULTS = [
     ("fault op={op} skip={skip} swallow", False),
     ("fault op={op} skip={skip} drop", False),
     ("disconnect", True),
-    ("command {master}", True),
-    ("command 0", True),
+    ("kill", True),
 ]
+# Neither vhost-user nor VDUSE has a message for it.
+QEMUS = [("needs-reset", True)]
+FAULTS = [one for one in ANY + (QEMUS if NAME == "qemu" else OURS) if ONLY in one[0]]
 
 
 def host(command: str) -> str:
-    """Tells the device, as `host blkdev` of scripts/guest/lib.sh does, without a shell each time."""
+    """Asks the host, as `host` of scripts/guest/lib.sh does, without a shell each time."""
     with open("/tmp/.host.lock", "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         port = os.open(os.environ["VSR_PORT"], os.O_RDWR)
-        os.write(port, f"blkdev {NAME} {command}\n".encode())
+        os.write(port, f"{command}\n".encode())
         reply = b""
         while not reply.endswith(b"\n"):
             reply += os.read(port, 4096)
@@ -52,15 +60,20 @@ def host(command: str) -> str:
     return answer
 
 
+def blkdev(command: str) -> str:
+    """Tells a device of our own."""
+    return host(f"blkdev {NAME} {command}")
+
+
 def wrong() -> tuple[int, float]:
     """How many answers and notifications have met a fault, and when the last one did."""
-    state = dict(word.split("=") for word in host("state").split())
+    state = dict(word.split("=") for word in blkdev("state").split())
     return int(state["wrong"]), time.monotonic() - int(state["ago"]) / 1000
 
 
 def pci_command(value: int | None = None) -> int:
     """The command register of the PCI function."""
-    file = os.open(CONFIG, os.O_RDWR)
+    file = os.open(f"{FUNCTION}/config", os.O_RDWR)
     if value is not None:
         os.pwrite(file, value.to_bytes(2, "little"), 4)
     found = int.from_bytes(os.pread(file, 2, 4), "little")
@@ -137,9 +150,14 @@ class Writer(Program):
             assert found[: len(wanted)] == wanted, f"{path}: an acknowledged write is lost"
 
 
-def fault(choose: random.Random, on: int) -> tuple[str, str, float]:
+def kinds(choose: random.Random) -> Iterator[tuple[str, bool]]:
+    """Those of all faults, for ever: each kind once, in random order, and all again."""
+    while True:
+        yield from choose.sample(FAULTS, len(FAULTS))
+
+
+def fault(choose: random.Random, words: str, alone: bool, on: int) -> tuple[str, str, float]:
     """Begin one; says of which kind, which, and when the device was well again."""
-    words, alone = choose.choice([one for one in FAULTS if ONLY in one[0]])
     op, skip, few = choose.choice(["read", "write"]), choose.randrange(20), choose.randrange(1, 4)
     command = words.format(op=op, skip=skip, few=few, master=on & ~4)
     pause = choose.uniform(0.3, 1.5)
@@ -149,9 +167,21 @@ def fault(choose: random.Random, on: int) -> tuple[str, str, float]:
         time.sleep(pause)
         pci_command(on)
         return kind, command, time.monotonic()
+    if command == "pci-reset":
+        Path(FUNCTION, "reset").write_text("1", encoding="ascii")
+        return kind, command, time.monotonic()
+    if command == "kill":
+        blkdev("kill")
+        time.sleep(pause)
+        blkdev("start")
+        return kind, command, time.monotonic()
+    if command == "needs-reset":
+        # A queue with requests, of a disk or of a host.
+        host("needs-reset qemu 0" if DISK.startswith("/dev/vd") else "needs-reset qemu-hba 2")
+        return kind, command, time.monotonic()
     before, _ = wrong()
     begin = time.monotonic()
-    host(command)
+    blkdev(command)
     time.sleep(pause)
     if command == "disconnect":
         return kind, command, begin
@@ -170,6 +200,7 @@ def fault(choose: random.Random, on: int) -> tuple[str, str, float]:
 
 def main() -> None:
     choose = random.Random(SEED)
+    order = kinds(choose)
     prober, writers = Prober(), [Writer(folder) for folder in FOLDERS]
     programs = [prober, *writers]
     for program in programs:
@@ -177,10 +208,10 @@ def main() -> None:
     waits: list[tuple[str, float, float, float]] = []
     begin = time.monotonic()
     on = pci_command()
-    for number in range(COUNT):
+    for number in range(COUNT if FAULTS else 0):
         for program in programs:
             program.took = []
-        kind, command, well = fault(choose, on)
+        kind, command, well = fault(choose, *next(order), on)
         seen = [program.count for program in programs]
         end = time.monotonic() + 60 * SLOWNESS
         while any(program.count < before + 3 for program, before in zip(programs, seen)):
@@ -200,7 +231,7 @@ def main() -> None:
         writer.check()
     written = sum(writer.count for writer in writers)
     # At once: others print as well.
-    sys.stdout.write(f"{NAME}: {COUNT} faults, seed {SEED}, in {seconds:.0f} s; {written} writes with fsync, {prober.count} reads\n")
+    sys.stdout.write(f"{NAME}: {len(waits)} faults, seed {SEED}, in {seconds:.0f} s; {written} writes with fsync, {prober.count} reads\n")
     Path(f"/tmp/{NAME}").write_text("".join("\t".join(map(str, wait)) + "\n" for wait in waits), encoding="ascii")
 
 

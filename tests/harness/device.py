@@ -51,6 +51,13 @@ class Device(Service):
             lambda: self.socket.exists() and self._control.exists(),
         )
 
+    def stop(self) -> None:
+        """Kills it, whatever it is at."""
+        super().stop()
+        # What tells that it is ready when it starts again.
+        self.socket.unlink(missing_ok=True)
+        self._control.unlink(missing_ok=True)
+
     def command(self, line: str) -> str:
         with socket.socket(socket.AF_UNIX) as sock:
             sock.settimeout(30)
@@ -63,10 +70,13 @@ class Device(Service):
 
 
 def blkdev(devices: dict[str, Device], guest: Guest, args: list[str]) -> str:
-    """host blkdev NAME COMMAND...: see tests/device/src/control.rs, and `log`."""
+    """host blkdev NAME COMMAND...: see tests/device/src/control.rs, and `log`; `kill`, and `start` after that."""
     name, *command = args
     device = devices[name]
     if command == ["log"]:
         shutil.copy(device.log, guest.log / f"{name}.log")
         return f"/run/vsr/{name}.log"
+    if command in (["kill"], ["start"]):
+        {"kill": device.stop, "start": device.start}[command[0]]()
+        return ""
     return device.command(" ".join(command))

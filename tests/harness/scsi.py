@@ -5,7 +5,7 @@ from guest import Guest
 
 from . import vhost_device
 from .iscsi import Target
-from .profiles import CAMPAIGN, Machine, Profile, disks_of_campaign, shutdown, stopped
+from .profiles import CAMPAIGN, CAMPAIGN_DEADLINE, Machine, Profile, disks_of_campaign, shutdown, stopped
 
 SCSI = ("scsi",)
 
@@ -110,8 +110,10 @@ def _scsi_lies(machine: Machine) -> None:
 
 
 def _scsi_campaign(machine: Machine) -> None:
-    for name in disks_of_campaign():
-        machine.vhost_user_scsi(name, [{"target": 0, "serial": name, "blocks": 1 << 20}], latency_ms=1)
+    for name, file, port in disks_of_campaign(machine):
+        machine.vhost_user_scsi(name, [{"target": 0, "serial": name, "blocks": 1 << 20, "file": str(file)}], bus=port, latency_ms=1)
+    machine.hba("qemu-hba", f"num_queues=2,bus={machine.port(0)}")
+    machine.lun("qemu", 0, size=512 << 20)
 
 
 def _scsi_lost(machine: Machine) -> None:
@@ -242,7 +244,7 @@ PROFILES = [
         options={"shared_memory": True},
     ),
     Profile(
-        "scsi-campaign", ("campaign",), _scsi_campaign, SCSI, "virtio_scsi", deadline=14400, options=CAMPAIGN,
+        "scsi-campaign", ("campaign",), _scsi_campaign, SCSI, "virtio_scsi", deadline=CAMPAIGN_DEADLINE, options=CAMPAIGN,
     ),
     Profile("scsi-lies", ("lies",), _scsi_lies, SCSI, "virtio_scsi", deadline=14400, options={"shared_memory": True}),
     Profile("scsi-stopped", ("stopped",), _scsi_stopped, SCSI, "virtio_scsi", waits=True),
