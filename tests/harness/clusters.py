@@ -1,30 +1,27 @@
 # SPDX-License-Identifier: GPL-2.0
 """What clusters do with a shared disk, by the tools of administrators: `make test-full`.
 
-Those tools are in a copy of the sysroot (scripts/with-packages), in which this runs again.
+Those tools are in a copy of the sysroot, in which this runs again: see packages.py.
 """
 
-import os
 import shutil
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from guest import Driver
-from guest.paths import DISKS, SRC
+from guest.paths import DISKS
 
+from . import packages
 from .lio import Lio
 from .pairs import Boot, Pair
-from .paths import TOLD, Paths
+from .paths import Paths
 from .profiles import MODES, ORACLE, Machine, Profile
-from .runner import Outcome, cases_of, report, run_profile, say
+from .runner import Outcome, cases_of, run_profile
 from .scsi import two_initiators
 
 FENCE, MMP = "fence", "mmp"
 PACKAGES = "fence-agents-scsi multipath-tools"
-# Set in the copy of the sysroot that has them.
-WITHIN = "VSR_WITH_PACKAGES"
 
 
 def _lio(machine: Machine) -> None:
@@ -105,26 +102,7 @@ def works(driver: Driver) -> list[tuple[str, str, Callable[[set[str]], list[Outc
 
 def _with_packages(profile: str, case: str, driver: Driver, run: Callable[[str, str, Driver], list[Outcome]]) -> list[Outcome]:
     """Run a case where the packages are."""
-    if WITHIN in os.environ:
-        return run(profile, case, driver)
-    begin = time.monotonic()
-    done = subprocess.run(
-        [SRC / "scripts/with-packages", PACKAGES, SRC / "tests/run", "--full", "--jobs", "1", "--only", f"{profile}:{case}"],
-        env={**os.environ, WITHIN: "1"}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        check=False,
-    )  # fmt: skip
-    lines = done.stdout.splitlines()
-    failed = [line for line in lines if line.startswith(f"FAILED {profile} {case}: ")]
-    passed = done.returncode == 0 and lines[-1:] == ["1 passed, 0 failed"]
-    why = "" if passed else failed[0].split(": ", 1)[1] if failed else " ".join(lines[-1:])
-    for line in lines:
-        if not passed:
-            say(f"       | {line}")
-        elif line.startswith(TOLD):
-            say(line)
-    outcome = Outcome(profile, case, passed, why, time.monotonic() - begin)
-    report(outcome)
-    return [outcome]
+    return run(profile, case, driver) if packages.within() else packages.run(PACKAGES, profile, [case])
 
 
 def _folder(profile: str, case: str, driver: Driver) -> Path:
