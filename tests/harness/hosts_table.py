@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The table of Documentation/hosts.md, of what hosts.py left of the last run of each row."""
+"""The table of Documentation/hosts.md, of what hosts.py left of the last run of each row; what did not run here stays as it was."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -40,25 +41,49 @@ def _entry(told: dict[str, str | None], notes: _Notes) -> str:
     return text if c == text else f"{text}; C {c}"
 
 
-def table() -> str:
-    """The matrix in Markdown, of the last run of each row."""
-    notes = _Notes()
-    found: list[dict[str, Any]] = []
-    lines = ["| back end | driver | " + " | ".join(_NAMES.values()) + " |", "| --- " * (len(ASPECTS) + 2) + "|"]
+class _Before:
+    """The table that the document has."""
+
+    def __init__(self, text: str) -> None:
+        dates, kernels = re.match(r"(.*); kernel (.*); TCG\n", text).groups()
+        self.dates, self.kernels = set(dates.split(", ")), set(kernels.split(", "))
+        self._reasons = dict(re.findall(r"^(\d+)\. (.*)$", text, re.MULTILINE))
+        # By back end and driver.
+        self.rows = {(row[0], row[2]): row for line in text.splitlines() if line.startswith("| ") for row in [line[2:-2].split(" | ")]}
+
+    def entry(self, row: list[str], aspect: str, notes: _Notes) -> str:
+        return re.sub(r"\[(\d+)\]", lambda found: notes.number(self._reasons[found[1]]), row[3 + ASPECTS.index(aspect)])
+
+
+def table(text: str) -> str:
+    """The matrix in Markdown, of the last run of each row, and of the text of the one before."""
+    notes, before = _Notes(), _Before(text)
+    dates, kernels = set(), set()
+    lines = ["| back end | QEMU | driver | " + " | ".join(_NAMES.values()) + " |", "| --- " * (len(ASPECTS) + 3) + "|"]
     for host, kind in rows():
+        driver = "request, bio" if kind == "blk" else "scsi"
         path = RESULTS / f"{host.profile(kind)}.json"
-        row = json.loads(path.read_text()) if path.exists() else {"cells": {}, "missing": ""}
-        found += [row] if path.exists() else []
+        last = before.rows.get((host.title, driver))
+        row: dict[str, Any] = {"cells": {}, "missing": "", "qemu": "–"}
+        if path.exists():
+            last, row = None, json.loads(path.read_text())
+            dates.add(row["date"])
+            kernels.add(row["kernel"])
+        elif last:
+            row["qemu"] = last[1]
+            dates |= before.dates
+            kernels |= before.kernels
         entries = []
         for aspect in ASPECTS:
             why = host.without.get(kind) or row["missing"] or host.cannot_do(kind, aspect)
             modes = ("c", *(MODES if kind == "blk" else ("scsi",)))
             told = {mode: row["cells"].get(mode, {}).get(aspect) for mode in modes}
-            entries.append(f"– {notes.number(why)}" if why else _entry(told, notes))
-        driver = "request, bio" if kind == "blk" else "scsi"
-        lines.append(f"| {host.title} | {driver} | " + " | ".join(entries) + " |")
-    words = {key: sorted({row[key] for row in found}) for key in ("date", "qemu", "kernel")}
-    head = f"{', '.join(words['date'])}; QEMU {', '.join(words['qemu'])}; kernel {', '.join(words['kernel'])}; TCG\n\n"
+            if why:
+                entries.append(f"– {notes.number(why)}")
+            else:
+                entries.append(before.entry(last, aspect, notes) if last else _entry(told, notes))
+        lines.append(f"| {host.title} | {row['qemu']} | {driver} | " + " | ".join(entries) + " |")
+    head = f"{', '.join(sorted(dates))}; kernel {', '.join(sorted(kernels))}; TCG\n\n"
     return head + "\n".join(lines) + "\n\n" + "".join(f"{n}. {text}\n" for n, text in enumerate(notes.texts, 1))
 
 
@@ -66,5 +91,5 @@ def write_table(path: Path) -> None:
     """Puts it where the marks are."""
     text = path.read_text()
     before, rest = text.split(_MARKS[0])
-    after = rest.split(_MARKS[1])[1]
-    path.write_text(before + _MARKS[0] + table() + _MARKS[1] + after)
+    last, after = rest.split(_MARKS[1])
+    path.write_text(before + _MARKS[0] + table(last) + _MARKS[1] + after)
