@@ -16,7 +16,7 @@ from typing import Any
 from guest import Driver, Guest
 from guest.paths import BUILD, kernel
 
-from . import vhost_device
+from . import packages, vhost_device
 from .iscsi import Target
 from .profiles import MODES, Machine, Profile
 from .runner import Outcome, cases_of, report, run_profile
@@ -155,6 +155,8 @@ class Host:
     without: dict[str, str] = dataclasses.field(default_factory=dict)
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     cpus: int = 2
+    # With what it runs in a copy of the sysroot, see packages.py.
+    packages: str = ""
 
     def cannot_do(self, kind: str, aspect: str) -> str:
         return self.without.get(aspect) or self.without.get(f"{kind} {aspect}") or ""
@@ -190,7 +192,8 @@ def _iothread(cell: Cell) -> None:
 
 def _mapping(cell: Cell) -> None:
     _nodes_of_files(cell)
-    cell.devices({"num-queues": 4, "iothread-vq-mapping": cell.machine.threads(2)})
+    threads = {"iothread-vq-mapping": cell.machine.threads(2)}
+    cell.devices({"num-queues": 4, **threads}, {"num_queues": 4, **threads})
 
 
 def _loop(cell: Cell) -> None:
@@ -316,6 +319,7 @@ _SCSI_ONLY = "passes SCSI commands through, which virtio-blk has none of"
 _NO_NEW_SIZE = "tgt gives a unit in use no new size"
 _UNSEEN = "the command is answered; what tgt does about it shows nowhere"
 _READS = "this back end only reads; the profile `scsi-vhost-device` verifies that"
+_QEMU_11 = " ".join(f"{name}/trixie-backports" for name in ("qemu-system-x86", "qemu-utils", "qemu-block-extra"))
 _Q35 = {"machine": "q35"}
 _IOMMU = {**_Q35, "cmdline": ["intel_iommu=on", "iommu.strict=1"], "one_thread": True}
 _PASSED = {"blk": _SCSI_ONLY, "resize": _NO_NEW_SIZE, "flush": _UNSEEN}
@@ -324,7 +328,9 @@ HOSTS = [
     Host("qcow2", "QEMU's main loop, a qcow2 image", _qcow2),
     Host("iothread", "one I/O thread, a raw file", _iothread),
     Host("mapping", "two I/O threads for the queues of one disk (`iothread-vq-mapping`)", _mapping,
-         {"scsi": "QEMU 10.0's SCSI host has one I/O thread for all its queues"}, cpus=4),
+         {"scsi": "QEMU 10.0's SCSI host has one I/O thread for all its queues; QEMU 11's, below, has several"}, cpus=4),
+    Host("qemu11", "QEMU 11's main loop, a raw file", _file, packages=_QEMU_11),
+    Host("qemu11-mapping", "QEMU 11, two I/O threads for the queues of one disk", _mapping, cpus=4, packages=_QEMU_11),
     Host("loop", "a block device of the host (loop)", _loop),
     Host("nbd", "NBD (`qemu-nbd`)", _nbd, {"resize": "NBD has no message of a new size, to which QEMU's client would listen"}),
     Host("daemon", "`qemu-storage-daemon`, vhost-user-blk", _daemon, {"scsi": _BLK_ONLY}, {"shared_memory": True}),
@@ -371,6 +377,8 @@ def _profile(host: Host, kind: str, results: dict[str, dict[str, str]]) -> Profi
 def run(name: str, driver: Driver, wanted: set[str]) -> list[Outcome]:
     """Runs a row and keeps what came of it."""
     [(host, kind)] = [(host, kind) for host, kind in rows() if host.profile(kind) == name]
+    if host.packages and not packages.within():
+        return packages.run(host.packages, name, [case for case in cases_of(_profile(host, kind, {}), driver) if case in wanted])
     results: dict[str, dict[str, str]] = {}
     profile = _profile(host, kind, results)
     missing = ""
