@@ -35,11 +35,11 @@ GOES_ON = 20
 BUSY = 100
 
 
-class _Failed(Exception):
+class Failed(Exception):
     """What was wrong."""
 
 
-class _Machine:
+class Machine:
     """The guest's machine, in one QEMU or in several, one after the other."""
 
     def __init__(self, command: list[str], console: Path, folder: Path, deadline: float) -> None:
@@ -84,12 +84,12 @@ class _Machine:
     def wait(self, what: str, done: Callable[[], bool]) -> None:
         while not done():
             if "vsr not ok" in self.said():
-                raise _Failed("the guest says that something is wrong")
+                raise Failed("the guest says that something is wrong")
             if self.process.poll() is not None:
-                raise _Failed(f"QEMU ended with {self.process.returncode}, waiting for {what}")
+                raise Failed(f"QEMU ended with {self.process.returncode}, waiting for {what}")
             if time.monotonic() > self.deadline:
                 self.qmp.show_blocked()
-                raise _Failed(f"no {what} {DEADLINE} s after the beginning")
+                raise Failed(f"no {what} {DEADLINE} s after the beginning")
             time.sleep(0.1)
 
     def status(self) -> str:
@@ -124,7 +124,7 @@ class _Machine:
         error = self.qmp.run("query-jobs")[0].get("error")
         self.qmp.run("job-dismiss", id="job")
         if error:
-            raise _Failed(f"{command}: {error}")
+            raise Failed(f"{command}: {error}")
 
     def migrate(self, command: str, uri: str) -> dict[str, Any]:
         """Save to, or restore from, a file; what QEMU tells of it."""
@@ -134,7 +134,7 @@ class _Machine:
         def done() -> bool:
             told.update(self.qmp.run("query-migrate"))
             if told.get("status") == "failed":
-                raise _Failed(f"{command}: {told.get('error-desc', 'failed')}")
+                raise Failed(f"{command}: {told.get('error-desc', 'failed')}")
             return told.get("status") == "completed"
 
         self.wait(command, done)
@@ -144,7 +144,7 @@ class _Machine:
 # The host's side of each scenario: what is done to a guest that does I/O. Each returns what is to be told of it.
 
 
-def _fill(machine: _Machine, disk: str) -> None:
+def _fill(machine: Machine, disk: str) -> None:
     """The host has no more room for what is written to a disk: QEMU holds such commands, and the machine stands still."""
     machine.qmp.run(
         "blockdev-add", driver="blkdebug", image=f"{disk}-file",
@@ -154,7 +154,7 @@ def _fill(machine: _Machine, disk: str) -> None:
     machine.wait(f"write to {disk}", lambda: machine.status() == "io-error")
 
 
-def _restored(machine: _Machine, rounds: int) -> str:
+def _restored(machine: Machine, rounds: int) -> str:
     state = f"file:{machine.folder / 'state'}"
     seconds, held = [], 0
     stops = ["", *SERIALS] * rounds
@@ -165,7 +165,7 @@ def _restored(machine: _Machine, rounds: int) -> str:
             _fill(machine, stop)
             now = machine.held()
             if not now:
-                raise _Failed(f"QEMU holds no command of {stop}, though there is no room")
+                raise Failed(f"QEMU holds no command of {stop}, though there is no room")
             held += now
         else:
             machine.qmp.run("stop")
@@ -178,7 +178,7 @@ def _restored(machine: _Machine, rounds: int) -> str:
     return f"{len(seconds)} times, with {held} commands held; I/O on all disks {max(seconds):.1f} s after it at most"
 
 
-def _rewound(machine: _Machine, rounds: int) -> str:
+def _rewound(machine: Machine, rounds: int) -> str:
     seconds = []
     for number in range(2 * rounds):
         time.sleep(machine.chooser.uniform(0.2, 2))
@@ -250,22 +250,22 @@ def _read(path: Path, scenario: str) -> bytes:
     return path.read_bytes()
 
 
-def _check_data(machine: _Machine, scenario: str) -> None:
+def _check_data(machine: Machine, scenario: str) -> None:
     """What is on the disks is what the guest has written, and read."""
     for name in SERIALS:
         found = re.search(rf"vsr disk {name} (\d+) ([0-9a-f]{{64}})", machine.said())
         if not found:
-            raise _Failed(f"the guest does not tell of {name}")
+            raise Failed(f"the guest does not tell of {name}")
         stamps, data = int(found[1]), _read(machine.folder / name, scenario)
         for block in range(FIRST, LAST):
             stamp = (f"{name} {block}\n".encode() * BLOCK)[:BLOCK] if block < stamps else bytes(BLOCK)
             if data[block * BLOCK : (block + 1) * BLOCK] != stamp:
-                raise _Failed(f"on the host, block {block} of {name} is not what it should be; {stamps} is the first unwritten one")
+                raise Failed(f"on the host, block {block} of {name} is not what it should be; {stamps} is the first unwritten one")
         if hashlib.sha256(data[: FIRST * BLOCK]).hexdigest() != found[2]:
-            raise _Failed(f"on the host, {name} has other data than the guest has read")
+            raise Failed(f"on the host, {name} has other data than the guest has read")
 
 
-def _story(machine: _Machine, scenario: str) -> str:
+def _story(machine: Machine, scenario: str) -> str:
     """All that happens to a machine that was started. Returns what is to be told."""
     # What the guest has told before would be told again, and counted, when it goes back.
     machine.wait("time in the guest", lambda: bool(machine.ticks()))
@@ -274,7 +274,7 @@ def _story(machine: _Machine, scenario: str) -> str:
     machine.line.sendall(b"enough\n")
     machine.wait("end of the guest", lambda: machine.process.poll() is not None)
     if machine.process.returncode != 0:
-        raise _Failed(f"QEMU ended with {machine.process.returncode}")
+        raise Failed(f"QEMU ended with {machine.process.returncode}")
     _check_data(machine, scenario)
     repaired = re.search(r"vsr repaired (\d+)", machine.said())
     return note + (f"; the watch helped {repaired[1]} times" if repaired else "")
@@ -290,12 +290,12 @@ def run(case: str, driver: Driver) -> list[Outcome]:
     # More than one machine's worth of how a state is made up.
     kind = {"restored": "pc", "rewound": "q35"}[scenario]
     command = _command(image, console, kind) + _disks(folder, scenario)
-    machine = _Machine(command, console, folder, begin + DEADLINE)
+    machine = Machine(command, console, folder, begin + DEADLINE)
     machine.start()
     why = note = ""
     try:
         note = _story(machine, scenario)
-    except (_Failed, QmpError, OSError) as err:
+    except (Failed, QmpError, OSError) as err:
         why = str(err)
     finally:
         machine.kill()
