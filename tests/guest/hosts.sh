@@ -2,8 +2,14 @@
 # shellcheck shell=bash
 # One back end and one driver: each thing that a disk must do, told to the host, which makes a table of it. The disk under
 # test is `cell`; `bad`, of 64 MiB on the same back end, fails reads and writes at 32 MiB, and all flushes.
-# limit: 600
+# limit: 3600
 expect_log 'Buffer I/O error|I/O error, dev|critical (medium|target) error|Synchronize Cache'
+if [[ $VSR_HOST == hosts-lio* ]]; then
+	# The disks are of a guest in this one.
+	python3 "$VSR_SRC/tests/guest/hosts-lio.py" || end_case 1
+	return
+fi
+
 # What is asked of the host, unless it is in this guest.
 on_host()
 {

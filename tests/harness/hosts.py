@@ -16,7 +16,7 @@ from typing import Any
 from guest import Driver, Guest
 from guest.paths import BUILD, kernel
 
-from . import packages, vhost_device
+from . import nested, packages, vhost_device
 from .iscsi import Target
 from .profiles import MODES, Machine, Profile
 from .runner import Outcome, cases_of, report, run_profile
@@ -155,6 +155,8 @@ class Host:
     without: dict[str, str] = dataclasses.field(default_factory=dict)
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     cpus: int = 2
+    memory: str = "512M"
+    deadline: float = 2400
     # With what it runs in a copy of the sysroot, see packages.py.
     packages: str = ""
 
@@ -315,6 +317,7 @@ def _vduse(cell: Cell) -> None:
 
 
 _BLK_ONLY = "this protocol is of virtio-blk only"
+_SCSI_PROTOCOL = "this protocol is of virtio-scsi only"
 _SCSI_ONLY = "passes SCSI commands through, which virtio-blk has none of"
 _NO_NEW_SIZE = "tgt gives a unit in use no new size"
 _UNSEEN = "the command is answered; what tgt does about it shows nowhere"
@@ -340,10 +343,14 @@ HOSTS = [
     Host("scsi-block", "the same unit passed through (`scsi-block`)", lambda cell: _target(cell, "scsi-block"), _PASSED),
     Host("scsi-generic", "the same by `scsi-generic`", lambda cell: _target(cell, "scsi-generic"), _PASSED),
     Host("vhost-device", "vhost-device-scsi, vhost-user-scsi", _vhost_device,
-         {"blk": "this protocol is of virtio-scsi only", "resize": "this back end sends no events",
+         {"blk": _SCSI_PROTOCOL, "resize": "this back end sends no events",
           "error": "this back end has no way to fail",
           "unplug": "after an unplug QEMU gets no answer from it by a second connection", **dict.fromkeys(("io", "flush", "discard"), _READS)},
          {"shared_memory": True}),
+    Host("lio", "LIO's vhost-scsi, in the kernel of a guest with a guest in it", lambda cell: nested.build(cell.machine),
+         {"blk": _SCSI_PROTOCOL, "resize": "vhost-scsi tells of units that come and go, not of a new size",
+          "discard": "in Linux 7.3 LIO's page of block limits has 44 bytes, and `sd` takes UNMAP from one of 64 only"},
+         memory="1536M", deadline=9000, packages=_QEMU_11),
     Host("q35", "q35, slots of PCI Express (`pcie-root-port`), a raw file", _ports, {}, _Q35),
     Host("iommu", "q35, an IOMMU (`iommu_platform=on`, packed rings), a raw file", _iommu, {}, _IOMMU),
     Host("bounce", "copied buffers (`swiotlb=force`), a raw file", _bounce, {}, {"cmdline": ["swiotlb=force"]}),
@@ -370,7 +377,7 @@ def _profile(host: Host, kind: str, results: dict[str, dict[str, str]]) -> Profi
     return _HostProfile(
         host.profile(kind), (SCENARIO,), lambda machine: host.build(Cell(machine, kind, host, results)),
         MODES if kind == "blk" else ("scsi",), "virtio_blk" if kind == "blk" else "virtio_scsi",
-        cpus=host.cpus, options=host.options,
+        cpus=host.cpus, memory=host.memory, deadline=host.deadline, options=host.options,
     )  # fmt: skip
 
 

@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What hosts.sh does, where this guest's kernel is the host: LIO's vhost-scsi, and a guest in this one that has its units.
+
+`cell` is unit 0, a file of 64 MiB; `bad` is unit 1, on a file system of 4 MiB; unit 2 comes and goes. Tells of each aspect when it is
+done, in the kernel's log, too: all of it is emulated twice.
+"""
+
+import hashlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+HERE = Path(os.environ["VSR_SRC"])
+sys.path.insert(0, str(HERE / "scripts/guest"))
+from logcheck import problems  # noqa: E402
+from qmp import Qmp  # noqa: E402
+
+MODE = os.environ["MODE"]
+MIB = 1 << 20
+SIZE = 64
+TARGET = Path("/sys/kernel/config/target")
+WWPN = "naa.5001405000000001"
+GROUP = TARGET / "vhost" / WWPN / "tpgt_1"
+STORE = Path("/mnt/lio")
+TRACE = Path("/sys/kernel/tracing")
+PATIENCE = 1200
+
+
+class Failed(Exception):
+    """Why an aspect is not as it should be."""
+
+
+def host(*words: str) -> str:
+    command = ["bash", "-c", '. "$VSR_GUEST_LIB"; host "$@"', "host", *words]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+
+
+def tell(text: str) -> None:
+    print(text, flush=True)
+    Path("/dev/kmsg").write_text(f"hosts-lio: {text}\n")
+
+
+# The units of LIO.
+
+
+def unit(name: str) -> Path:
+    return TARGET / "core/fileio_0" / name
+
+
+def make_unit(name: str) -> None:
+    """A unit of SIZE MiB on the file STORE/NAME/image, with a cache."""
+    image = STORE / name / "image"
+    image.parent.mkdir(parents=True, exist_ok=True)
+    if name == "bad":
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", image.parent], check=True)
+    image.touch()
+    os.truncate(image, SIZE * MIB)
+    path = unit(name)
+    path.mkdir(parents=True)
+    (path / "control").write_text(f"fd_dev_name={image},fd_dev_size={SIZE * MIB},fd_buffered_io=1\n")
+    (path / "wwn/vpd_unit_serial").write_text(name)
+    (path / "enable").write_text("1")
+    (path / "attrib/emulate_write_cache").write_text("1")
+
+
+def link(name: str, number: int) -> None:
+    place = GROUP / "lun" / f"lun_{number}"
+    place.mkdir()
+    (place / name).symlink_to(unit(name))
+
+
+def unlink(name: str, number: int) -> None:
+    place = GROUP / "lun" / f"lun_{number}"
+    (place / name).unlink()
+    place.rmdir()
+
+
+def set_up() -> None:
+    """Once in this guest."""
+    if GROUP.exists():
+        return
+    subprocess.run(["modprobe", "-a", "vhost_scsi", "target_core_file"], check=True)
+    if not TARGET.exists():
+        subprocess.run(["mount", "-t", "configfs", "configfs", "/sys/kernel/config"], check=True)
+    for name in ("cell", "bad", "more"):
+        make_unit(name)
+    GROUP.mkdir(parents=True)
+    (GROUP / "nexus").write_text(WWPN)
+    link("cell", 0)
+    link("bad", 1)
+
+
+# The guest in this one.
+
+
+class Inner:
+    """Goes on where it was saved, see tests/harness/nested.py."""
+
+    def __init__(self) -> None:
+        folder = Path(host("nested")) / MODE
+        self.console = Path(f"/run/vsr/nested-{MODE}.log")
+        monitor, monitor_qemu = socket.socketpair()
+        self._line, line_qemu = socket.socketpair()
+        files = [monitor_qemu.fileno(), line_qemu.fileno()]
+        command = [
+            *json.loads((folder / "command.json").read_text()),
+            "-chardev", f"file,id=console,path={self.console}", "-serial", "chardev:console",
+            "-chardev", f"socket,id=line,fd={files[1]}", "-serial", "chardev:line",
+            "-chardev", f"socket,id=qmp,fd={files[0]}", "-mon", "chardev=qmp,mode=control",
+            "-incoming", f"file:{folder / 'state'}",
+        ]  # fmt: skip
+        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=files)
+        monitor_qemu.close()
+        line_qemu.close()
+        self.qmp = Qmp(monitor, timeout=PATIENCE)
+        end = time.monotonic() + PATIENCE
+        while self.qmp.run("query-migrate").get("status") != "completed":
+            if time.monotonic() > end:
+                raise Failed("QEMU does not take the guest's state")
+            time.sleep(0.5)
+        self.qmp.run("cont")
+
+    def status(self, command: str) -> tuple[int, str]:
+        """What came of a command of tests/initramfs/nested, and what it printed."""
+        self._line.sendall(command.encode() + b"\n")
+        self._line.settimeout(PATIENCE)
+        heard = b""
+        while not heard.endswith(b"\n") or not heard.split(b"\n")[-2].startswith(b"vsr-status "):
+            try:
+                data = self._line.recv(65536)
+            except TimeoutError:
+                raise Failed(f"no answer to {command} within {PATIENCE} s") from None
+            if not data:
+                raise Failed(f"QEMU ended, at {command}")
+            heard += data
+        *printed, last = heard.decode(errors="replace").splitlines()
+        return int(last.split()[1]), "\n".join(printed)
+
+    def do(self, command: str) -> str:
+        """One that has to succeed."""
+        status, printed = self.status(command)
+        if status != 0:
+            raise Failed(f"{command}: status {status} {printed.replace(chr(10), ' ')}".strip())
+        return printed
+
+    def plug(self) -> None:
+        device = {"driver": "vhost-scsi-pci", "id": "hba", "wwpn": WWPN, "boot_tpgt": 1, "num_queues": 2, "hotplug": True}
+        self.qmp.run("device_add", **device, addr="0x10")
+
+    def unplug(self) -> None:
+        self.qmp.run("device_del", id="hba")
+        self.qmp.wait_event("DEVICE_DELETED", PATIENCE, device="hba")
+
+    def disk(self, number: int) -> str:
+        """The name of the disk of a unit, which may not be there yet."""
+        return self.do(f"soon unit {number}")
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+# The aspects.
+
+
+def found(inner: Inner) -> None:
+    inner.plug()
+    disk = inner.disk(0)
+    inner.do("proved")
+    size = int(inner.do(f"blockdev --getsize64 /dev/{disk}"))
+    if size != SIZE * MIB:
+        raise Failed(f"the capacity is {size}, not {SIZE * MIB}")
+
+
+def limits(inner: Inner) -> None:
+    mine = inner.do(f"limits {inner.disk(0)}").split()
+    if MODE == "c":
+        host("limits", *mine)
+        return
+    theirs = host("limits").split()
+    if mine != theirs:
+        raise Failed(f"not the C driver's: {sorted(set(mine) ^ set(theirs))}")
+
+
+def io(inner: Inner) -> None:
+    disk, image = inner.disk(0), STORE / "cell/image"
+    for size, block, flags in (("4k", 300, "direct"), ("64k", 50, "direct"), ("1024k", 7, "direct"), ("4k", 2050, "")):
+        inner.do(f"written {disk} {size} {block} {flags}")
+        with open(image, "rb") as file:
+            file.seek(int(size[:-1]) * 1024 * block)
+            digest = hashlib.md5(file.read(MIB)).hexdigest()
+        if inner.do("md5sum </tmp/data").split()[0] != digest:
+            raise Failed(f"{size} at block {block}: the host's file has other data")
+
+
+def flush(inner: Inner) -> None:
+    """Seen where LIO begins a command."""
+    event = TRACE / "events/target/target_sequencer_start"
+    (TRACE / "trace").write_text("")
+    (event / "enable").write_text("1")
+    try:
+        inner.do(f"dd if=/tmp/data of=/dev/{inner.disk(0)} bs=4k count=1 oflag=direct conv=fsync,notrunc")
+        if "SYNCHRONIZE_CACHE" not in (TRACE / "trace").read_text():
+            raise Failed("an fsync, and LIO gets no SYNCHRONIZE CACHE")
+    finally:
+        (event / "enable").write_text("0")
+
+
+def error(inner: Inner) -> None:
+    disk = inner.disk(1)
+    inner.do(f"dd if=/tmp/data of=/dev/{disk} bs=4k seek=1 count=1 oflag=direct conv=notrunc")
+    put = f"dd if=/tmp/x of=/dev/{disk} bs=1M seek=$n oflag=direct conv=notrunc"
+    status, _ = inner.status(f"for n in $(seq 32 35); do {put} || exit 9; done")
+    if status != 9:
+        raise Failed(f"4 MiB fit into less: status {status}")
+    inner.do(f"dd if=/tmp/data of=/dev/{disk} bs=4k seek=1 count=1 oflag=direct conv=notrunc")
+    inner.do(f"dd if=/dev/{disk} of=/dev/null bs=4k skip=1 count=1 iflag=direct")
+
+
+def event(inner: Inner) -> None:
+    """A unit that comes, and goes, while the guest runs."""
+    link("more", 2)
+    try:
+        inner.do(f"written {inner.disk(2)} 64k 3 direct")
+    finally:
+        unlink("more", 2)
+    inner.do("soon gone 2")
+
+
+def reset(inner: Inner) -> None:
+    """The one task management function that vhost-scsi has."""
+    counter = unit("cell") / "statistics/scsi_lu/resets"
+    before = int(counter.read_text())
+    disk = inner.disk(0)
+    inner.do(f"sg_reset --no-escalate --device /dev/{disk}")
+    if int(counter.read_text()) != before + 1:
+        raise Failed(f"LIO has counted {before} and {counter.read_text().strip()} resets")
+    inner.do(f"written {disk} 64k 20 direct")
+
+
+def unplug(inner: Inner) -> None:
+    inner.do(f"load {inner.disk(0)} &")
+    inner.do("soon test -e /tmp/again")
+    inner.unplug()
+    inner.do("soon test -e /tmp/ended")
+    inner.do("gone 0")
+    inner.plug()
+    disk = inner.disk(0)
+    inner.do("proved")
+    inner.do(f"written {disk} 64k 100 direct")
+
+
+ASPECTS: list[Callable[[Inner], None]] = [found, limits, io, flush, error, event, reset, unplug]
+
+
+def main() -> int:
+    set_up()
+    begin = time.monotonic()
+    inner = Inner()
+    tell(f"the guest in this one goes on, after {time.monotonic() - begin:.0f} s")
+    bad = []
+    try:
+        for aspect in ASPECTS:
+            name, begin = aspect.__name__, time.monotonic()
+            try:
+                aspect(inner)
+                word = "yes"
+            except Failed as err:
+                word = str(err)
+                bad.append(f"{name}: {word}")
+            tell(f"{name}: {word}, {time.monotonic() - begin:.0f} s")
+            host("cell", MODE, name, word)
+            if bad and name == "found":
+                break
+    finally:
+        inner.end()
+    bad += problems(inner.console.read_text(errors="replace").splitlines(), [])
+    for line in bad:
+        tell(line)
+    # What the C driver cannot do is written down, and no failure of ours.
+    return 1 if bad and MODE != "c" else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
