@@ -81,7 +81,7 @@ dmesg -C
 host blkdev own mark query-untaken
 dd if=/tmp/data of="/dev/$d" bs=4k seek=1024 count=1 oflag=direct conv=notrunc status=none &
 writer=$!
-sleep 5
+sleep 10
 not_reset untaken
 same "questions about what was not taken" "$(seen untaken ' op=query ')" 0
 host blkdev own resume
