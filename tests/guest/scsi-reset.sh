@@ -51,8 +51,8 @@ kill -0 $load || fail "fio ended too early: $(cat /tmp/load.err /tmp/load.log)"
 dmesg -C
 (for _ in $(seq 10); do echo 1 >"$function/reset"; sleep 0.$((RANDOM % 3)); done) &
 of_function=$!
-# Not by SG_RESET: its end runs the queues of all units (scsi_run_host_queues()), and the kernel then falls over one that a scan
-# found to be absent, and such a scan follows each reset.
+# Not by SG_RESET: with it one of two runs ended in an Oops of blk_mq_requeue_work(). Its end runs the queues of all units
+# (scsi_run_host_queues()), perhaps of one that a scan, which follows each reset, is just giving up: read, not proven.
 (while kill -0 $of_function 2>/dev/null; do echo adapter >"$scsi_host/host_reset"; sleep 0.1; done) &
 of_host=$!
 while ! not_running $of_function; do
