@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """What hosts.sh does, where this guest's kernel is the host: LIO's vhost-scsi, and a guest in this one that has its units.
 
-`cell` is unit 0, a file of 64 MiB; `bad` is unit 1, on a file system of 4 MiB; unit 2 comes and goes. Tells of each aspect when it is
-done, in the kernel's log, too: all of it is emulated twice.
+`cell` is unit 0, a file of 64 MiB; `bad` is unit 1, on a file system of 4 MiB; unit 2 comes and goes. For reservations a second guest in
+this one has unit 0 by a port of its own. Tells of each aspect when it is done, in the kernel's log, too: all of it is emulated twice.
 """
 
 import hashlib
@@ -24,8 +24,7 @@ MODE = os.environ["MODE"]
 MIB = 1 << 20
 SIZE = 64
 TARGET = Path("/sys/kernel/config/target")
-WWPN = "naa.5001405000000001"
-GROUP = TARGET / "vhost" / WWPN / "tpgt_1"
+WWPN = "naa.500140500000000{port}"
 STORE = Path("/mnt/lio")
 TRACE = Path("/sys/kernel/tracing")
 PATIENCE = 1200
@@ -68,30 +67,40 @@ def make_unit(name: str) -> None:
     (path / "attrib/emulate_write_cache").write_text("1")
 
 
-def link(name: str, number: int) -> None:
-    place = GROUP / "lun" / f"lun_{number}"
+def group(port: int) -> Path:
+    return TARGET / "vhost" / WWPN.format(port=port) / "tpgt_1"
+
+
+def make_port(port: int) -> None:
+    """What a guest has its units by, and is known to them by."""
+    group(port).mkdir(parents=True)
+    (group(port) / "nexus").write_text(WWPN.format(port=port))
+
+
+def link(name: str, number: int, port: int = 1) -> None:
+    place = group(port) / "lun" / f"lun_{number}"
     place.mkdir()
     (place / name).symlink_to(unit(name))
 
 
 def unlink(name: str, number: int) -> None:
-    place = GROUP / "lun" / f"lun_{number}"
+    place = group(1) / "lun" / f"lun_{number}"
     (place / name).unlink()
     place.rmdir()
 
 
 def set_up() -> None:
     """Once in this guest."""
-    if GROUP.exists():
+    if group(1).exists():
         return
     subprocess.run(["modprobe", "-a", "vhost_scsi", "target_core_file"], check=True)
     if not TARGET.exists():
         subprocess.run(["mount", "-t", "configfs", "configfs", "/sys/kernel/config"], check=True)
     for name in ("cell", "bad", "more"):
         make_unit(name)
-    GROUP.mkdir(parents=True)
-    (GROUP / "nexus").write_text(WWPN)
-    link("cell", 0)
+    for port in (1, 2):
+        make_port(port)
+        link("cell", 0, port)
     link("bad", 1)
 
 
@@ -101,9 +110,9 @@ def set_up() -> None:
 class Inner:
     """Goes on where it was saved, see tests/harness/nested.py."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 1) -> None:
         folder = Path(host("nested")) / MODE
-        self.console = Path(f"/run/vsr/nested-{MODE}.log")
+        self.port, self.console = port, Path(f"/run/vsr/nested-{MODE}-{port}.log")
         monitor, monitor_qemu = socket.socketpair()
         self._line, line_qemu = socket.socketpair()
         files = [monitor_qemu.fileno(), line_qemu.fileno()]
@@ -149,8 +158,8 @@ class Inner:
         return printed
 
     def plug(self) -> None:
-        device = {"driver": "vhost-scsi-pci", "id": "hba", "wwpn": WWPN, "boot_tpgt": 1, "num_queues": 2, "hotplug": True}
-        self.qmp.run("device_add", **device, addr="0x10")
+        device = {"driver": "vhost-scsi-pci", "id": "hba", "boot_tpgt": 1, "num_queues": 2, "hotplug": True}
+        self.qmp.run("device_add", **device, wwpn=WWPN.format(port=self.port), addr="0x10")
 
     def unplug(self) -> None:
         self.qmp.run("device_del", id="hba")
@@ -160,9 +169,21 @@ class Inner:
         """The name of the disk of a unit, which may not be there yet."""
         return self.do(f"soon unit {number}")
 
-    def end(self) -> None:
+    def write(self, block: int) -> bool:
+        """Whether a write to unit 0 passes, or is refused by a reservation."""
+        status, printed = self.status(f"dd if=/tmp/x of=/dev/{self.disk(0)} bs=4k seek={block} count=1 oflag=direct conv=notrunc")
+        if status != 0 and "Invalid exchange" not in printed:  # EBADE
+            raise Failed(f"a write ends in {printed}, not in a reservation conflict")
+        return status == 0
+
+    def persist(self, words: str) -> None:
+        self.do(f"sg_persist --no-inquiry --out {words} /dev/{self.disk(0)}")
+
+    def end(self) -> list[str]:
+        """What its kernel had to complain of."""
         self._process.kill()
         self._process.wait()
+        return problems(self.console.read_text(errors="replace").splitlines(), [])
 
 
 # The aspects.
@@ -255,7 +276,34 @@ def unplug(inner: Inner) -> None:
     inner.do(f"written {disk} 64k 100 direct")
 
 
+def reservations(first: Inner) -> None:
+    """Of two guests on one unit: write exclusive, registrants only."""
+    second = Inner(2)
+    try:
+        second.plug()
+        second.disk(0)
+        second.do("proved")
+        first.persist("--register --param-sark=0xa")
+        first.persist("--reserve --param-rk=0xa --prout-type=5")
+        if not first.write(4000) or second.write(4001):
+            raise Failed("who may write is not the holder alone")
+        second.persist("--register --param-sark=0xb")
+        if not second.write(4001):
+            raise Failed("a registrant may not write")
+        second.persist("--preempt --param-rk=0xb --param-sark=0xa --prout-type=5")
+        if first.write(4000) or not second.write(4001):
+            raise Failed("who was preempted writes, or who preempted cannot")
+        second.persist("--clear --param-rk=0xb")
+        first.do(f"written {first.disk(0)} 64k 40 direct")
+    finally:
+        bad = second.end()
+    if bad:
+        raise Failed(f"the second guest: {'; '.join(bad)}")
+
+
 ASPECTS: list[Callable[[Inner], None]] = [found, limits, io, flush, error, event, reset, unplug]
+if MODE != "c":
+    ASPECTS.append(reservations)
 
 
 def main() -> int:
@@ -278,8 +326,8 @@ def main() -> int:
             if bad and name == "found":
                 break
     finally:
-        inner.end()
-    bad += problems(inner.console.read_text(errors="replace").splitlines(), [])
+        complaints = inner.end()
+    bad += complaints
     for line in bad:
         tell(line)
     # What the C driver cannot do is written down, and no failure of ours.

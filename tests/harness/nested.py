@@ -29,7 +29,7 @@ def build(machine: Machine) -> None:
 
 def _save(folder: Path, mode: str) -> None:
     """Its `command`, but for console, second line and monitor; and its `state`."""
-    image = initramfs.write(folder, "nested", f"{mode}:scsi-hosts", "", ["/usr/bin/sg_reset"])
+    image = initramfs.write(folder, "nested", f"{mode}:scsi-hosts", "", ["/usr/bin/sg_reset", "/usr/bin/sg_persist"])
     command = [
         "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
         # Whatever this machine has: in there, it is TCG. Its clock counts instructions, eight nanoseconds each: by that of the world,
