@@ -23,6 +23,13 @@ if [[ $MODE != c ]]; then
 	echo 1 >$parameters/virtscsi_timeouts
 	echo 1 >$parameters/virtscsi_tmf_timeout
 fi
+# A disk that is just found may be between the old rules and the new ones.
+all_found()
+{
+	[[ $(path_disks file | wc -l) == 2 && $(path_disks shared | wc -l) == 2 ]]
+}
+wait_for 60 all_found || fail "not all disks are there: $(lsscsi)"
+settled
 udevadm control --reload
 udevadm trigger --settle --action=change --subsystem-match=scsi
 
