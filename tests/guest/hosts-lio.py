@@ -93,9 +93,13 @@ def set_up() -> None:
     """Once in this guest."""
     if group(1).exists():
         return
-    subprocess.run(["modprobe", "-a", "vhost_scsi", "target_core_file"], check=True)
+    subprocess.run(["modprobe", "target_core_file"], check=True)
     if not TARGET.exists():
         subprocess.run(["mount", "-t", "configfs", "configfs", "/sys/kernel/config"], check=True)
+    # Where LIO writes registrations down, which it has to know before there is a fabric.
+    (STORE / "registrations/pr").mkdir(parents=True, exist_ok=True)
+    (TARGET / "dbroot").write_text(f"{STORE}/registrations")
+    subprocess.run(["modprobe", "vhost_scsi"], check=True)
     for name in ("cell", "bad", "more"):
         make_unit(name)
     for port in (1, 2):
