@@ -174,6 +174,7 @@ pub fn run(bio_mode: bool, more: u64) {
     live(
         &Life {
             turn,
+            rests: block::rests,
             step,
             meanwhile,
             has_ended,

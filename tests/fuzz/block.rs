@@ -16,6 +16,7 @@ pub use disk::{
 pub use mq::{
     merge,
     rerun,
+    rests,
     softirq, //
 };
 pub use oracle::{

@@ -16,6 +16,7 @@ use crate::{
     world::{
         self,
         advance,
+        advance_at_rest,
         below,
         byte,
         chance,
@@ -44,6 +45,8 @@ const LONG: u64 = 150_000_000_000;
 pub struct Life {
     /// What goes on by itself meanwhile.
     pub turn: fn(),
+    /// Whether that is nothing, as long as the tasks wait.
+    pub rests: fn() -> bool,
     /// One thing that users do, or the device.
     pub step: fn(),
     /// One that users do while the driver is at something long, as a removal.
@@ -63,6 +66,8 @@ pub fn live(life: &Life, how: u64) {
     let rebinds = device().rebinds;
 
     MEANWHILE.set(life.meanwhile);
+    RESTS.set(life.rests);
+    HAS_ENDED.set(life.has_ended);
     // What its driver leaves to another binding is that of the first.
     if rebinds {
         bind(life, 0, world::is_half_over);
@@ -133,6 +138,7 @@ fn wait(id: u64, turn: fn(), limit: u64) {
     let mut stuck = 0;
 
     turn();
+    AWAITED.set(id);
     while !is_done(id) {
         let what = byte();
         match what % 4 {
@@ -153,7 +159,7 @@ fn wait(id: u64, turn: fn(), limit: u64) {
             repent();
             turn();
         }
-        if !is_done(id) && !advance(FOREVER) {
+        if !is_done(id) && !advance_at_rest(FOREVER, end, waits_only) {
             turn();
             if PROBING.get() && stuck < 10_000 {
                 stuck += 1;
@@ -173,6 +179,24 @@ fn wait(id: u64, turn: fn(), limit: u64) {
             panic!("no end after {} s: {}", limit / 1_000_000_000, waiting());
         }
     }
+}
+
+/// Whether [`wait`] waits for nothing but time.
+fn waits_only() -> bool {
+    !PROBING.get() && !is_done(AWAITED.get()) && RESTS.get()() && rings_rest(false)
+}
+
+/// Whether [`peace`] does.
+fn is_peaceful() -> bool {
+    device().place == Place::Here && RESTS.get()() && rings_rest(true) && !HAS_ENDED.get()()
+}
+
+/// Whether the device does nothing, once it is honest.
+fn rings_rest(repents: bool) -> bool {
+    // SAFETY: The rings live.
+    let rests = |ring: &*mut virtio::Ring| unsafe { (**ring).is_at_rest(repents) };
+
+    device().rings.iter().all(rests)
 }
 
 /// The device does something to each of its rings, and interrupts.
@@ -229,6 +253,11 @@ thread_local! {
     static HAS_DRIVER: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
     /// What users do meanwhile, unless they are frozen.
     static MEANWHILE: std::cell::Cell<fn()> = const { std::cell::Cell::new(|| ()) };
+    /// See [`Life`].
+    static RESTS: std::cell::Cell<fn() -> bool> = const { std::cell::Cell::new(|| false) };
+    static HAS_ENDED: std::cell::Cell<fn() -> bool> = const { std::cell::Cell::new(|| false) };
+    /// The task that is waited for.
+    static AWAITED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
     static ASLEEP: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
     /// The device is about to be removed.
     static LEAVES: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
@@ -383,7 +412,8 @@ fn peace(life: &Life) {
             }
             panic!("I/O that never ends; these wait: {}", waiting());
         }
-        advance(w().now + 1_000_000_000);
+        let horizon = if STRANDED.get() { end.min(next) } else { end };
+        advance_at_rest(w().now + 1_000_000_000, horizon, is_peaceful);
     }
 }
 
@@ -435,7 +465,11 @@ fn settle() {
         if crate::work::is_idle() && is_quiet() {
             break;
         }
-        assert!(advance(FOREVER), "these wait for ever: {}", waiting());
+        assert!(
+            advance_at_rest(FOREVER, FOREVER, || true),
+            "these wait for ever: {}",
+            waiting()
+        );
     }
 }
 

@@ -15,6 +15,7 @@ pub use cmnd::{
     count,
     dump,
     rerun,
+    rests,
     softirq, //
 };
 pub use host::{

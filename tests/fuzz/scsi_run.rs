@@ -134,6 +134,7 @@ pub fn run(more: u64) {
     live(
         &Life {
             turn,
+            rests: scsi::rests,
             step,
             meanwhile,
             has_ended: scsi::all_ended,

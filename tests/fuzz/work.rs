@@ -53,6 +53,16 @@ pub fn is_idle() -> bool {
     works().pending.is_empty() && works().running.is_empty()
 }
 
+/// Whether something waits that could run.
+pub fn is_due() -> bool {
+    let works = works();
+
+    works
+        .pending
+        .iter()
+        .any(|work| !works.running.contains(work))
+}
+
 /// Gives what is due a task.
 pub fn start() {
     loop {

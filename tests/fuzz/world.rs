@@ -68,6 +68,8 @@ pub struct World {
     pub irq: u32,
     /// Calls at a time to come.
     timers: Vec<(u64, usize, fn(usize))>,
+    /// The main task only lets time go on: as long as this says so, and until then.
+    rests: Option<(fn() -> bool, u64)>,
     /// Wakes that came for a task that prepares to wait.
     pub messages: usize,
     /// How many lives there were.
@@ -314,8 +316,35 @@ pub fn sleep(ns: u64) {
         _ => LONG_NAP,
     };
 
+    let until = w.now.saturating_add(ns.max(longer.min(longest)));
+
     task.naps += 1;
-    block(NAP, w.now.saturating_add(ns.max(longer.min(longest))));
+    if is_next(until) {
+        might_sleep();
+        w.now = until;
+        w.switches = 0;
+        return;
+    }
+    block(NAP, until);
+}
+
+/// Whether nothing happens before the current task, which is about to sleep, wakes at `until`:
+/// nothing to other tasks, and nothing by the main one.
+fn is_next(until: u64) -> bool {
+    let w = w();
+    let Some((rests, horizon)) = w.rests else {
+        return false;
+    };
+    let is_later = |(id, task): (usize, &Option<Box<Task>>)| match task {
+        Some(task) if id != w.current => task.state == State::Blocked && task.until > until,
+        _ => true,
+    };
+
+    until < horizon
+        && w.timers.iter().all(|t| t.0 > until)
+        && w.tasks.iter().enumerate().all(is_later)
+        && !crate::work::is_due()
+        && rests()
 }
 
 /// So long a nap becomes at most, unless it is meant to be longer.
@@ -394,6 +423,35 @@ pub fn run_all() {
 /// Goes on to the next moment at which something is to happen, not later than `limit`, and lets it
 /// happen. `false` if there is none.
 pub fn advance(limit: u64) -> bool {
+    let next = next();
+
+    if next > limit || next == FOREVER {
+        if limit != FOREVER {
+            w().now = w().now.max(limit);
+        }
+        return false;
+    }
+    let_happen(next);
+    true
+}
+
+/// As [`advance`], but if the input is over, it goes on before `horizon` as long as the main task
+/// `rests`: as if that had called it again and again, having looked in vain for something to do.
+pub fn advance_at_rest(limit: u64, horizon: u64, rests: fn() -> bool) -> bool {
+    if !is_over() {
+        return advance(limit);
+    }
+    w().rests = Some((rests, horizon));
+    let has_gone_on = advance(limit);
+    while has_gone_on && rests() && next() < horizon {
+        let_happen(next());
+    }
+    w().rests = None;
+    has_gone_on
+}
+
+/// When something is to happen next.
+fn next() -> u64 {
     let w = w();
     let sleeps = |t: &Box<Task>| (t.state == State::Blocked).then_some(t.until);
     let tasks = w
@@ -403,15 +461,19 @@ pub fn advance(limit: u64) -> bool {
         .filter_map(sleeps)
         .min()
         .unwrap_or(FOREVER);
-    let timers = w.timers.iter().map(|t| t.0).min().unwrap_or(FOREVER);
-    let next = tasks.min(timers);
 
-    if next > limit || next == FOREVER {
-        if limit != FOREVER {
-            w.now = w.now.max(limit);
-        }
-        return false;
-    }
+    w.timers
+        .iter()
+        .map(|t| t.0)
+        .min()
+        .unwrap_or(FOREVER)
+        .min(tasks)
+}
+
+/// Time goes on to `next`.
+fn let_happen(next: u64) {
+    let w = w();
+
     if next > w.now {
         w.now = next;
         // It is no loop without an end, or one that `run::drive()` finds.
@@ -423,7 +485,7 @@ pub fn advance(limit: u64) -> bool {
             task.state = State::Ready;
         }
     }
-    if timers <= now {
+    if w.timers.iter().any(|t| t.0 <= now) {
         let due: Vec<_> = w.timers.iter().filter(|t| t.0 <= now).copied().collect();
         w.timers.retain(|t| t.0 > now);
         for (_, arg, f) in due {
@@ -431,7 +493,6 @@ pub fn advance(limit: u64) -> bool {
         }
     }
     run_all();
-    true
 }
 
 /// Whether nobody runs, nor waits.

@@ -383,6 +383,11 @@ pub(super) fn go_on(q: usize) {
     of_queue(q as *mut b::request_queue).goes_on = true;
 }
 
+/// Whether there is nothing to be tried again, or completed.
+pub fn rests() -> bool {
+    layer().softirq.is_empty() && layer().disks.iter().all(|disk| !disk.goes_on)
+}
+
 /// Tries again what the drivers did not take.
 pub fn rerun() {
     for disk in &mut layer().disks {

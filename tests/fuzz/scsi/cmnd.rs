@@ -265,6 +265,11 @@ fn go_on(_: usize) {
     mid().goes_on = true;
 }
 
+/// Whether there is nothing to be tried again, or completed.
+pub fn rests() -> bool {
+    !mid().goes_on && mid().softirq.is_empty()
+}
+
 /// Tries again what waits.
 pub fn rerun() {
     if !core::mem::take(&mut mid().goes_on) {

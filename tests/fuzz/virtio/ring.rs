@@ -300,6 +300,16 @@ impl Ring {
         }
     }
 
+    /// Whether a device that lies no more does nothing to it; nor who `repents`.
+    pub fn is_at_rest(&self, repents: bool) -> bool {
+        let stands = device().kind.standing == Some(self.vq.index);
+        let is_done = self.waiting.is_empty() && (!repents || self.is_empty());
+
+        self.untold.is_empty()
+            && (self.last_used == self.used_idx || self.broken)
+            && (stands || is_done || !device().works())
+    }
+
     pub fn is_empty(&self) -> bool {
         self.state.iter().all(Option::is_none)
     }
