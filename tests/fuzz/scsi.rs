@@ -90,8 +90,9 @@ pub struct Mid {
     /// Commands that complete on another CPU.
     pub remote: bool,
     softirq: Vec<*mut v::scsi_cmnd>,
-    /// What waits is to be tried again.
+    /// What waits is to be tried again; and how often nothing of it was taken since something was.
     goes_on: bool,
+    tries: u32,
     /// Error handling runs.
     handling: bool,
     /// The command that it gives to the driver just now.

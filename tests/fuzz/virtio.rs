@@ -102,6 +102,8 @@ pub struct Device {
     /// Its driver goes with its module, which goes now.
     pub unloads: bool,
     pub going: bool,
+    /// How many buffers the driver took back.
+    pub taken: u64,
     /// It answers just when the driver has looked.
     pub prompt: bool,
     /// It gets a driver again.
@@ -249,6 +251,7 @@ pub fn plug(id: u32, features: u64, config_size: usize, kind: &'static Kind) {
             confidential: false,
             unloads: false,
             going: false,
+            taken: 0,
             prompt: false,
             rebinds: false,
             fixed: false,

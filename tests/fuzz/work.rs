@@ -28,6 +28,8 @@ struct Works {
     /// How often those slept in a row that queued themselves again and again: one that looks after
     /// something by itself sleeps as long as a task that does.
     naps: Vec<(usize, u64)>,
+    /// How often those were started in a row by nobody else than themselves, that watch something.
+    looks: Vec<(usize, u32)>,
 }
 
 static mut WORKS: Works = Works {
@@ -35,6 +37,7 @@ static mut WORKS: Works = Works {
     running: Vec::new(),
     disabled: Vec::new(),
     naps: Vec::new(),
+    looks: Vec::new(),
 };
 
 fn works() -> &'static mut Works {
@@ -46,6 +49,7 @@ fn works() -> &'static mut Works {
 pub fn begin() {
     works().disabled.clear();
     works().naps.clear();
+    works().looks.clear();
 }
 
 /// Whether something waits or runs.
@@ -206,11 +210,26 @@ extern "C" fn rust_helper_storage_watch_start(
     }
     works().pending.retain(|work| *work != dwork);
     world::forget(dwork, delayed_is_due);
+    let longer = (looks(dwork) / 16).min(4);
     world::at(
-        w().now + u64::from(delay_ms) * 1_000_000,
+        w().now + (u64::from(delay_ms) * 1_000_000 << longer),
         dwork,
         delayed_is_due,
     );
+}
+
+/// How often one that watches something looked in a row; not so who starts it just now.
+fn looks(dwork: usize) -> u32 {
+    let is_itself = works().running.contains(&dwork);
+    let looks = &mut works().looks;
+    let at = looks.iter().position(|(other, _)| *other == dwork);
+    let at = at.unwrap_or_else(|| {
+        looks.push((dwork, 0));
+        looks.len() - 1
+    });
+
+    looks[at].1 = if is_itself { looks[at].1 + 1 } else { 0 };
+    looks[at].1
 }
 
 #[no_mangle]

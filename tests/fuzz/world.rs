@@ -310,9 +310,9 @@ pub fn sleep(ns: u64) {
     // Nobody sleeps less than a moment: time goes on.
     let ns = ns.max(1000);
     let longer = ns.saturating_mul(1 << (task.naps / 4).min(20));
-    // A work item that looks again and again counts no looks, but the time.
+    // Who looks again and again by work items, or seldom, counts no looks, but the time.
     let longest = match task.naps {
-        100.. if task.looks => 10 * LONG_NAP,
+        48.. if task.looks || ns >= LONG_NAP / 2 => 10 * LONG_NAP,
         _ => LONG_NAP,
     };
 

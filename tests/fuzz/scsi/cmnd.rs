@@ -250,14 +250,19 @@ pub(super) fn dispatch(cmd: *mut v::scsi_cmnd, is_last: bool) {
             try_later();
             // Error handling may wait for this.
             wake(progress());
+        } else {
+            mid().tries = 0;
         }
     }
 }
 
-/// Has what waits tried again after a while.
+/// Has what waits tried again after a while, which becomes longer as long as nothing is taken.
 fn try_later() {
     if !world::waits(1, go_on) {
-        world::at(w().now + world::LONG_NAP, 1, go_on);
+        let longer = (mid().tries / 8).min(6);
+
+        mid().tries += 1;
+        world::at(w().now + (world::LONG_NAP << longer), 1, go_on);
     }
 }
 

@@ -59,6 +59,8 @@ pub struct Ring {
     used: Vec<(u32, u32)>,
     used_idx: u16,
     last_used: u16,
+    /// Up to where the driver was told of what is used.
+    told: Option<u16>,
     broken: bool,
     /// The device wrote to the descriptors.
     astray: bool,
@@ -168,6 +170,7 @@ unsafe extern "C" fn virtqueue_get_buf(vq: *mut v::virtqueue, len: *mut c_uint) 
     };
     *len = used;
     ring.last_used = ring.last_used.wrapping_add(1);
+    device().taken += 1;
     ring.vq.num_free += buffer.descriptors;
     // The device chained all descriptors to those of the buffer: they are taken for free ones.
     if device().racing && !device().indirect && !ring.is_empty() && chance(64) {
@@ -293,6 +296,7 @@ impl Ring {
             used: vec![(0, 0); size],
             used_idx: 0,
             last_used: 0,
+            told: None,
             broken: false,
             astray: false,
             untold: Vec::new(),
@@ -300,14 +304,20 @@ impl Ring {
         }
     }
 
-    /// Whether a device that lies no more does nothing to it; nor who `repents`.
+    /// Whether a device that lies no more leaves it alone, also one that [`repents`](Self::repent).
     pub fn is_at_rest(&self, repents: bool) -> bool {
-        let stands = device().kind.standing == Some(self.vq.index);
-        let is_done = self.waiting.is_empty() && (!repents || self.is_empty());
+        let answers = device().works() && device().kind.standing != Some(self.vq.index);
+        let used = self.used_idx.wrapping_sub(self.last_used) as usize;
+        let is_told = used == 0 || self.broken || self.told == Some(self.used_idx);
 
-        self.untold.is_empty()
-            && (self.last_used == self.used_idx || self.broken)
-            && (stands || is_done || !device().works())
+        is_told
+            && match repents && device().works() {
+                true => {
+                    self.untold.is_empty()
+                        && (!answers || used == self.state.iter().flatten().count())
+                }
+                false => !self.is_untold() && (!answers || self.waiting.is_empty()),
+            }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -450,6 +460,7 @@ pub fn interrupt(ring: *mut Ring) {
         if (*ring).last_used == (*ring).used_idx || (*ring).broken {
             return;
         }
+        (*ring).told = Some((*ring).used_idx);
         if let Some(callback) = (*ring).vq.callback {
             w().irq += 1;
             callback(&raw mut (*ring).vq);
