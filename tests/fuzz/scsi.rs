@@ -32,6 +32,7 @@ pub use target::{
     detached,
     event,
     found,
+    heard,
     lie,
     popped,
     wrote, //
@@ -115,6 +116,8 @@ pub struct Mid {
     pub sized: bool,
     /// Commands have priorities.
     pub prefers: bool,
+    /// What the device says that it does not have: tag and use of the command, and when.
+    denied: Vec<(u64, u64, u64)>,
 }
 
 struct Host {

@@ -20,11 +20,14 @@ use crate::{
     virtio::{
         self,
         device,
-        Kind, //
+        Kind,
+        Tells, //
     },
     world::{
+        advance,
         below,
         byte,
+        w,
         word, //
     },
 };
@@ -131,6 +134,12 @@ pub fn run(more: u64) {
     mid().sized = more >> 12 & 1 == 1;
     mid().prefers = more >> 13 & 1 == 1;
 
+    device.tells = match flags >> 52 & 7 {
+        7 => Tells::Nothing,
+        5 | 6 => Tells::Truth,
+        _ => Tells::Anything,
+    };
+
     live(
         &Life {
             turn,
@@ -164,6 +173,24 @@ fn meanwhile() {
     }
 }
 
+/// Time passes, in which the device does nothing, or only what it is asked about commands.
+fn pass() {
+    let how = byte();
+    let end = w().now + u64::from(how & 63) * 1_000_000_000;
+
+    for _ in 0..200 {
+        if w().now >= end {
+            break;
+        }
+        advance(end);
+        if let Some(ring) = device().rings.first().filter(|_| how & 64 != 0) {
+            // SAFETY: The ring lives.
+            while unsafe { (**ring).answer() } {}
+        }
+        turn();
+    }
+}
+
 /// One thing that users do, or the device.
 fn step() {
     match byte() % 16 {
@@ -186,7 +213,7 @@ fn step() {
                 crate::run::tell_change();
             }
             _ if mid().asks => scsi::write_state(),
-            _ => {}
+            _ => pass(),
         },
         15 => crate::files::open(),
         n => common_step(n, turn),

@@ -348,6 +348,7 @@ unsafe extern "C" fn _dev_printk(
 ) {
     let text = format!("{}", *args);
 
+    crate::scsi::heard(&text);
     w().messages += 1;
     if w().verbose {
         eprint!("{:>9.3} {text}", w().now as f64 / 1e9);

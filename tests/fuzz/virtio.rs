@@ -62,6 +62,17 @@ pub enum Place {
     Away,
 }
 
+/// What a device tells by its event index.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Tells {
+    /// This or that.
+    Anything,
+    /// The truth. It loses what it has taken, now and then.
+    Truth,
+    /// It has none.
+    Nothing,
+}
+
 pub struct Device {
     pub vdev: *mut v::virtio_device,
     pub name: CString,
@@ -106,6 +117,8 @@ pub struct Device {
     pub taken: u64,
     /// It answers just when the driver has looked.
     pub prompt: bool,
+    /// What it says that it has taken from its rings.
+    pub tells: Tells,
     /// It gets a driver again.
     pub rebinds: bool,
     /// Nobody can write to its configuration.
@@ -253,6 +266,7 @@ pub fn plug(id: u32, features: u64, config_size: usize, kind: &'static Kind) {
             going: false,
             taken: 0,
             prompt: false,
+            tells: Tells::Anything,
             rebinds: false,
             fixed: false,
             admin: false,

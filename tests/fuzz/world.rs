@@ -22,6 +22,11 @@ pub const JIFFY: u64 = 4_000_000;
 
 pub const FOREVER: u64 = u64::MAX;
 
+/// What the kernel counts.
+#[no_mangle]
+#[allow(non_upper_case_globals)]
+pub static mut jiffies: u64 = 0;
+
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum State {
     Ready,
@@ -97,7 +102,7 @@ pub fn begin(input: &[u8]) {
     // SAFETY: The run ends before the input goes.
     w.input = unsafe { core::mem::transmute::<&[u8], &'static [u8]>(input) };
     w.pos = 0;
-    w.now = 1_000_000_000;
+    set_now(1_000_000_000);
     w.switches = 0;
     w.messages = 0;
     w.preempts = false;
@@ -106,6 +111,12 @@ pub fn begin(input: &[u8]) {
     assert!(w.atomic == 0 && w.rcu == 0 && w.irq == 0);
     w.timers.clear();
     crate::work::begin();
+}
+
+fn set_now(now: u64) {
+    w().now = now;
+    // SAFETY: One thread.
+    unsafe { jiffies = now / JIFFY };
 }
 
 /// The next byte of the input, 0 behind its end.
@@ -321,7 +332,7 @@ pub fn sleep(ns: u64) {
     task.naps += 1;
     if is_next(until) {
         might_sleep();
-        w.now = until;
+        set_now(until);
         w.switches = 0;
         return;
     }
@@ -427,7 +438,7 @@ pub fn advance(limit: u64) -> bool {
 
     if next > limit || next == FOREVER {
         if limit != FOREVER {
-            w().now = w().now.max(limit);
+            set_now(w().now.max(limit));
         }
         return false;
     }
@@ -475,7 +486,7 @@ fn let_happen(next: u64) {
     let w = w();
 
     if next > w.now {
-        w.now = next;
+        set_now(next);
         // It is no loop without an end, or one that `run::drive()` finds.
         w.switches = 0;
     }

@@ -134,9 +134,7 @@ pub(super) unsafe fn make(hctx: *mut b::blk_mq_hw_ctx, tag: i32) {
 
     (*rq).mq_hctx = hctx;
     (*rq).tag = tag;
-    // The block layer's clock stands still, see `jiffies`: only timeouts make it old.
     (*rq).timeout = (TIMEOUT / JIFFY) as u32;
-    (*rq).deadline = (host::jiffies + TIMEOUT / JIFFY) as usize;
     (*cmd).sense_buffer = zeroed(SENSE).cast();
     assert!(template().init_cmd_priv.unwrap()(shost(), cmd) == 0);
     mid().slots.push(Slot {
@@ -237,7 +235,7 @@ pub(super) fn dispatch(cmd: *mut v::scsi_cmnd, is_last: bool) {
         this.sends += 1;
         this.lent += 1;
         assert!(this.lent == 1, "a command is sent that the driver has");
-        world::at(w().now + TIMEOUT, cmd as usize, ladder::timed_out);
+        start_timer(cmd);
         w().rcu += 1;
         let ret = template().queuecommand.unwrap()(shost(), cmd);
         w().rcu -= 1;
@@ -253,6 +251,22 @@ pub(super) fn dispatch(cmd: *mut v::scsi_cmnd, is_last: bool) {
         } else {
             mid().tries = 0;
         }
+    }
+}
+
+/// The command's time begins.
+pub(super) unsafe fn start_timer(cmd: *mut v::scsi_cmnd) {
+    (*request(cmd)).deadline = (world::jiffies + TIMEOUT / JIFFY) as usize;
+    world::at(w().now + TIMEOUT, cmd as usize, ladder::timed_out);
+}
+
+/// The tag by which the device knows a command.
+pub(super) fn tag(cmd: *mut v::scsi_cmnd) -> u64 {
+    // SAFETY: Commands live as long as the host is added.
+    unsafe {
+        let rq = &*request(cmd);
+
+        u64::from((*rq.mq_hctx).queue_num << 16 | rq.tag as u32)
     }
 }
 

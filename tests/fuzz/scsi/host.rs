@@ -315,8 +315,3 @@ extern "C" fn async_synchronize_full_domain() {
         block(progress(), FOREVER);
     }
 }
-
-/// What the kernel counts; nobody here looks at how it goes on.
-#[no_mangle]
-#[allow(non_upper_case_globals)]
-pub(super) static jiffies: std::ffi::c_ulong = 1000;

@@ -11,8 +11,7 @@ use super::{
         request,
         retry,
         slot,
-        Stage,
-        TIMEOUT, //
+        Stage, //
     },
     host,
     unit, //
@@ -87,7 +86,7 @@ pub(super) fn timed_out(cmd: usize) {
                 }
                 v::scsi_timeout_action_SCSI_EH_RESET_TIMER => {
                     if !is_complete {
-                        world::at(w().now + TIMEOUT, cmd as usize, timed_out);
+                        cmnd::start_timer(cmd);
                     }
                     return;
                 }

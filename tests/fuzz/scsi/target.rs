@@ -6,6 +6,8 @@ use super::{
     cmnd::{
         request,
         slot,
+        Slot,
+        Stage,
         Step, //
     },
     *,
@@ -16,13 +18,15 @@ use crate::{
         device,
         exists,
         Buffer,
-        Segment, //
+        Ring,
+        Segment,
+        Tells, //
     },
     world::{
         below,
         byte,
         chance,
-
+        w,
         word, //
     },
 };
@@ -154,9 +158,10 @@ fn command_added(queue: usize, buffer: &mut Buffer) {
     let unit = unsafe { ((*cmd.device).id as u8, (*cmd.device).lun as u16 & 0x3fff) };
     // SAFETY: As above.
     let of_queue = unsafe { (*rq.mq_hctx).queue_num };
+    let wanted_tag = cmnd::tag(slot.cmd);
     assert!(unit_of(header.at) == unit, "a command for another unit");
     assert!(queue == of_queue as usize, "a command in another's queue");
-    assert!(tag(header.at) == u64::from(of_queue << 16 | rq.tag as u32));
+    assert!(tag(header.at) == wanted_tag);
     let block = cdb(buffer);
     for i in 0..32 {
         assert!(get(block, i) == cmd.cmnd[i], "another command");
@@ -622,7 +627,65 @@ pub fn lie(buffer: &Buffer, what: u8) {
     wrote();
 }
 
+/// The command in use that has this tag.
+fn of_tag(tag: u64) -> Option<&'static Slot> {
+    let is_one = |slot: &&Slot| slot.stage != Stage::Free && cmnd::tag(slot.cmd) == tag;
+
+    mid().slots.iter().find(is_one)
+}
+
+/// The device says that it does not have a command, or may have said so.
+fn note_denial(buffer: &Buffer) {
+    let header = buffer.readable[0].at;
+    let denies = get(buffer.writable[0].at, 0) == S_OK || device().racing;
+    let tag = mark(header + 16);
+
+    if u32::from(get(header, 4)) == v::VIRTIO_SCSI_T_TMF_QUERY_TASK && denies {
+        if let Some(slot) = of_tag(tag) {
+            mid().denied.push((tag, slot.sends, w().now));
+        }
+    }
+}
+
+/// The log says something: that a command is lost, only if the device denied it twice, not at once.
+/// And one that tells the truth does not have it then.
+pub fn heard(text: &str) {
+    let Some((_, text)) = text
+        .split_once("a command was lost")
+        .and_then(|(_, text)| text.split_once("(tag 0x"))
+    else {
+        return;
+    };
+    let digits: String = text.chars().take_while(char::is_ascii_hexdigit).collect();
+    let tag = u64::from_str_radix(&digits, 16).expect("a tag");
+    let slot = of_tag(tag).expect("a command that is lost is in use");
+    let same = |(of, sends, _): &&(u64, u64, u64)| *of == tag && *sends == slot.sends;
+    let when: Vec<_> = mid().denied.iter().filter(same).map(|x| x.2).collect();
+    let apart = when
+        .last()
+        .zip(when.first())
+        .map(|(last, first)| last - first);
+
+    assert!(
+        apart >= Some(1_000_000_000),
+        "a command is lost that the device did not deny twice"
+    );
+    if device().tells == Tells::Truth && !mid().ios[slot.io - 1].lied {
+        let is_one = |buffer: &Buffer| buffer.object() == slot.cmd as usize;
+        // SAFETY: The rings live, and nobody is at them who prints.
+        let has = |ring: &*mut Ring| unsafe { (**ring).has_one(is_one) };
+
+        assert!(
+            !device().rings.iter().any(has),
+            "a command is lost that the device has"
+        );
+    }
+}
+
 pub fn popped(buffer: &Buffer, _used: u32) {
+    if buffer.asked == FUNCTION {
+        note_denial(buffer);
+    }
     if buffer.io == 0 {
         return;
     }

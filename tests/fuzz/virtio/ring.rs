@@ -265,9 +265,13 @@ unsafe extern "C" fn virtqueue_enable_cb(vq: *mut v::virtqueue) -> bool {
 }
 
 #[no_mangle]
-unsafe extern "C" fn rust_helper_storage_is_all_taken(_vq: *mut v::virtqueue) -> bool {
+unsafe extern "C" fn rust_helper_storage_is_all_taken(vq: *mut v::virtqueue) -> bool {
     assert!(w().atomic > 0, "a ring is used without its lock");
-    chance(2)
+    match device().tells {
+        Tells::Anything => chance(2),
+        Tells::Truth => (*vq.cast::<Ring>()).untold.is_empty(),
+        Tells::Nothing => false,
+    }
 }
 
 #[no_mangle]
@@ -406,6 +410,10 @@ impl Ring {
             return;
         }
 
+        if lie >> 5 == 4 && device().tells == Tells::Truth {
+            self.waiting.pop_front();
+            return;
+        }
         if waits > 0 {
             // Any order; some are answered, and stay where they can be answered again.
             let at = if lie & 1 == 0 { 0 } else { below(waits) };
