@@ -202,6 +202,17 @@ fn is_peaceful() -> bool {
     device().place == Place::Here && RESTS.get()() && rings_rest(true) && !HAS_ENDED.get()()
 }
 
+/// Whether nobody has anything to do but the device, and that nothing that cannot wait.
+pub fn is_still() -> bool {
+    let rings = &device().rings;
+    // SAFETY: The rings live.
+    let is_known = |ring: &*mut virtio::Ring| unsafe { (**ring).is_known() };
+    // SAFETY: As above.
+    let has_answered = |ring: &*mut virtio::Ring| unsafe { (**ring).has_answered() };
+
+    RESTS.get()() && rings.iter().all(is_known) && rings.first().is_none_or(has_answered)
+}
+
 /// Whether the device does nothing, once it is honest.
 fn rings_rest(repents: bool) -> bool {
     // SAFETY: The rings live.

@@ -8,6 +8,7 @@ use crate::{
         each_ring,
         features,
         goes_on,
+        is_still,
         live,
         some_ring,
         step as common_step,
@@ -24,7 +25,7 @@ use crate::{
         Tells, //
     },
     world::{
-        advance,
+        self,
         below,
         byte,
         w,
@@ -32,6 +33,9 @@ use crate::{
     },
 };
 use storage::bindings as v;
+
+/// So much happens while time passes.
+const MOST_EVENTS: u32 = 300;
 
 static SCSI: Kind = Kind {
     added: scsi::added,
@@ -173,16 +177,18 @@ fn meanwhile() {
     }
 }
 
-/// Time passes, in which the device does nothing, or only what it is asked about commands.
+/// Seconds pass, or minutes, in which the device does nothing but to perform functions, or not even
+/// that.
 fn pass() {
     let how = byte();
-    let end = w().now + u64::from(how & 63) * 1_000_000_000;
+    let seconds = u64::from(how & 63) * if how & 128 == 0 { 1 } else { 60 };
+    let end = w().now + seconds * 1_000_000_000;
 
-    for _ in 0..200 {
+    for _ in 0..MOST_EVENTS {
         if w().now >= end {
             break;
         }
-        advance(end);
+        world::pass(end, end, is_still);
         if let Some(ring) = device().rings.first().filter(|_| how & 64 != 0) {
             // SAFETY: The ring lives.
             while unsafe { (**ring).answer() } {}

@@ -452,6 +452,11 @@ pub fn advance_at_rest(limit: u64, horizon: u64, rests: fn() -> bool) -> bool {
     if !is_over() {
         return advance(limit);
     }
+    pass(limit, horizon, rests)
+}
+
+/// As the above, while the input goes on.
+pub fn pass(limit: u64, horizon: u64, rests: fn() -> bool) -> bool {
     w().rests = Some((rests, horizon));
     let has_gone_on = advance(limit);
     while has_gone_on && rests() && next() < horizon {

@@ -208,7 +208,7 @@ fn command_added(queue: usize, buffer: &mut Buffer) {
         _ => 0,
     };
     assert!(get(header.at, 17) == priority, "another priority");
-    if matches!(cmd.cmnd[0], INQUIRY | REPORT_LUNS) && io.steps.is_empty() {
+    if !writes && matches!(cmd.cmnd[0], INQUIRY | REPORT_LUNS) && io.steps.is_empty() {
         // SAFETY: The data is the command's.
         let dirty = |piece: &(usize, usize)| (0..piece.1).any(|i| get(piece.0, i) != 0);
         assert!(
@@ -345,7 +345,8 @@ pub(super) fn look_at(cmd: *mut v::scsi_cmnd) {
         let cmd = &*cmd;
         let mut data = Vec::new();
 
-        if cmd.result != 0 || !matches!(cmd.cmnd[0], INQUIRY | REPORT_LUNS) {
+        let reads = cmd.sc_data_direction == b::dma_data_direction::DMA_FROM_DEVICE;
+        if cmd.result != 0 || !reads || !matches!(cmd.cmnd[0], INQUIRY | REPORT_LUNS) {
             return;
         }
         pieces(&cmd.sdb.table, &mut data);
@@ -370,6 +371,14 @@ pub(super) fn look_at(cmd: *mut v::scsi_cmnd) {
                 assert!(at <= end, "a designator goes beyond its page");
             }
         }
+    }
+}
+
+/// A disk, or a drive for CDs.
+fn kind_of(unit: (u8, u16)) -> u8 {
+    match unit {
+        (2, 2) => 5,
+        _ => 0,
     }
 }
 
@@ -417,7 +426,9 @@ fn serve(buffer: &Buffer) -> u32 {
 
             match (vital & 1, page) {
                 (0, _) => {
-                    put(data.at, 0, if has_unit { 0 } else { 0x7f });
+                    put(data.at, 0, if has_unit { kind_of(unit) } else { 0x7f });
+                    // Those of a target can be removed.
+                    put_all(data, 1, &[if target == 3 { 0x80 } else { 0 }]);
                     let maker = if lun == 0 { b"QEMU    " } else { b"nobody's" };
                     put_all(data, 8, maker);
                 }
@@ -610,6 +621,11 @@ pub fn lie(buffer: &Buffer, what: u8) {
                         _ => put(at, SENSE_AT, 0),
                     }
                 }
+            }
+            // Of blocks of another size, or of none.
+            if mid().sized && buffer.writable.len() > 1 && op(buffer) == READ_CAPACITY {
+                let size = byte();
+                put_all(&buffer.writable[1], 4, &[0, 0, size & 0xe, size >> 7]);
             }
             if mid().asks
                 && buffer.writable.len() > 1

@@ -220,6 +220,8 @@ unsafe fn probe(id: c_uint, lun: u64) -> bool {
     let there = result == 0 && *answer >> 5 == 0;
     // The mid-layer keeps the answer.
     (*sdev).inquiry = answer;
+    (*sdev).type_ = *answer & 0x1f;
+    (*sdev).set_removable((*answer.add(1) >> 7).into());
     // It may have been removed meanwhile, though not by one who scans.
     if (*sdev).sdev_state == v::scsi_device_state_SDEV_CREATED && there {
         assert!(template().sdev_configure.unwrap()(sdev, null_mut()) == 0);

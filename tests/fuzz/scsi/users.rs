@@ -295,7 +295,8 @@ pub fn submit(n: usize) {
             cdb: &cdb,
             data: &data,
             protection: &protection,
-            to_device: op == WRITE,
+            // A program may as well say so of a question.
+            to_device: op == WRITE || kind >> 6 == 1 && matches!(op, INQUIRY | REPORT_LUNS),
             flags,
             priority: if mid().prefers { priority } else { 0 },
             waits: false,

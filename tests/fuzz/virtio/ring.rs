@@ -308,19 +308,30 @@ impl Ring {
         }
     }
 
+    /// Whether device and driver know from each other what they did to it.
+    pub fn is_known(&self) -> bool {
+        let is_told = self.used_idx == self.last_used || self.told == Some(self.used_idx);
+
+        !self.is_untold() && (is_told || self.broken)
+    }
+
+    /// Whether the device was asked for nothing that it did not answer.
+    pub fn has_answered(&self) -> bool {
+        self.waiting.is_empty() || !device().works()
+    }
+
     /// Whether a device that lies no more leaves it alone, also one that [`repents`](Self::repent).
     pub fn is_at_rest(&self, repents: bool) -> bool {
         let answers = device().works() && device().kind.standing != Some(self.vq.index);
         let used = self.used_idx.wrapping_sub(self.last_used) as usize;
-        let is_told = used == 0 || self.broken || self.told == Some(self.used_idx);
 
-        is_told
+        self.is_known()
             && match repents && device().works() {
                 true => {
                     self.untold.is_empty()
                         && (!answers || used == self.state.iter().flatten().count())
                 }
-                false => !self.is_untold() && (!answers || self.waiting.is_empty()),
+                false => !answers || self.waiting.is_empty(),
             }
     }
 
