@@ -569,7 +569,7 @@ pub fn event() {
 
 fn write_event(at: usize, kind: [u8; 4], unit: (u8, u16), reason: u32) {
     let [high, low] = unit.1.to_be_bytes();
-    let bytes = [1, unit.0, high | 0x40, low, 0, 0, 0, 0];
+    let bytes = [1, unit.0, high, low, 0, 0, 0, 0];
 
     (0..4).for_each(|i| put(at, i, kind[i]));
     (0..8).for_each(|i| put(at, 4 + i, bytes[i]));
@@ -589,9 +589,9 @@ pub fn lie(buffer: &Buffer, what: u8) {
                 (byte() % 5, (byte() % 4).into()),
                 u32::from(byte()) & 0x83,
             );
-            // In the other form of addresses.
-            if what & 0x40 != 0 {
-                put(at, 6, 0);
+            // In the form of addresses that is for larger numbers.
+            if what & 0x40 == 0 {
+                put(at, 6, 0x40);
             }
             if chance(4) {
                 put(at, below(16), byte());
