@@ -159,7 +159,7 @@ pub fn run(bio_mode: bool, more: u64) {
     device.deaf = flags >> 41 & 3 == 3;
     device.vectors = (flags >> 60 & 1 == 1).then_some(0);
     if flags >> 62 & 1 == 1 {
-        device.be_pci();
+        device.be_behind(more >> 44 & 7);
     }
     crate::params::set(
         "virtio_blk.timeouts",

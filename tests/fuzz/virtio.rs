@@ -28,6 +28,7 @@ use std::ffi::{
     c_int,
     c_uint,
     c_void,
+    CStr,
     CString, //
 };
 use storage::bindings as v;
@@ -113,10 +114,10 @@ pub struct Device {
     /// Its driver goes with its module, which goes now.
     pub unloads: bool,
     pub going: bool,
-    /// How many buffers the driver took back.
-    pub taken: u64,
     /// It answers just when the driver has looked.
     pub prompt: bool,
+    /// How many buffers the driver took back.
+    pub taken: u64,
     /// What it says that it has taken from its rings.
     pub tells: Tells,
     /// It gets a driver again.
@@ -132,22 +133,39 @@ pub struct Device {
 }
 
 impl Device {
-    /// It is on PCI, where who is told of used buffers may add others.
-    pub fn be_pci(&self) {
+    /// It is behind another device: of PCI, say, where an interrupt may add buffers.
+    pub fn be_behind(&self, which: u64) {
+        let name = match which {
+            5 => Some(c"virtio-mmio"),
+            6 => Some(c"vduse"),
+            7 => None,
+            _ => Some(c"virtio-pci"),
+        };
+
         // SAFETY: They are new, and zero is valid; `unplug()` frees them.
         unsafe {
             let parent = new::<kernel::bindings::device>();
-            let driver = new::<kernel::bindings::device_driver>();
-            (*driver).name = c"virtio-pci".as_ptr().cast();
-            (*parent).driver = driver;
+            if let Some(name) = name {
+                let driver = new::<kernel::bindings::device_driver>();
+                (*driver).name = name.as_ptr().cast();
+                (*parent).driver = driver;
+            }
             (*self.vdev).dev.parent = parent;
         }
     }
 
-    /// Whether it is.
-    pub fn is_pci(&self) -> bool {
-        // SAFETY: The device is there.
-        unsafe { !(*self.vdev).dev.parent.is_null() }
+    /// Whether an interrupt may add buffers.
+    pub fn may_add(&self) -> bool {
+        // SAFETY: The device is there, and what it is behind.
+        unsafe {
+            let parent = (*self.vdev).dev.parent;
+
+            !parent.is_null()
+                && !(*parent).driver.is_null()
+                && !CStr::from_ptr((*(*parent).driver).name.cast())
+                    .to_bytes()
+                    .starts_with(b"vd")
+        }
     }
 
     /// Whether it can write to memory.
@@ -264,8 +282,8 @@ pub fn plug(id: u32, features: u64, config_size: usize, kind: &'static Kind) {
             confidential: false,
             unloads: false,
             going: false,
-            taken: 0,
             prompt: false,
+            taken: 0,
             tells: Tells::Anything,
             rebinds: false,
             fixed: false,

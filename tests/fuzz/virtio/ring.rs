@@ -107,7 +107,7 @@ unsafe extern "C" fn virtqueue_add_sgs(
     };
 
     assert!(w().atomic > 0, "a ring is used without its lock");
-    assert!(w().irq == 0 || device().is_pci(), "an interrupt adds");
+    assert!(w().irq == 0 || device().may_add(), "an interrupt adds");
     for i in 0..out + into {
         let to = if i < out {
             &mut buffer.readable
@@ -238,7 +238,7 @@ unsafe extern "C" fn virtqueue_kick_prepare(vq: *mut v::virtqueue) -> bool {
 #[no_mangle]
 unsafe extern "C" fn virtqueue_notify(vq: *mut v::virtqueue) -> bool {
     assert!(
-        w().atomic == 0 && (w().irq == 0 || device().is_pci()),
+        w().atomic == 0 && (w().irq == 0 || device().may_add()),
         "notifies with a lock held, or from an interrupt"
     );
     assert!(w().rcu > 0);
