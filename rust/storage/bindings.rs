@@ -21,5 +21,6 @@
     unsafe_op_in_unsafe_fn,
     dead_code
 )]
+#![cfg_attr(CONFIG_RUSTC_HAS_UNNECESSARY_TRANSMUTES, allow(unnecessary_transmutes))]
 
 include!(env!("STORAGE_BINDINGS"));

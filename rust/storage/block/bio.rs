@@ -576,7 +576,8 @@ pub fn execute_in<T: Operations>(
         (*bio).bi_vcnt = 1;
         (*bio).bi_iter.bi_size = segment.len;
         (*bio).bi_iter.bi_sector = sector;
-        (*bio).bi_private = (&raw const *(*own).done).cast_mut().cast();
+        let done: *const Completion = &*(*own).done;
+        (*bio).bi_private = done.cast_mut().cast();
         (*bio).bi_end_io = Some(own_end_io);
 
         submit(Bio::from_raw(bio));
