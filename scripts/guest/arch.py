@@ -24,7 +24,7 @@ else:
     QEMU = "qemu-system-aarch64"
     CONSOLE = "ttyAMA0"
     # Profiles name the machines of a PC.
-    MACHINES = {"pc": "virt,gic-version=3", "q35": "virt,gic-version=3"}
+    MACHINES = dict.fromkeys(("pc", "q35", "microvm,pcie=on,rtc=on,acpi=on"), "virt,gic-version=3")
     FIRMWARE = []
     # One that knows pages of 16 KiB; `max` spends its time on authenticated pointers.
     EMULATED_CPU = ["-cpu", "neoverse-n1"]

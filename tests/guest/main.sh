@@ -82,6 +82,10 @@ if grep -q ' kcsan_' /proc/kallsyms; then
 	trap 'echo "# kcsan: $(xargs <$kcsan)"' EXIT
 fi
 
+# What a distribution's udev would load for the machine.
+# shellcheck disable=SC2086 # several words
+[[ -z ${VSR_MODPROBE:-} ]] || modprobe -a $VSR_MODPROBE
+
 echo "KTAP version 1"
 for case in $VSR_CASES; do
 	run_case "${case%%:*}" "${case#*:}" || exit 0
