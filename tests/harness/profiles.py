@@ -12,6 +12,7 @@ from typing import Any
 
 from guest import Driver, Guest, Qmp, arch
 from guest.machine import Handler
+from guest.paths import debug
 
 from . import device
 from .iscsi import Target
@@ -519,11 +520,11 @@ def _daemon(machine: Machine) -> None:
     """A disk of qemu-storage-daemon.
 
     It does not tell QEMU what it has in hand, so that QEMU, when it is back, sends what follows the last answer: of
-    answers out of order some requests would be lost, and others be done twice. The throttle keeps the order.
+    answers out of order some requests would be lost, and others be done twice. The throttle keeps the order, and is slower than the guest.
     """
     daemon = machine.daemon = Daemon(
         machine.folder,
-        ["--object", "throttle-group,id=limit,x-iops-total=200",
+        ["--object", f"throttle-group,id=limit,x-iops-total={40 if debug() else 200}",
          "--blockdev", f"driver=file,filename={machine.file('data', 64 << 20)},node-name=file",
          "--blockdev", "driver=throttle,throttle-group=limit,file=file,node-name=data"],
         ["data"], queues=1,
