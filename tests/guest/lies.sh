@@ -1,36 +1,45 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
-# A device that lies at random: what ends well is right, all I/O ends, the guest lives, and an honest device is served
-# afterwards. VSR_LIES says how often it lies, VSR_SEED how: the same lies again for the same seed. C is not asked: it hangs.
+# Devices that lie at random, side by side: what ends well is right, all I/O ends, the guest lives, and honest devices are
+# served afterwards. VSR_LIES says how often they lie in all, VSR_LIARS how many they are, VSR_SEED how: the same lies again for
+# the same seed; VSR_GENTLE that of those which a driver has to wait after one of so many is told. C is not asked: it hangs, see
+# lies-kinds.
 # limit: 7200
+# shellcheck source=tests/guest/liars.sh
+. "$VSR_SRC/tests/guest/liars.sh"
 [[ $MODE != c ]] || skip "the C driver hangs"
-expect_log 'I/O error, dev|Buffer I/O error|is not a head!|out of range|Synchronize Cache|Asking for cache data failed'
-d=$(disk liar)
-read -ra reset < <(operator_reset "$d")
-told()
-{
-	host blkdev liar state | grep -o 'lies=[0-9]*' | cut -d = -f 2
-}
-rm -f /tmp/lies.stop /tmp/lies.truth
-dd if=/dev/zero of="/dev/$d" bs=1M count=1 oflag=direct status=none
-# One answer of eight.
-host blkdev liar lies "$VSR_SEED" 8 "$VSR_LIES" >/dev/null
-python3 "$VSR_SRC/tests/guest/lies.py" "/dev/$d" "${reset[@]}" &
-program=$!
-for ((now = 0; now < VSR_LIES; )); do
-	not_running $program && break
-	sleep 1
-	now=$(told)
+expect_log "$LIES_LOG"
+names=(liar)
+for ((n = 1; n < VSR_LIARS; n++)); do
+	names+=("liar$n")
 done
-touch /tmp/lies.stop
-host blkdev liar truth >/dev/null
-echo "${reset[1]}" >"${reset[0]}" || fail "the reset failed"
-touch /tmp/lies.truth
-wait $program || fail "seed $VSR_SEED: $(dmesg | tail -n 20)"
-((now >= VSR_LIES)) || fail "only $now lies"
-echo "$(dmesg | grep -c 'is not a head\|out of range') broken rings, $(dmesg | wc -l) lines in the log"
-# An honest device, by a driver that begins anew.
+share=$(((VSR_LIES + VSR_LIARS - 1) / VSR_LIARS))
+liars_found "${names[@]}"
+begin=$EPOCHREALTIME
+for n in "${!names[@]}"; do
+	# One answer of eight.
+	liar_begins "${names[n]}" $((VSR_SEED * 100 + n)) 8 $share "$VSR_GENTLE"
+done
+left=("${names[@]}")
+while ((${#left[@]})); do
+	still=()
+	for name in "${left[@]}"; do
+		if liar_goes_on "$name"; then
+			still+=("$name")
+		else
+			liar_ends "$name" $share
+		fi
+	done
+	left=("${still[@]}")
+done
+awk "BEGIN { s = $EPOCHREALTIME - $begin; n = $((share * VSR_LIARS)); printf \"%d lies in %.0f s, %.1f a second\\n\", n, s, n / s }"
+echo "$(dmesg | grep -c 'is not a head\|out of range\|wrote into desc') broken rings, $(dmesg | wc -l) lines in the log"
+# Honest devices, by a driver that begins anew.
 unload
 load
-wait_for 20 disk liar >/dev/null || fail "no disk"
-verify "$(disk liar)" --direct=1 --ioengine=io_uring --iodepth=16 --bs=4k --size=2m
+disks=
+for name in "${names[@]}"; do
+	wait_for 20 disk "$name" >/dev/null || fail "no disk $name"
+	disks+=${disks:+:/dev/}$(disk "$name")
+done
+verify "$disks" --direct=1 --ioengine=io_uring --iodepth=16 --bs=4k --size=2m

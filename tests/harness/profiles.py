@@ -345,7 +345,8 @@ class Machine:
 
 # How much of it, and which: the environment of tests/run says otherwise.
 _DEFAULTS = {"VSR_FAULTS": "20", "VSR_DISKS": "1", "VSR_FAULT": "", "VSR_LIES": "500", "VSR_ROUNDS": "1", "VSR_SEED": "1",
-             "VSR_KILLS": "60", "VSR_MANNERS": ""}  # fmt: skip
+             "VSR_KILLS": "60", "VSR_MANNERS": "", "VSR_LIARS": "4", "VSR_GENTLE": "1",
+             "VSR_KINDS": "length id other-id double mute late swallow ghost jump answer header descriptor event storm news"}  # fmt: skip
 
 
 def chosen(name: str) -> str:
@@ -377,6 +378,21 @@ def disks_of_campaign(machine: Machine) -> list[tuple[str, Path, str]]:
     disk "qemu", is one more."""
     names = [f"campaign{number or ''}" for number in range(int(chosen("VSR_DISKS")))]
     return [(name, machine.file(name, 512 << 20), machine.port(number)) for number, name in enumerate(names, 1)]
+
+
+def liars() -> list[str]:
+    """The disks of our own that lie side by side."""
+    return [f"liar{number or ''}" for number in range(int(chosen("VSR_LIARS")))]
+
+
+def _lies(machine: Machine) -> None:
+    for name in liars():
+        machine.vhost_user(name)
+
+
+def _lies_kinds(machine: Machine) -> None:
+    for kind in chosen("VSR_KINDS").split():
+        machine.vhost_user(kind)
 
 
 # For ports. Of 2,500 faults in guests with a thread for each CPU, one met what "platform" says of QEMU's TCG.
@@ -669,9 +685,7 @@ PROFILES = [
     ),
     # Its disks are made in the guest.
     Profile("campaign", ("campaign",), _campaign, deadline=CAMPAIGN_DEADLINE, options=CAMPAIGN),
-    Profile(
-        "lies", ("lies",), lambda machine: machine.vhost_user("liar"), deadline=14400, options={"shared_memory": True},
-    ),
+    Profile("lies", ("lies",), _lies, deadline=14400, blkdev=True, options={"shared_memory": True}),
     Profile("many", ("many", "choice-many"), _many),
     Profile("choice", ("choice", "disks"), _choice, ("request",), blkdev=True),
     Profile("stopped", ("stopped",), stopped, waits=True),
@@ -694,6 +708,9 @@ PROFILES = [
     *(Profile(f"shutdown-{mode}", ("shutdown",), shutdown, (mode,)) for mode in MODES),
     *(_installed(mode) for mode in MODES),
 ]  # fmt: skip
+
+# What a driver makes of each kind of lie.
+LIES_KINDS = Profile("lies-kinds", ("lies-kinds",), _lies_kinds, deadline=3600, blkdev=True, options={"shared_memory": True})
 
 # Scenarios in which the C driver answers first, for ours to be compared with.
 ORACLE_FIRST = {"identity", "scsi-identity", "hosts"}

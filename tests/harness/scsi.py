@@ -6,7 +6,7 @@ from guest.paths import debug
 
 from . import vhost_device
 from .iscsi import Target
-from .profiles import CAMPAIGN, CAMPAIGN_DEADLINE, Machine, Profile, disks_of_campaign, shutdown, stopped
+from .profiles import CAMPAIGN, CAMPAIGN_DEADLINE, Machine, Profile, chosen, disks_of_campaign, liars, shutdown, stopped
 
 SCSI = ("scsi",)
 
@@ -107,7 +107,13 @@ def _scsi_platform(machine: Machine) -> None:
 
 
 def _scsi_lies(machine: Machine) -> None:
-    machine.vhost_user_scsi("liar", [{"target": 0, "serial": "liar"}])
+    for name in liars():
+        machine.vhost_user_scsi(name, [{"target": 0, "serial": name}])
+
+
+def _scsi_lies_kinds(machine: Machine) -> None:
+    for kind in chosen("VSR_KINDS").split():
+        machine.vhost_user_scsi(kind, [{"target": 0, "serial": kind}])
 
 
 def _scsi_campaign(machine: Machine) -> None:
@@ -248,7 +254,7 @@ PROFILES = [
     Profile(
         "scsi-campaign", ("campaign",), _scsi_campaign, SCSI, "virtio_scsi", deadline=CAMPAIGN_DEADLINE, options=CAMPAIGN,
     ),
-    Profile("scsi-lies", ("lies",), _scsi_lies, SCSI, "virtio_scsi", deadline=14400, options={"shared_memory": True}),
+    Profile("scsi-lies", ("lies",), _scsi_lies, SCSI, "virtio_scsi", deadline=14400, blkdev=True, options={"shared_memory": True}),
     Profile("scsi-stopped", ("stopped",), _scsi_stopped, SCSI, "virtio_scsi", waits=True),
     Profile("scsi-shutdown", ("shutdown",), _scsi_shutdown, SCSI, "virtio_scsi"),
     Profile("scsi-passthrough", ("scsi-passthrough",), _scsi_passthrough, SCSI, "virtio_scsi"),
@@ -259,3 +265,8 @@ PROFILES = [
     ),
     Profile("scsi-many", ("scsi-many",), _scsi_many, SCSI, "virtio_scsi", memory="3G"),
 ]  # fmt: skip
+
+# What the driver makes of each kind of lie.
+LIES_KINDS = Profile(
+    "scsi-lies-kinds", ("lies-kinds",), _scsi_lies_kinds, SCSI, "virtio_scsi", deadline=3600, blkdev=True, options={"shared_memory": True},
+)

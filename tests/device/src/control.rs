@@ -8,8 +8,10 @@
 //! - `deaf N`: do not hear the next N notifications of the driver
 //! - `stale`, `fresh`: leave the event index of the rings as it is, so that the driver takes its kicks for
 //!   unwanted; keep it up again (what is in the rings waits for the next kick)
-//! - `lies SEED ONE-OF COUNT`: cheat about one answer of so many, so many times; see `lies.rs`. `truth`: do
-//!   not, and say how often it was done
+//! - `lies SEED ONE-OF COUNT [GENTLE | KIND]`: cheat about one answer of so many, so many times; see
+//!   `lies.rs`. GENTLE: of what the driver has to wait after, tell one of so many; KIND: tell nothing
+//!   else. `await MS`: wait until that is done, but not longer; `told` if it is. `truth`: do not, and say how
+//!   often it was done
 //! - `latency MS`, `order fifo|reversed|random`
 //! - `capacity SECTORS`: resize; `config FIELD NUMBER`: change only what the driver reads. Both
 //!   interrupt the driver (VDUSE only)
@@ -23,7 +25,10 @@
 //!   delivered wrongly and notifications not heard, and `ago` how many milliseconds ago the last
 //! - `quit`
 
-use crate::engine::Engine;
+use crate::{
+    engine::Engine,
+    faults::parse_number, //
+};
 use std::{
     io::{
         self,
@@ -37,6 +42,7 @@ use std::{
     },
     path::Path,
     sync::Arc,
+    time::Duration, //
 };
 
 fn answer(engine: &Engine, line: &str) -> String {
@@ -45,6 +51,14 @@ fn answer(engine: &Engine, line: &str) -> String {
 
     if verb == "quit" {
         std::process::exit(0);
+    }
+    if verb == "await" {
+        // Here, where nobody else waits for this.
+        return match parse_number(words.trim()) {
+            Ok(ms) if engine.all_told(Duration::from_millis(ms)) => "ok told".into(),
+            Ok(_) => "ok".into(),
+            Err(why) => format!("error {why}"),
+        };
     }
     match engine.command(verb, words.trim()) {
         Ok(reply) => format!("ok {reply}").trim_end().into(),

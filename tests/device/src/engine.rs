@@ -140,6 +140,10 @@ pub struct Engine {
 /// In the orders that are none, how long answers are gathered at least.
 const WINDOW: Duration = Duration::from_millis(2);
 
+/// How late all answers are once all lies are told, until the test knows: else who uses the disk would take the
+/// guest's time from those whose devices have not come as far.
+const IDLE: Duration = Duration::from_millis(200);
+
 impl Engine {
     pub fn new(model: Box<dyn Model>, options: Options) -> Result<Arc<Self>, String> {
         let log = match &options.log {
@@ -269,6 +273,21 @@ impl Engine {
         }
     }
 
+    /// Waits until all lies are told, but not longer than this; whether they are.
+    pub fn all_told(&self, most: Duration) -> bool {
+        let end = Instant::now() + most;
+
+        loop {
+            if self.lock().liar.as_ref().is_none_or(Liar::is_done) {
+                return true;
+            }
+            if Instant::now() >= end {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Does what a test asks for; see `control.rs`.
     pub fn command(&self, verb: &str, words: &str) -> Result<String, String> {
         let reply = self.lock().command(verb, words)?;
@@ -392,6 +411,9 @@ impl State {
             at: output.first().map(|buffer| buffer.addr()),
         };
 
+        if self.liar.as_ref().is_some_and(Liar::is_done) {
+            answer.due += IDLE;
+        }
         match lie {
             Some(Lie::Late(ms)) => answer.due += Duration::from_millis(ms),
             Some(Lie::Answer(bytes)) => {
@@ -401,6 +423,10 @@ impl State {
             Some(Lie::Header(bytes)) => {
                 let place = input.first().map(|buffer| (buffer.addr(), buffer.len()));
                 overwrite(memory, place, &bytes);
+            }
+            Some(Lie::News(bytes)) if self.model.false_message(bytes).is_some() => {
+                self.messages.extend(self.model.false_message(bytes));
+                self.send();
             }
             Some(lie) => {
                 if let Some(ring) = self.rings.get(&queue) {

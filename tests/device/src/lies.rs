@@ -57,7 +57,47 @@ pub enum Lie {
     Event(u16),
     /// So many interrupts for nothing.
     Storm(u8),
+    /// An event that is none, of what is not there, or not needed; an interrupt for nothing where
+    /// there are no events.
+    News([u8; 16]),
 }
+
+/// The names of the kinds by their number, of 64. Those that cost the driver a second, which its
+/// watch takes to see them, come less often.
+fn kind_name(number: u64) -> &'static str {
+    match number {
+        0..=9 => "length",
+        10..=12 => "id",
+        13..=15 => "other-id",
+        16..=19 => "double",
+        20 => "mute",
+        21..=28 => "late",
+        29 => "swallow",
+        30..=32 => "ghost",
+        33..=34 => "jump",
+        35..=44 => "answer",
+        45..=50 => "header",
+        51..=56 => "descriptor",
+        57 => "event",
+        58..=62 => "storm",
+        _ => "news",
+    }
+}
+
+const KINDS: u64 = 64;
+/// Those after which a driver has to wait: most break the ring, and resets of a device in a row have
+/// pauses between them.
+const HARD: &[&str] = &[
+    "id",
+    "other-id",
+    "double",
+    "mute",
+    "swallow",
+    "ghost",
+    "jump",
+    "descriptor",
+    "event",
+];
 
 impl Lie {
     /// How an answer is changed on its way.
@@ -77,8 +117,14 @@ impl Lie {
 pub struct Random(u64);
 
 impl Random {
+    /// Seeds that differ a little choose otherwise from the first time on (splitmix64).
     pub fn new(seed: u64) -> Self {
-        Self(seed | 1)
+        let mut mixed = seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        // It must not be 0.
+        Self((mixed ^ (mixed >> 31)).max(1))
     }
 
     pub fn next(&mut self) -> u64 {
@@ -93,11 +139,11 @@ impl Random {
         self.next() as f64 / (1u64 << 53) as f64
     }
 
-    fn below(&mut self, end: u64) -> u64 {
+    pub fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
 
-    fn bytes<const N: usize>(&mut self) -> [u8; N] {
+    pub fn bytes<const N: usize>(&mut self) -> [u8; N] {
         std::array::from_fn(|_| self.next() as u8)
     }
 }
@@ -107,28 +153,67 @@ pub struct Liar {
     random: Random,
     one_of: u64,
     left: u64,
+    /// Of the lies that are hard, one of so many is told.
+    gentle: u64,
+    /// The only kind that is told.
+    only: Option<String>,
     pub told: u64,
 }
 
 impl Liar {
-    /// `SEED ONE-OF LIES`.
+    /// `SEED ONE-OF LIES [GENTLE | KIND]`.
     pub fn parse(words: &str) -> Result<Self, String> {
+        let words: Vec<&str> = words.split_whitespace().collect();
+        let (words, kind) = match words[..] {
+            [ref numbers @ .., last] if (0..KINDS).any(|n| kind_name(n) == last) => {
+                (numbers, Some(last.to_string()))
+            }
+            ref numbers => (numbers, None),
+        };
         let numbers: Vec<u64> = words
-            .split_whitespace()
-            .map(crate::faults::parse_number)
+            .iter()
+            .map(|word| crate::faults::parse_number(word))
             .collect::<Result<_, _>>()?;
-        let [seed, one_of @ 1..=u64::MAX, left] = numbers[..] else {
-            return Err(
-                "lies takes a seed, how many answers have one lie, and how many lies".into(),
-            );
+        let (seed, one_of, left, gentle) = match numbers[..] {
+            [seed, one_of @ 1..=u64::MAX, left] => (seed, one_of, left, 1),
+            [seed, one_of @ 1..=u64::MAX, left, gentle @ 1..=u64::MAX] if kind.is_none() => {
+                (seed, one_of, left, gentle)
+            }
+            _ => return Err(
+                "lies takes a seed, how many answers have one lie, how many lies, and maybe of how many hard ones one is told, or a kind".into(),
+            ),
         };
 
         Ok(Self {
             random: Random::new(seed),
             one_of,
             left,
+            gentle,
+            only: kind,
             told: 0,
         })
+    }
+
+    /// The number of the next lie's kind.
+    fn kind(&mut self) -> u64 {
+        loop {
+            let number = self.random.below(KINDS);
+            let name = kind_name(number);
+            let told = match &self.only {
+                Some(only) => only == name,
+                None => {
+                    self.gentle == 1 || !HARD.contains(&name) || self.random.below(self.gentle) == 0
+                }
+            };
+
+            if told {
+                return number;
+            }
+        }
+    }
+
+    pub fn is_done(&self) -> bool {
+        self.left == 0
     }
 
     /// Whether to lie about the next answer, and how. `size`: of the ring.
@@ -138,39 +223,39 @@ impl Liar {
         }
         self.left -= 1;
         self.told += 1;
+        let name = kind_name(self.kind());
         let random = &mut self.random;
         let size = u64::from(size);
-        // Those that cost the driver a second, which its watch takes to see them, come less often.
-        let kind = random.below(64);
 
-        Some(match kind {
-            0..=9 => Lie::Length(match random.below(4) {
+        Some(match name {
+            "length" => Lie::Length(match random.below(4) {
                 0 => 0,
                 1 => u32::MAX,
                 2 => random.below(513) as u32,
                 _ => random.next() as u32,
             }),
-            10..=12 => Lie::Id(match random.below(3) {
+            "id" => Lie::Id(match random.below(3) {
                 0 => u32::MAX,
                 1 => random.below(4 * size) as u32,
                 _ => random.next() as u32,
             }),
-            13..=15 => Lie::OtherId,
-            16..=19 => Lie::Double,
-            20 => Lie::Mute,
-            21..=28 => Lie::Late(random.below(50)),
-            29 => Lie::Swallow,
-            30..=32 => Lie::Ghost(random.below(2 * size) as u32),
-            33..=34 => Lie::Jump(match random.below(3) {
+            "other-id" => Lie::OtherId,
+            "double" => Lie::Double,
+            "mute" => Lie::Mute,
+            "late" => Lie::Late(random.below(50)),
+            "swallow" => Lie::Swallow,
+            "ghost" => Lie::Ghost(random.below(2 * size) as u32),
+            "jump" => Lie::Jump(match random.below(3) {
                 0 => 1,
                 1 => size as u16,
                 _ => random.next() as u16,
             }),
-            35..=44 => Lie::Answer(random.bytes()),
-            45..=50 => Lie::Header(random.bytes()),
-            51..=56 => Lie::Descriptor(random.bytes()),
-            57 => Lie::Event(random.next() as u16),
-            _ => Lie::Storm(random.below(64) as u8),
+            "answer" => Lie::Answer(random.bytes()),
+            "header" => Lie::Header(random.bytes()),
+            "descriptor" => Lie::Descriptor(random.bytes()),
+            "event" => Lie::Event(random.next() as u16),
+            "storm" => Lie::Storm(random.below(64) as u8),
+            _ => Lie::News(random.bytes()),
         })
     }
 }
@@ -205,6 +290,11 @@ pub fn cheat(ring: &Ring, id: u16, lie: Lie) {
         }
         Lie::Storm(count) => {
             (0..count).for_each(|_| (ring.interrupt)());
+            Ok(())
+        }
+        // There are no events, see `Model::false_message`.
+        Lie::News(_) => {
+            (ring.interrupt)();
             Ok(())
         }
         _ => Ok(()),
@@ -288,8 +378,34 @@ mod tests {
 
         assert_eq!((0..9).filter_map(|_| liar.next(8)).count(), 5);
         assert_eq!(liar.told, 5);
-        for words in ["", "1", "1 0 5", "1 2 x", "1 2 3 4"] {
+        for words in [
+            "",
+            "1",
+            "1 0 5",
+            "1 2 x",
+            "1 2 3 0",
+            "1 2 3 4 id",
+            "1 2 3 ids",
+        ] {
             assert!(Liar::parse(words).is_err(), "{words}");
         }
+    }
+
+    #[test]
+    fn one_kind_is_told_or_hard_ones_less_often() {
+        let mut liar = Liar::parse("1 1 100 jump").unwrap();
+        let hard = |words: &str| {
+            let mut liar = Liar::parse(words).unwrap();
+            let kinds = (0..6400).map(|_| kind_name(liar.kind()));
+            kinds.filter(|kind| HARD.contains(kind)).count()
+        };
+
+        assert!((0..100).all(|_| matches!(liar.next(8), Some(Lie::Jump(_)))));
+        // 24 of 64, and of 40 that are not hard 24 / 16 that are.
+        assert!((2200..2600).contains(&hard("1 1 1")));
+        assert!((160..300).contains(&hard("1 1 1 16")));
+        assert!(HARD
+            .iter()
+            .all(|kind| (0..KINDS).any(|n| kind_name(n) == *kind)));
     }
 }

@@ -6,6 +6,7 @@
 //!     blkdev vhost-user-scsi SOCKET SETTINGS   the same, as a SCSI host
 //!     blkdev vduse SETTINGS               serve the kernel of the guest in which this runs
 //!     blkdev destroy NAME                 remove a VDUSE device whose server has ended
+//!     blkdev writers DISK SEED...         use a disk whose device lies, see writers.rs
 //!     blkdev control SOCKET COMMAND...    speak to a running device, see control.rs
 //!
 //! SETTINGS are JSON, see settings.rs and scsi/settings.rs.
@@ -25,6 +26,7 @@ mod settings;
 mod vduse;
 mod vhost_user;
 mod wire;
+mod writers;
 mod zones;
 
 use engine::Engine;
@@ -63,8 +65,9 @@ fn run(arguments: &[&str]) -> Result<(), String> {
             vduse::run(&engine, &settings)
         }
         ["destroy", name] => vduse::destroy(name),
+        ["writers", words @ ..] => writers::run(words),
         ["control", socket, command @ ..] => control::send(socket, &command.join(" ")),
-        _ => Err("usage: blkdev vhost-user[-scsi] SOCKET SETTINGS | vduse SETTINGS | destroy NAME | control SOCKET COMMAND...".into()),
+        _ => Err("usage: blkdev vhost-user[-scsi] SOCKET SETTINGS | vduse SETTINGS | destroy NAME | writers DISK SEED... | control SOCKET COMMAND...".into()),
     }
 }
 

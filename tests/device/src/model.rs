@@ -83,6 +83,11 @@ pub trait Model: Send {
     /// Where a false answer is written to: into which of these buffers, and how many bytes of it.
     fn false_answer(&self, queue: u16, output: &[Descriptor]) -> Option<(GuestAddress, u32)>;
 
+    /// A message about what did not happen, made of any bytes; `None` of a device that sends none.
+    fn false_message(&self, _bytes: [u8; 16]) -> Option<Message> {
+        None
+    }
+
     /// The driver has accepted these features.
     fn accepted(&mut self, _features: u64) {}
 

@@ -28,6 +28,7 @@ use crate::{
         Reply,
         Served, //
     },
+    wire::number, //
 };
 use faults::Faults;
 use std::{
@@ -108,6 +109,50 @@ impl Model for Host {
         let bytes = if queue == wire::CONTROL { 1 } else { 12 };
 
         Some((first.addr(), first.len().min(bytes)))
+    }
+
+    /// Events of any type and reason, of units that are not there; of one that is none that says that it is
+    /// gone or another one now, which has to be believed; at times that others were missed.
+    fn false_message(&self, bytes: [u8; 16]) -> Option<Message> {
+        let [_, there, roll, what, lun @ ..] = bytes;
+        let mut kind = match roll % 8 {
+            0..=3 => wire::TRANSPORT_RESET,
+            4 => wire::PARAM_CHANGE,
+            5 => 2,
+            6 => 0,
+            _ => number(&bytes[8..12]) as u32 & !wire::MISSED,
+        };
+        let mut reason = match what % 4 {
+            3 => number(&bytes[12..16]) as u32,
+            reason => reason.into(),
+        };
+        let mut lun: [u8; 8] = wire::bytes(&lun, 0);
+        if there % 2 == 0 {
+            lun[0] = 1;
+            lun[2] &= 0x43;
+            lun[4..].fill(0);
+        }
+        let known = self.units.keys().find(|_| there % 4 == 1).copied();
+        let known = known.or(Address::from_wire(lun));
+        if let Some(at) = known.filter(|at| self.units.contains_key(at)) {
+            lun = at.to_wire();
+            if kind == wire::PARAM_CHANGE {
+                kind = wire::TRANSPORT_RESET;
+            }
+            if reason == wire::RESET_REMOVED {
+                reason = wire::RESET_RESCAN;
+            }
+        }
+        // All targets are looked for then.
+        if roll >= 0xf8 {
+            kind |= wire::MISSED;
+        }
+
+        Some(Message {
+            queue: wire::EVENTS,
+            bytes: wire::event(kind, lun, reason),
+            delivery: Default::default(),
+        })
     }
 
     fn command(&mut self, verb: &str, words: &str) -> Option<Result<Reply, String>> {

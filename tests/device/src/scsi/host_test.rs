@@ -234,3 +234,24 @@ fn events_are_what_the_test_says() {
     assert!(silent.messages.is_empty());
     assert!(host.change("resize", "0:0 5").is_err());
 }
+
+#[test]
+fn false_events_do_not_take_away_what_is_there() {
+    let host = host(r#"{"target": 0, "serial": "p"}"#);
+    let mut random = crate::lies::Random::new(1);
+    let mut known = 0;
+
+    for _ in 0..10000 {
+        let message = host.false_message(random.bytes()).unwrap();
+        let [kind, reason] = [0, 12].map(|at| number(&message.bytes[at..at + 4]) as u32);
+        let at = Address::from_wire(wire::bytes(&message.bytes, 4));
+
+        assert_eq!(message.queue, wire::EVENTS);
+        if at.is_some_and(|at| host.units.contains_key(&at)) {
+            known += 1;
+            assert_ne!(reason, wire::RESET_REMOVED);
+            assert_ne!(kind & !wire::MISSED, wire::PARAM_CHANGE);
+        }
+    }
+    assert!((1000..5000).contains(&known), "{known}");
+}

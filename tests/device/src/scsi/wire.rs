@@ -37,6 +37,8 @@ pub const TRANSPORT_RESET: u32 = 1;
 pub const PARAM_CHANGE: u32 = 3;
 pub const RESET_RESCAN: u32 = 1;
 pub const RESET_REMOVED: u32 = 2;
+/// In the type of an event: others were before it, for which there was no buffer.
+pub const MISSED: u32 = 1 << 31;
 /// Additional sense code and qualifier of "capacity data has changed".
 pub const CAPACITY_CHANGED: u32 = 0x092a;
 
