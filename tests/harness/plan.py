@@ -12,7 +12,7 @@ from guest import Driver
 from guest.paths import stock
 
 from . import clusters, debian, hosts, in_tree, install, libvirt, mmio, powercut, reservations, scsi, snapshot, suspend, vng
-from .profiles import LIES_KINDS, PROFILES, cases_of_disks, vectors
+from .profiles import CONFIG_LIES, LIES_KINDS, PROFILES, cases_of_disks, vectors
 from .runner import Outcome, cases_of, run_profile
 
 
@@ -50,7 +50,7 @@ def everything(driver: Driver, full: bool) -> list[Work]:
     # Another kernel has neither the C driver nor sleep, maybe, and was not installed.
     work = []
     profiles = [
-        *PROFILES, *(vectors(full) if stock() else []), *scsi.PROFILES, *((LIES_KINDS, scsi.LIES_KINDS) if full else ()),
+        *PROFILES, *(vectors(full) if stock() else []), *scsi.PROFILES, *((LIES_KINDS, scsi.LIES_KINDS, CONFIG_LIES) if full else ()),
         *([*clusters.PROFILES, *mmio.PROFILES] if full and stock() else []),
         *(vng.PROFILES if stock() else []),
     ]  # fmt: skip

@@ -8,6 +8,7 @@ mod answers;
 mod orders;
 
 use crate::{
+    falsehoods,
     faults::Delivery,
     lies::{
         cheat,
@@ -114,6 +115,8 @@ struct State {
     idle_from: Option<u16>,
     /// A change of the configuration is not told.
     unheard: bool,
+    /// So many more changes of the configuration are to come at random.
+    changes: u64,
     /// So many notifications of the driver are not heard.
     deaf: u64,
     /// The event index of the rings is not kept up.
@@ -162,6 +165,7 @@ impl Engine {
                 silent: false,
                 idle_from: None,
                 unheard: false,
+                changes: 0,
                 deaf: 0,
                 stale: false,
                 rings: BTreeMap::new(),
@@ -273,6 +277,23 @@ impl Engine {
         }
     }
 
+    /// Changes fields of the configuration space at random, so many times, some of which the driver is
+    /// told of; in a thread of its own.
+    pub fn change(self: &Arc<Self>, seed: u64, count: u64) {
+        let engine = self.clone();
+
+        self.lock().changes = count;
+        std::thread::spawn(move || {
+            let mut random = Random::new(seed);
+
+            for left in (0..count).rev() {
+                engine.lock().change(&mut random);
+                std::thread::sleep(Duration::from_micros(random.below(2000)));
+                engine.lock().changes = left;
+            }
+        });
+    }
+
     /// Waits until all lies are told, but not longer than this; whether they are.
     pub fn all_told(&self, most: Duration) -> bool {
         let end = Instant::now() + most;
@@ -305,6 +326,15 @@ impl State {
                 eprintln!("blkdev: the log: {e}");
             }
         }
+    }
+
+    fn change(&mut self, random: &mut Random) {
+        let (field, value) = falsehoods::field(random);
+
+        self.unheard = random.below(8) != 0;
+        // One that the configuration space has no room for is none.
+        let _ = self.set_config(field, value);
+        self.unheard = false;
     }
 
     fn went_wrong(&mut self) {

@@ -322,7 +322,10 @@ fn dropped_and_released() {
     assert_eq!(driver.used(), [(3, 1)]);
     let state = driver.engine.command("state", "").unwrap();
     let (state, ago) = state.split_once(" ago=").unwrap();
-    assert_eq!(state, "seen=2 lies=0 pending=0 dropped=1 rings=1 wrong=1");
+    assert_eq!(
+        state,
+        "seen=2 lies=0 changes=0 pending=0 dropped=1 rings=1 wrong=1"
+    );
     assert!(ago.parse::<u64>().is_ok(), "{ago}");
     driver.engine.command("clear", "").unwrap();
     driver.engine.command("release", "").unwrap();

@@ -18,6 +18,7 @@ mod block;
 mod control;
 mod disk;
 mod engine;
+mod falsehoods;
 mod faults;
 mod lies;
 mod model;

@@ -3,6 +3,7 @@
 //! What the device is: the JSON text of the command line.
 
 use crate::{
+    falsehoods::falsify,
     wire,
     zones::Layout, //
 };
@@ -48,6 +49,10 @@ pub struct Settings {
     pub latency_ms: u64,
     pub order: Order,
     pub seed: u64,
+    /// The seed by which features and configuration are made such as no device should have, see
+    /// `falsehoods.rs`, and how often the configuration then changes, from the start (VDUSE only).
+    pub lies: Option<u64>,
+    pub changes: u64,
     pub zones: Option<Layout>,
     /// Faults from the start, see `faults.rs`.
     pub faults: Vec<String>,
@@ -70,6 +75,8 @@ impl Default for Settings {
             latency_ms: 0,
             order: Order::Fifo,
             seed: 1,
+            lies: None,
+            changes: 0,
             zones: None,
             faults: Vec::new(),
             control: None,
@@ -79,7 +86,7 @@ impl Default for Settings {
 }
 
 /// The usual features.
-const USUAL: &[&str] = &[
+pub const USUAL: &[&str] = &[
     "seg_max",
     "blk_size",
     "flush",
@@ -91,8 +98,11 @@ const USUAL: &[&str] = &[
 
 impl Settings {
     pub fn parse(text: &str) -> Result<Self, String> {
-        let settings: Self = serde_json::from_str(text).map_err(|e| e.to_string())?;
+        let mut settings: Self = serde_json::from_str(text).map_err(|e| e.to_string())?;
 
+        if let Some(seed) = settings.lies {
+            falsify(&mut settings, seed);
+        }
         settings.features()?;
         settings.config_space()?;
         if !settings.ring.is_power_of_two() || settings.queues == 0 {

@@ -317,6 +317,9 @@ pub fn run(engine: &Arc<Engine>, settings: &Settings) -> Result<(), String> {
     if let Some(path) = &settings.control {
         control::listen(engine, path)?;
     }
+    if settings.changes > 0 {
+        engine.change(settings.lies.unwrap_or(settings.seed), settings.changes);
+    }
     Server {
         engine: engine.clone(),
         settings: settings.clone(),

@@ -73,9 +73,10 @@ impl State {
             "mark" => self.note(&format!("# {words}")),
             "state" => {
                 return Ok(format!(
-                    "seen={} lies={} pending={} dropped={} rings={} wrong={} ago={}",
+                    "seen={} lies={} changes={} pending={} dropped={} rings={} wrong={} ago={}",
                     self.seen,
                     self.liar.as_ref().map_or(0, |liar| liar.told),
+                    self.changes,
                     self.pending.len(),
                     self.held.len(),
                     self.rings.len(),
@@ -104,7 +105,7 @@ impl State {
         Ok(String::new())
     }
 
-    fn set_config(&mut self, field: &str, value: u64) -> Result<(), String> {
+    pub(super) fn set_config(&mut self, field: &str, value: u64) -> Result<(), String> {
         let (offset, size) = (self.place)(field)?;
         let bytes = &value.to_le_bytes()[..size];
         let to = self.config.get_mut(offset..offset + size);
