@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import accel, arch, initrd, logcheck, shares
+from . import accel, arch, initrd, lapic, logcheck, shares
 from .modules import OUR_MODULES, Driver, build_id, module_tree, our_module
 from .paths import GUEST_ROOT, HERE, LOGS, SRC, debug, outside, stock
 from .qmp import Qmp, QmpError
@@ -49,6 +49,7 @@ class Result:
     seconds: float
     boot_seconds: float | None
     log: Path  # the folder with all that the run left, until the next run of that name
+    emulator_failed: bool = False  # see lapic.py
 
     @property
     def ok(self) -> bool:
@@ -139,6 +140,7 @@ class Guest:
         self._status: int | None = None
         self._boot_limit = BOOT_LIMIT
         self._is_up = False
+        self._lost = ""
         self._boot_seconds: float | None = None
 
     # What the guest and QEMU find in the run's folder.
@@ -169,6 +171,7 @@ class Guest:
             "VSR_CPUS": str(self.cpus),
             "VSR_MODULE": self.module,
             "VSR_SLOWNESS": str(SLOWNESS if debug() else 1),
+            "VSR_DEADLINE": str(round(self.deadline)),
             "PYTHONDONTWRITEBYTECODE": "1",
             # The last line of a failed case's output is the reason.
             "PYTHONUNBUFFERED": "1",
@@ -336,12 +339,18 @@ class Guest:
         """Answer the guest until it ends; false if the deadline came first."""
         buffer = b""
         end = None if self.interactive else self._start + self.deadline
+        may_lose = not self.interactive and not self.one_thread and arch.NAME == "amd64" and accel.accelerator() == "tcg"
+        looks = lapic.Looks()
         with selectors.DefaultSelector() as selector:
             selector.register(channel, selectors.EVENT_READ)
             while True:
                 now = time.monotonic()
                 if end is not None and (now >= end or self._hangs_in_boot(now)):
                     return False
+                if may_lose and self._is_up:
+                    self._lost = looks.look(self.qmp, self.cpus, now)
+                    if self._lost:
+                        return False
                 if not selector.select(None if end is None else min(end - now, 10)):
                     continue
                 try:
@@ -411,7 +420,9 @@ class Guest:
         seconds = time.monotonic() - self._start
         why = []
         bad = logcheck.problems(self.console_lines(), self.expected_log)
-        if expired:
+        if self._lost:
+            why.append(f"QEMU lost an end of interrupt ({self._lost}), killed after {seconds:.0f} s")
+        elif expired:
             why.append(f"not finished after {seconds:.0f} s, killed")
         elif self._status is None and not self.killed and not self.interactive:
             why.append("the guest ended before its script did")
@@ -423,7 +434,7 @@ class Guest:
             qemu = (self.log / "qemu.log").read_text(errors="replace").strip().splitlines()
             why += [f"QEMU: {line}" for line in qemu[-1:]]
         return Result(
-            self.name, self._status, "; ".join(why), seconds, self._boot_seconds, self.log
+            self.name, self._status, "; ".join(why), seconds, self._boot_seconds, self.log, bool(self._lost)
         )
 
 

@@ -91,9 +91,9 @@ def keep(log: Path) -> str:
 
 
 def show(lines: list[str]) -> None:
-    """The last lines of what a failed case printed; if it hung, who waits, too."""
+    """Who waits, if a failed case hung, then the last lines that it printed: whoever cuts this off has the most of it."""
     at = next((number for number, line in enumerate(lines) if _BLOCKED.search(line)), len(lines))
-    for line in lines[max(at - 15, 0) : at + 120]:
+    for line in lines[at : at + 120] + lines[max(at - 15, 0) : at]:
         say(f"       | {line}")
 
 
@@ -110,9 +110,13 @@ def run_profile(profile: Profile, driver: Driver, wanted: set[str]) -> list[Outc
     """Run all cases of a profile; after a failed one the guest boots afresh for the rest."""
     waiting = [case for case in cases_of(profile, driver) if not wanted or case in wanted]
     done: list[Outcome] = []
-    boot = 0
+    boot = losses = 0
     while waiting:
-        outcomes = _boot(profile, driver, waiting, boot)
+        try:
+            outcomes = _boot(profile, driver, waiting, boot, last_chance=losses == LOSSES)
+        except EmulatorFailed as failed:
+            outcomes = failed.outcomes
+            losses += 1
         boot += 1
         for outcome in outcomes:
             waiting.remove(outcome.case)
@@ -120,7 +124,19 @@ def run_profile(profile: Profile, driver: Driver, wanted: set[str]) -> list[Outc
     return done
 
 
-def _boot(profile: Profile, driver: Driver, cases: list[str], boot: int) -> list[Outcome]:
+class EmulatorFailed(Exception):
+    """QEMU lost an end of interrupt: nothing is known of the case that ran then."""
+
+    def __init__(self, outcomes: list[Outcome]) -> None:
+        super().__init__()
+        self.outcomes = outcomes
+
+
+# How often in a profile the emulator may fail.
+LOSSES = 2
+
+
+def _boot(profile: Profile, driver: Driver, cases: list[str], boot: int, *, last_chance: bool) -> list[Outcome]:
     name = f"{driver.value}-{profile.name}" + (f"-{boot + 1}" if boot else "")
     folder = DISKS / name
     shutil.rmtree(folder, ignore_errors=True)
@@ -128,13 +144,13 @@ def _boot(profile: Profile, driver: Driver, cases: list[str], boot: int) -> list
     machine = Machine(folder)
     try:
         profile.build(machine)
-        return _run(profile, driver, cases, name, machine)
+        return _run(profile, driver, cases, name, machine, last_chance)
     finally:
         machine.close()
 
 
 def _run(
-    profile: Profile, driver: Driver, cases: list[str], name: str, machine: Machine
+    profile: Profile, driver: Driver, cases: list[str], name: str, machine: Machine, last_chance: bool
 ) -> list[Outcome]:
     outcomes: list[Outcome] = []
 
@@ -193,6 +209,10 @@ def _run(
         if bad and outcome.passed:
             outcome.passed, outcome.note = False, f"kernel log: {bad[0]}"
             report(outcome)
+    if result.emulator_failed and not last_chance:
+        say(f"# {profile.name}: {result.why}; once more from there")
+        say(f"#        logs: {keep(result.log)}")
+        raise EmulatorFailed(outcomes)
     stopped = any(_NEW_BOOT in line for line in output)
     if not stopped and len(outcomes) < len(cases) and (not outcomes or outcomes[-1].passed):
         # The guest died, or hangs, in the case that has no line.
