@@ -76,7 +76,7 @@ fn value(random: &mut Random, size: usize) -> u64 {
 pub fn falsify(settings: &mut Settings, seed: u64) {
     let mut random = Random::new(seed);
     // From a device that is nearly right to one of which nothing is.
-    let [few, many] = one(&mut random, &[[12, 8], [6, 3], [3, 2]]);
+    let [few, many] = one(&mut random, &[[24, 12], [24, 12], [12, 8], [6, 3], [3, 2]]);
 
     for (name, _) in FEATURES {
         // The kernel wants the one, and refuses the other.
@@ -128,7 +128,7 @@ mod tests {
 
         assert_eq!(of(5), of(5));
         assert!((0..500).filter(|seed| of(*seed) == of(seed + 1)).count() < 5);
-        assert!((0..500).filter(|seed| same(*seed)).count() < 50);
+        assert!((0..500).filter(|seed| same(*seed)).count() < 100);
     }
 
     #[test]
