@@ -2,7 +2,8 @@
 # shellcheck shell=bash
 # Devices that lie at random, side by side: what ends well is right, all I/O ends, the guest lives, and honest devices are
 # served afterwards. VSR_LIES says how often they lie in all, VSR_LIARS how many they are, VSR_SEED how: the same lies again for
-# the same seed; VSR_GENTLE that of those which a driver has to wait after one of so many is told. C is not asked: it hangs, see
+# the same seed; one answer of VSR_ODDS lies; VSR_GENTLE says that of those which a driver has to wait after one of so many is told.
+# C is not asked: it hangs, see
 # lies-kinds.
 # limit: 7200
 # shellcheck source=tests/guest/liars.sh
@@ -17,8 +18,7 @@ share=$(((VSR_LIES + VSR_LIARS - 1) / VSR_LIARS))
 liars_found "${names[@]}"
 begin=$EPOCHREALTIME
 for n in "${!names[@]}"; do
-	# One answer of eight.
-	liar_begins "${names[n]}" $((VSR_SEED * 100 + n)) 8 $share "$VSR_GENTLE"
+	liar_begins "${names[n]}" $((VSR_SEED * 100 + n)) "$VSR_ODDS" $share "$VSR_GENTLE"
 done
 left=("${names[@]}")
 while ((${#left[@]})); do

@@ -345,7 +345,7 @@ class Machine:
 
 # How much of it, and which: the environment of tests/run says otherwise.
 _DEFAULTS = {"VSR_FAULTS": "20", "VSR_DISKS": "1", "VSR_FAULT": "", "VSR_LIES": "500", "VSR_ROUNDS": "1", "VSR_SEED": "1",
-             "VSR_KILLS": "60", "VSR_MANNERS": "", "VSR_LIARS": "4", "VSR_GENTLE": "1",
+             "VSR_KILLS": "60", "VSR_MANNERS": "", "VSR_LIARS": "4", "VSR_GENTLE": "1", "VSR_ODDS": "8",
              "VSR_KINDS": "length id other-id double mute late swallow ghost jump answer header descriptor event storm news"}  # fmt: skip
 
 
