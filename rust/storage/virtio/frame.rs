@@ -51,6 +51,10 @@ unsafe impl DeviceReadable for u8 {}
 // SAFETY: An integer is valid for every bit pattern.
 unsafe impl DeviceWritable for u8 {}
 
+/// For [`device_readable!`]: what is on the wire, byte by byte, for tests.
+#[doc(hidden)]
+pub use kernel::transmute::AsBytes;
+
 /// The size of a field. For the macros below: who uses them may have another `::core`.
 #[doc(hidden)]
 pub const fn field_size<T: WireField>() -> usize {
@@ -88,6 +92,8 @@ macro_rules! device_readable {
 
         // SAFETY: The structure is `repr(C)`, of integers and bytes, and its fields fill it.
         unsafe impl $crate::virtio::frame::DeviceReadable for $name {}
+        // SAFETY: As above: every byte is initialized, and none can change behind a reference.
+        unsafe impl $crate::virtio::frame::AsBytes for $name {}
     };
 }
 
