@@ -26,6 +26,7 @@ mod counters;
 mod disk;
 mod flush;
 mod gate;
+mod kunit;
 mod limits;
 mod memory;
 mod named;
