@@ -18,6 +18,7 @@ mod counters;
 mod events;
 mod hba;
 mod host;
+mod kunit;
 mod limits;
 mod params;
 mod probe;
