@@ -52,6 +52,14 @@ def _version(driver: str, folder: str) -> str:
     return source.split(f'module_version!("{driver}", "')[1].split('"')[0]
 
 
+def _unit_tests(driver: str, folder: str) -> int:
+    """How many KUnit tests the driver has."""
+    count = (SRC / "drivers" / folder / driver / "kunit.rs").read_text().count("#[test]\n")
+    if count == 0:
+        raise RuntimeError(f"no unit tests of {driver} were found")
+    return count
+
+
 def _root_image(folder: Path, kernel: Path) -> tuple[Path, bytes]:
     """An ext4 image with all that the guest needs; nothing is mounted to make it."""
     root = folder / "root"
@@ -69,6 +77,7 @@ def _root_image(folder: Path, kernel: Path) -> tuple[Path, bytes]:
         shutil.copy(kernel / f"{sample}.ko", root)
     for driver, place in (("virtio_blk", "block"), ("virtio_scsi", "scsi")):
         (root / f"version.{driver}").write_text(_version(driver, place) + "\n")
+        (root / f"tests.{driver}").write_text(f"{_unit_tests(driver, place)}\n")
     payload = os.urandom(8 << 20)
     (root / "payload").write_bytes(payload)
     image = folder / "root.img"
@@ -92,6 +101,8 @@ def _boot(mode: str, scenario: str, kernel: Path, image: Path, console: Path) ->
         devices = ["-device", f"virtio-blk-{kind},drive=root,serial=root,num-queues=2"]
     append = (
         f"console=ttyS0 loglevel=5 printk.devkmsg=on panic=-1 {words} root=/dev/{disk} rootfstype=ext4 rw {parameters}"
+        # allnoconfig has no unit tests that run by themselves.
+        " kunit.enable=1 kunit.autorun=1"
     )
     command = [
         "setpriv", "--pdeathsig", "KILL",
