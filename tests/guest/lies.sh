@@ -3,8 +3,7 @@
 # Devices that lie at random, side by side: what ends well is right, all I/O ends, the guest lives, and honest devices are
 # served afterwards. VSR_LIES says how often they lie in all, VSR_LIARS how many they are, VSR_SEED how: the same lies again for
 # the same seed; one answer of VSR_ODDS lies; VSR_GENTLE says that of those which a driver has to wait after one of so many is told.
-# C is not asked: it hangs, see
-# lies-kinds.
+# C is not asked: it hangs, see lies-kinds.
 # limit: 7200
 # shellcheck source=tests/guest/liars.sh
 . "$VSR_SRC/tests/guest/liars.sh"
