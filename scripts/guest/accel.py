@@ -35,20 +35,23 @@ def accelerator() -> str:
 
 @functools.cache
 def clock_words() -> list[str]:
-    """For the command line of a guest's kernel: how fast the counter of its CPUs is, which are emulated, and show that of the host's.
+    """For the command line of a guest's kernel whose CPUs are emulated: how fast their counter is, which shows that of the host's, and no
+    timers but a tick of constant length.
 
-    Else the kernel measures it by a timer, in 10 ms. If QEMU waits for a CPU of the host's in most of them, the result is a fraction of
-    the truth, and the guest's clock so many times too fast: each limit of time in it is over too early. One guest of a hundred
-    had such a clock on a busy machine.
+    Else the kernel measures the counter by a timer, in 10 ms. If QEMU waits for a CPU of the host's in most of them, the result is a
+    fraction of the truth, and the guest's clock so many times too fast: each limit of time in it is over too early. One guest of a
+    hundred had such a clock on a busy machine. And each time that a CPU goes idle, or ceases to, the kernel would program its timer, for
+    which QEMU wakes a thread: a quarter of all that a guest costs. What wants these timers says `highres=on nohz=on`.
     """
     if accelerator() == "kvm" or arch.NAME != "amd64" or not arch.NATIVE:
         return []
+    words = ["highres=off", "nohz=off"]
     told = Path("/proc/cpuinfo").read_text()
     # The kernel has this number from the counter's speed: two for each count.
     found = re.search(r"^bogomips\s*: ([\d.]+)$", told, re.M)
-    if not found or not re.search(r"^flags\s*:.*\bconstant_tsc\b", told, re.M):
-        return []
-    return [f"tsc_early_khz={round(float(found[1]) * 1000 / 2)}"]
+    if found and re.search(r"^flags\s*:.*\bconstant_tsc\b", told, re.M):
+        words.append(f"tsc_early_khz={round(float(found[1]) * 1000 / 2)}")
+    return words
 
 
 def qemu_args(*, one_thread: bool = False) -> list[str]:

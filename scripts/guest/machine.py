@@ -284,6 +284,8 @@ class Guest:
                 stderr=qemu_log,
                 pass_fds=(channel_qemu.fileno(), monitor_qemu.fileno()),
                 preexec_fn=_die_with_parent,
+                # QEMU may be a child of a child; a terminal's shell has to be of the terminal's group.
+                process_group=None if self.interactive else 0,
             )
         channel_qemu.close()
         monitor_qemu.close()
@@ -297,9 +299,11 @@ class Guest:
             if expired:
                 self.qmp.show_blocked()
         finally:
-            for process in (self._process, *servers):
-                process.kill()
-                process.wait()
+            self._kill()
+            self._process.wait()
+            for server in servers:
+                server.kill()
+                server.wait()
             reader.join(10)
             channel.close()
             monitor.close()
@@ -321,7 +325,16 @@ class Guest:
     def kill(self) -> None:
         """Cut the guest's power, on purpose."""
         self.killed = True
-        self._process.kill()
+        self._kill()
+
+    def _kill(self) -> None:
+        if self.interactive:
+            self._process.kill()
+            return
+        try:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
 
     def _read_output(self) -> None:
         if self._process.stdout is None:

@@ -107,10 +107,11 @@ unload()
 # disk SERIAL prints the name (vda, ...) of the disk with that serial number.
 disk()
 {
-	local dir
+	local dir serial
 	for dir in /sys/block/vd* /sys/block/sd* /sys/block/sr*; do
 		[[ -e $dir ]] || continue
-		if [[ $(serial "$dir") == "$1" ]]; then
+		read_serial "$dir"
+		if [[ $serial == "$1" ]]; then
 			echo "${dir##*/}"
 			return
 		fi
@@ -119,15 +120,28 @@ disk()
 	return 1
 }
 
-# serial /sys/block/DISK
+# read_serial /sys/block/DISK sets $serial: no program runs for it, since there may be hundreds of disks.
+read_serial()
+{
+	serial=
+	{
+		if [[ -e $1/serial ]]; then
+			IFS= read -r serial <"$1/serial"
+		else
+			# Four bytes are its header, two of them null bytes, which are not read. Some targets fill it up with spaces.
+			IFS= read -r -N 300 serial <"$1/device/vpd_pg80"
+			serial=${serial:2}
+			serial=${serial// /}
+		fi
+	} 2>/dev/null || true
+}
+
+# serial /sys/block/DISK prints it.
 serial()
 {
-	if [[ -e $1/serial ]]; then
-		cat "$1/serial"
-	else
-		# Some targets fill it up with spaces, some end it with a null byte.
-		tail -c +5 "$1/device/vpd_pg80" 2>/dev/null | tr -d ' \0'
-	fi
+	local serial
+	read_serial "$1"
+	echo "$serial"
 }
 
 # virtio_device DISK prints its name on the virtio bus.

@@ -50,8 +50,8 @@ run_case()
 blocked()
 {
 	echo "blocked tasks:"
-	# shellcheck disable=SC2009 # pgrep does not tell where a task waits
-	ps -eo pid,stat,wchan:30,args | grep -v ' \[' | tail -n 25 | cut -c1-120
+	# All but the kernel's own, of which the second is the parent.
+	ps --deselect -p 2 --ppid 2 -L -o tid,ppid,stat,psr,wchan:24,args | tail -n 25 | cut -c1-120
 	echo vsr-blocked >/dev/kmsg
 	echo w >/proc/sysrq-trigger
 	sleep 1

@@ -693,7 +693,7 @@ PROFILES = [
     # As many queues as two I/O threads can share.
     Profile("iothreads", ("fio-direct",), _iothreads, cpus=4),
     Profile("swap", ("swap",), _swap, memory="256M"),
-    Profile("isolated", ("isolated",), _isolated, options={"cmdline": ["isolcpus=managed_irq,domain,1", "nohz_full=1"]}, waits=True),
+    Profile("isolated", ("isolated",), _isolated, options={"cmdline": ["isolcpus=managed_irq,domain,1", "nohz_full=1", "highres=on", "nohz=on"]}, waits=True),
     Profile(
         "platform",
         ("dma", "reset", "stalled-path", "lost"),
