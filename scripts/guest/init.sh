@@ -13,6 +13,8 @@ for port in /sys/class/virtio-ports/*; do
 done
 export VSR_PORT VSR_OUT
 exec </dev/null
+# Python's modules of the guest's memory come first, see initramfs-init.
+[[ ! -d /run/python ]] || export PYTHONPATH=/run/python
 
 set -a
 # shellcheck disable=SC1091 # written by the host for each run

@@ -34,7 +34,7 @@ for round in 1 2 3; do
 	sleep 1
 	kill -0 $load 2>/dev/null || fail "round $round: there is no more I/O"
 done
-wait_for 120 not_running $load || fail "the I/O does not end"
+wait_for 400 not_running $load || fail "the I/O does not end"
 wait $load
 if dmesg | grep -E 'I/O error|reset'; then
 	fail "something failed, or was reset"

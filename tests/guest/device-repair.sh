@@ -29,7 +29,7 @@ for _ in $(seq "$VSR_ROUNDS"); do
 			blkdev repair fault "op=write skip=$((RANDOM % 20)) $fault"
 			sleep 0.5
 		done
-		wait_for 120 not_running $load || fail "$fault: fio does not end: $(dmesg | tail)"
+		wait_for 400 not_running $load || fail "$fault: fio does not end: $(dmesg | tail)"
 		wait $load || fail "$fault: $(cat /tmp/load.err; grep -A3 'bad request' /tmp/repair.log | tail -n 9)"
 		(($(resets) > before)) || fail "$fault: there was no reset"
 		blkdev repair clear

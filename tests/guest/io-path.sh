@@ -89,7 +89,7 @@ umount /tmp/mnt
 
 # 200 times, under all that may come.
 load=$(disk data)
-fio --name=load --filename="/dev/$load" --rw=randrw --bs=4k --direct=1 --ioengine=io_uring --iodepth=4 --size=8m \
+fio --name=load --filename="/dev/$load" --rw=randrw --bs=4k --direct=1 --ioengine=io_uring --iodepth=4 --size=8m --rate_iops=200 \
 	--allow_file_create=0 --time_based --runtime=10000 --output=/tmp/load.log &
 load=$!
 python3 - "/dev/$d" <<'P' &

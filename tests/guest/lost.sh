@@ -9,16 +9,16 @@
 # load_fio DISK: each block is written once, where there were zeros.
 load_fio()
 {
-	dd if=/dev/zero of="/dev/$1" bs=1M count=48 oflag=direct conv=notrunc status=none
-	fio --name=load --filename="/dev/$1" --rw=randwrite --bsrange=4k-32k --direct=1 --ioengine=io_uring --iodepth=16 --size=24m \
-		--numjobs=2 --offset_increment=24m --allow_file_create=0 --fsync=64 --verify=crc32c --verify_fatal=1 --do_verify=1 \
+	dd if=/dev/zero of="/dev/$1" bs=1M count=24 oflag=direct conv=notrunc status=none
+	fio --name=load --filename="/dev/$1" --rw=randwrite --bsrange=4k-32k --direct=1 --ioengine=io_uring --iodepth=16 --size=12m \
+		--numjobs=2 --offset_increment=12m --allow_file_create=0 --fsync=64 --verify=crc32c --verify_fatal=1 --do_verify=1 \
 		--rate_iops=100 --output=/tmp/load.log >/tmp/load.err 2>&1 &
 	load=$!
 	sleep 2
 }
 load_ends()
 {
-	wait_for 200 not_running $load || fail "$1: fio does not end: $(dmesg | tail -n 20)"
+	wait_for 400 not_running $load || fail "$1: fio does not end: $(dmesg | tail -n 20)"
 	wait $load || fail "$1: $(cat /tmp/load.err /tmp/load.log)"
 }
 resets()
@@ -37,7 +37,7 @@ for name in plain reset; do
 	load_fio "$d"
 	take_away "$function" "$on"
 	# Again and again, at any moment of a repair.
-	for _ in $(seq $((25 * VSR_ROUNDS))); do
+	for _ in $(seq $((15 * VSR_ROUNDS))); do
 		! not_running $load || break
 		pci_command "$function" 0
 		sleep 0.0$((RANDOM % 10))
@@ -77,8 +77,8 @@ wait_for 30 told 'the device is not there' || fail "no word of that: $(dmesg | t
 ! not_running $reader || fail "the read did not wait"
 (echo 1 >"/sys/block/$d/reset") 2>/dev/null && fail "a device that is not there was reset"
 echo "$virtio" >/sys/bus/virtio/drivers/virtio_blk/unbind &
-wait_for 90 not_running $! || fail "the removal waits for ever"
-wait_for 90 not_running $reader || fail "the reader waits for ever"
+wait_for 400 not_running $! || fail "the removal waits for ever"
+wait_for 400 not_running $reader || fail "the reader waits for ever"
 fails wait $reader
 pci_command "$function" "$on"
 # Nobody could reset it; its bus does, when it finds it anew.

@@ -18,11 +18,11 @@ kinds=(direct buffered)
 [[ $MODE == c ]] || kinds+=(polled)
 for kind in "${kinds[@]}"; do
 	case $kind in
-	direct) how=(--direct=1 --iodepth=16 --loops=3 --end_fsync=1) ;;
-	buffered) how=(--direct=0 --iodepth=16 --loops=3 --end_fsync=1) ;;
+	direct) how=(--direct=1 --iodepth=16 --loops="$VSR_ROUNDS" --end_fsync=1) ;;
+	buffered) how=(--direct=0 --iodepth=16 --loops="$VSR_ROUNDS" --end_fsync=1) ;;
 	polled)
 		# What is in line during a reset is polled for as well.
-		how=(--direct=1 --iodepth=32 --loops=2 --hipri=1)
+		how=(--direct=1 --iodepth=32 --loops="$VSR_ROUNDS" --hipri=1)
 		echo 1 >/sys/module/virtio_blk/parameters/poll_queues
 		bind_anew "${function##*/}"
 		echo 0 >/sys/module/virtio_blk/parameters/poll_queues
@@ -45,7 +45,7 @@ for kind in "${kinds[@]}"; do
 		wait $! || fail "a write with fsync failed in a reset"
 	done
 	((round > 1)) || fail "no reset came while fio ran"
-	wait_for 120 not_running $load || fail "fio hangs after a reset"
+	wait_for 400 not_running $load || fail "fio hangs after a reset"
 	wait $load || fail "I/O failed in a reset: $(cat /tmp/load.err /tmp/load.log)"
 	same "resets of the disk by its driver beside those of the function ($kind)" "$(resets)" "$before"
 done

@@ -141,7 +141,7 @@ echo "none - $(now)" >>/tmp/kills
 touch /tmp/enough
 exec 7>&-
 for pid in $writers "${fios[@]}"; do
-	wait_for 120 not_running "$pid" || fail "the load does not end: $(cat /tmp/writers.log)"
+	wait_for 400 not_running "$pid" || fail "the load does not end: $(cat /tmp/writers.log)"
 	wait "$pid" || fail "the load: $(cat /tmp/writers.log /tmp/fio-*.log)"
 done
 cat /tmp/writers.log

@@ -30,7 +30,7 @@ done
 sleep 3
 host pause-target 12
 for load in "${loads[@]}"; do
-	wait_for 120 not_running "$load" || fail "I/O does not go on: $(dmesg | tail -n 20)"
+	wait_for 400 not_running "$load" || fail "I/O does not go on: $(dmesg | tail -n 20)"
 	wait "$load" || fail "I/O failed: $(cat /tmp/load.*) $(dmesg | tail -n 20)"
 done
 dmesg | grep -E 'virtio_scsi|sd ' | tail -n 12

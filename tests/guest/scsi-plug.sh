@@ -19,8 +19,8 @@ there()
 	[[ $(printf '%s\n' "${found[@]##*/}" | cut -d: -f3- | sort | tr '\n' ' ') == "$* " ]]
 }
 host=$(readlink -f "/sys/block/$d/device/../..")
-# 17 rounds with 6 units: 102 that come and go.
-for i in $(seq 17); do
+# Rounds with 6 units; 18 of them are 108 that come and go.
+for i in $(seq $((6 * VSR_ROUNDS))); do
 	host lun add plug0 5 0 plug0
 	host lun add plug1 5 1 plug1
 	host lun add plug2 6 300 plug2

@@ -28,7 +28,7 @@ fails sh -c "echo firmware 2>/dev/null >$scsi_host/host_reset"
 # By its PCI function, and by the host's file.
 for direct in 1 0; do
 	fio --name=load --filename="/dev/$d" --rw=randwrite --bsrange=4k-64k --direct=$direct --ioengine=io_uring --iodepth=16 \
-		--size=16m --numjobs=2 --offset_increment=16m --allow_file_create=0 --loops=3 --verify=crc32c --verify_fatal=1 \
+		--size=16m --numjobs=2 --offset_increment=16m --allow_file_create=0 --loops="$VSR_ROUNDS" --verify=crc32c --verify_fatal=1 \
 		--do_verify=1 --end_fsync=1 --output=/tmp/load.log >/tmp/load.err 2>&1 &
 	load=$!
 	for round in 1 2 3; do
@@ -38,7 +38,7 @@ for direct in 1 0; do
 		echo adapter >"$scsi_host/host_reset"
 	done
 	((round > 1)) || fail "no reset came while fio ran: $(cat /tmp/load.err /tmp/load.log)"
-	wait_for 120 not_running $load || fail "fio hangs after a reset"
+	wait_for 400 not_running $load || fail "fio hangs after a reset"
 	wait $load || fail "I/O failed in a reset: $(cat /tmp/load.err /tmp/load.log)"
 done
 # Side by side, whichever comes first: each ends, and that of the host well, which may be that of the function.
@@ -60,11 +60,11 @@ while ! not_running $of_function; do
 	sleep 0.0$((RANDOM % 10))
 done
 for reset in $of_function $of_host; do
-	wait_for 200 not_running "$reset" || fail "a reset beside others does not end: $(dmesg | tail -n 20)"
+	wait_for 400 not_running "$reset" || fail "a reset beside others does not end: $(dmesg | tail -n 20)"
 	wait "$reset" || fail "a reset beside others failed: $(dmesg | tail -n 20)"
 done
 ! told 'did not come back' || fail "others started the device amid a reset: $(dmesg | tail -n 20)"
-wait_for 120 not_running $load || fail "fio hangs after resets side by side"
+wait_for 400 not_running $load || fail "fio hangs after resets side by side"
 wait $load || fail "I/O failed in resets side by side: $(cat /tmp/load.err /tmp/load.log)"
 prove_driver
 host lun add new 9 0 data-new

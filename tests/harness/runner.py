@@ -28,6 +28,7 @@ class Outcome:
     note: str
     seconds: float
     skipped: bool = False
+    cpu: float = 0  # seconds that QEMU was on a CPU of the host's
 
 
 _print_lock = threading.Lock()
@@ -42,6 +43,7 @@ def report(outcome: Outcome) -> None:
     mode, scenario = outcome.case.split(":")
     word = "SKIP" if outcome.skipped else "ok" if outcome.passed else "FAILED"
     line = f"{word:6} {outcome.profile:12} {mode:8} {scenario:14} {outcome.seconds:6.1f} s"
+    line += f" ({outcome.cpu:.0f} of CPU)" if outcome.cpu else ""
     say(line + (f"  {outcome.note}" if outcome.note else ""))
 
 
@@ -153,13 +155,16 @@ def _run(
     profile: Profile, driver: Driver, cases: list[str], name: str, machine: Machine, last_chance: bool
 ) -> list[Outcome]:
     outcomes: list[Outcome] = []
+    used = 0.0
 
     def on_line(line: str) -> None:
+        nonlocal used
         match = _KTAP.match(line)
         if match and ":" in match[2]:
+            before, used = used, guest.cpu_seconds()
             outcomes.append(
                 Outcome(profile.name, match[2], match[1] == "ok", match[4] or "",
-                        float(match[5] or 0), bool(match[3]))
+                        float(match[5] or 0), bool(match[3]), used - before)
             )  # fmt: skip
             report(outcomes[-1])
             if match[1] != "ok":
