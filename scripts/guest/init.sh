@@ -51,7 +51,7 @@ fi
 if [[ -n ${VSR_INTERACTIVE:-} ]]; then
 	# shellcheck disable=SC2086 # several words
 	stty -F /dev/hvc0 ${VSR_STTY:-sane}
-	setsid --ctty bash --rcfile /run/vsr/script -i <>/dev/hvc0 >&0 2>&0
+	LC_ALL=C.UTF-8 setsid --ctty bash --rcfile /run/vsr/script -i <>/dev/hvc0 >&0 2>&0
 	status=$?
 else
 	# One writer a port is what virtio-serial allows: all output goes through cat.

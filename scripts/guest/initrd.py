@@ -101,8 +101,11 @@ def _hot() -> dict[str, Path]:
             continue
         place = "python/" + name.replace(".", "/")
         if source.name == "__init__.py":
-            place += "/__init__"
-        hot[place + {".py": ".pyc"}.get(source.suffix, source.suffix)] = source
+            # All of a package: what is not here of it is found nowhere.
+            for inner in source.parent.rglob("*.py"):
+                hot[f"{place}/{inner.relative_to(source.parent).with_suffix('.pyc')}"] = inner
+        else:
+            hot[place + {".py": ".pyc"}.get(source.suffix, source.suffix)] = source
     return hot
 
 

@@ -324,12 +324,17 @@ class Guest:
         self._start = time.monotonic()
 
     def cpu_seconds(self) -> float:
-        """What QEMU had of the host's CPUs up to now."""
-        try:
-            fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            return 0
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """What QEMU, which may be a child of a child, had of the host's CPUs up to now."""
+        ticks = 0
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = stat.read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            # Its process group; user and system time.
+            if int(fields[2]) == self._process.pid:
+                ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def kill(self) -> None:
         """Cut the guest's power, on purpose."""

@@ -52,7 +52,7 @@ def everything(driver: Driver, full: bool) -> list[Work]:
     profiles = [
         *PROFILES, *(vectors(full) if stock() else []), *scsi.PROFILES, *((LIES_KINDS, scsi.LIES_KINDS, CONFIG_LIES) if full else ()),
         *([*clusters.PROFILES, *mmio.PROFILES] if full and stock() else []),
-        *(vng.PROFILES if stock() else []),
+        *(vng.profiles(full) if stock() else []),
     ]  # fmt: skip
     for profile in profiles:
         cases = [case for case in cases_of(profile, driver) if stock() or not case.startswith("c:")]
