@@ -57,7 +57,7 @@ def everything(driver: Driver, full: bool) -> list[Work]:
         cases = [case for case in cases_of(profile, driver) if stock() or not case.startswith("c:")]
         if cases:
             work.append(Work(profile.name, cases, lambda wanted, p=profile: run_profile(p, driver, wanted), profile.waits))
-    cuts = 20 if full else 5
+    cuts = 20 if full else 3
     for case in cases_of_disks(powercut.SCENARIO, driver):
         work.append(Work(powercut.SCENARIO, [case], lambda _, c=case: powercut.run(c, driver, cuts)))
     work.append(Work(reservations.PROFILE, [reservations.case(driver)], lambda _: reservations.run(driver)))
