@@ -117,11 +117,12 @@ def _hot_bytes(place: str, path: Path) -> bytes:
         return Path(compiled.name).read_bytes()
 
 
-def initramfs() -> Path:
-    """The initramfs of the kernel, made once and cached."""
+def initramfs(memory: str) -> Path:
+    """The initramfs of the kernel for a guest with so much memory, as QEMU has it; made once and cached."""
     of = kernel()
     init = (HERE / "initramfs-init").read_bytes()
-    hot = _hot()
+    # It is there twice while it is unpacked.
+    hot = _hot() if int(memory[:-1]) * {"M": 1, "G": 1024}[memory[-1]] >= 400 else {}
     stamps = repr([(place, path.stat().st_size, path.stat().st_mtime_ns) for place, path in hot.items()])
     key = hashlib.sha256(of.release.encode() + init + stamps.encode()).hexdigest()[:12]
     with _locked("initramfs") as folder:

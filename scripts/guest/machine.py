@@ -220,7 +220,7 @@ class Guest:
             "-smp", str(self.cpus),
             "-m", self.memory,
             "-kernel", str(initrd.kernel_image()),
-            "-initrd", str(initrd.initramfs()),
+            "-initrd", str(initrd.initramfs(self.memory)),
             "-append", " ".join([_COMMAND_LINE, *arch.COMMAND_LINE, *clock, *self.cmdline]),
             "-chardev", f"socket,id=vsr-qmp,fd={monitor}", "-mon", "chardev=vsr-qmp,mode=control",
             "-chardev", f"file,id=vsr-console,path={console}", "-serial", "chardev:vsr-console",
