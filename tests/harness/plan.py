@@ -18,8 +18,8 @@ from .runner import Outcome, cases_of, run_profile
 
 # What takes long, the longest first: begun last, it would run alone. Seconds in `make test`, on two busy cores by TCG.
 LONG = {
-    "install": 1000, "platform": 980, "device-late": 760, "scsi-device-late": 600, "io": 570, "hotplug": 500, "device": 490, "scsi-platform": 440,
-    "scsi": 360, "flush": 350, "scsi-hotplug": 290, "rings": 280, "scsi-stall": 250, "queues": 210, "campaign": 210, "vng-request": 200,
+    "install": 1000, "platform": 980, "device-late": 760, "swap": 730, "scsi-device-late": 600, "io": 570, "hotplug": 500, "device": 490,
+    "scsi-platform": 440, "scsi": 360, "flush": 350, "scsi-hotplug": 290, "rings": 280, "scsi-stall": 250, "queues": 210, "campaign": 210, "vng-request": 200,
     "vng-bio": 200, "stopped": 200, "scsi-device": 180, "powercut": 150, "vng-scsi": 150, "scsi-lost": 150, "vng-bio-conf": 120, "scsi-sample": 100,
 }  # fmt: skip
 
