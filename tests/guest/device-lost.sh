@@ -55,7 +55,7 @@ for name in $names; do
 	removals+=($!)
 done
 for pid in "${removals[@]}" "${readers[@]}"; do
-	wait_for 400 not_running "$pid" || fail "something waits still, $((SECONDS - begin)) s after the removal"
+	wait_for 100 not_running "$pid" || fail "something waits still, $((SECONDS - begin)) s after the removal"
 done
 # What the device did not do is not done, and who waits hears of it. The answer to the read of `reversed` was there.
 for name in random reconnect writer; do

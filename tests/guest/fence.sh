@@ -65,7 +65,7 @@ second()
 		--time_based --runtime=300 --allow_file_create=0 >/tmp/load.log 2>&1 &
 	wait_for 60 eval "((\$(awk '{ print \$5 }' /sys/block/$d/stat) > 50))" || fail "no load"
 	meet writes
-	wait_for 400 not_running $! || fail "it still writes"
+	wait_for 120 not_running $! || fail "it still writes"
 	wait $! || status=$?
 	((status)) || fail "the load ended well"
 	meet fenced

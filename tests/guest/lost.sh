@@ -77,8 +77,8 @@ wait_for 30 told 'the device is not there' || fail "no word of that: $(dmesg | t
 ! not_running $reader || fail "the read did not wait"
 (echo 1 >"/sys/block/$d/reset") 2>/dev/null && fail "a device that is not there was reset"
 echo "$virtio" >/sys/bus/virtio/drivers/virtio_blk/unbind &
-wait_for 400 not_running $! || fail "the removal waits for ever"
-wait_for 400 not_running $reader || fail "the reader waits for ever"
+wait_for 90 not_running $! || fail "the removal waits for ever"
+wait_for 90 not_running $reader || fail "the reader waits for ever"
 fails wait $reader
 pci_command "$function" "$on"
 # Nobody could reset it; its bus does, when it finds it anew.

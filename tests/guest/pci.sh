@@ -68,7 +68,7 @@ reset_unbinding()
 		sleep 0.0$((RANDOM % 10))
 		echo "$2" >"$driver/unbind"
 		for reset in "${resets[@]}"; do
-			wait_for 400 not_running "$reset" || fail "round $round: a reset does not end"
+			wait_for 100 not_running "$reset" || fail "round $round: a reset does not end"
 		done
 		wait_for 400 not_running $load || fail "round $round: fio does not end"
 		echo "$2" >"$driver/bind"

@@ -33,4 +33,4 @@ done
 MODE=$wanted
 lost=$((before - $(free_kb)))
 echo "memory lost in $rounds rounds: $lost kB"
-((lost < 8192)) || fail "$rounds rounds lost $lost kB of memory"
+((lost < 16384 * rounds / 45)) || fail "$rounds rounds lost $lost kB of memory"

@@ -86,8 +86,8 @@ reader=$!
 wait_for 30 told 'the device is not there' || fail "no word of that: $(dmesg | tail -n 20)"
 ! not_running $reader || fail "the read did not wait"
 echo "$virtio" >/sys/bus/virtio/drivers/virtio_scsi/unbind &
-wait_for 400 not_running $! || fail "the removal waits for ever"
-wait_for 400 not_running $reader || fail "the reader waits for ever"
+wait_for 90 not_running $! || fail "the removal waits for ever"
+wait_for 90 not_running $reader || fail "the reader waits for ever"
 fails wait $reader
 pci_command "$function" "$on"
 # Nobody could reset it; its bus does, when it finds it anew.

@@ -25,4 +25,4 @@ for _ in $(seq $rounds); do
 done
 lost=$((before - $(free_kb)))
 echo "memory lost in $rounds rounds: $lost kB"
-((lost < 8192)) || fail "$rounds rounds lost $lost kB of memory"
+((lost < 16384 * rounds / 45)) || fail "$rounds rounds lost $lost kB of memory"

@@ -60,7 +60,7 @@ while ! not_running $of_function; do
 	sleep 0.0$((RANDOM % 10))
 done
 for reset in $of_function $of_host; do
-	wait_for 400 not_running "$reset" || fail "a reset beside others does not end: $(dmesg | tail -n 20)"
+	wait_for 200 not_running "$reset" || fail "a reset beside others does not end: $(dmesg | tail -n 20)"
 	wait "$reset" || fail "a reset beside others failed: $(dmesg | tail -n 20)"
 done
 ! told 'did not come back' || fail "others started the device amid a reset: $(dmesg | tail -n 20)"

@@ -26,7 +26,7 @@ for step in 'aborting it' 'device reset'; do
 	wait_for 60 said "$step" || fail "no '$step' in the log: $(dmesg)"
 done
 host stall off stall
-wait_for 400 not_running $writer || fail "the write does not end: $(dmesg)"
+wait_for 90 not_running $writer || fail "the write does not end: $(dmesg)"
 wait $writer || fail "the write failed: $(dmesg)"
 cmp -n $((256 << 10)) /tmp/data "/dev/$d" || fail "the disk does not hold what was written"
 wait_for 60 not_running $load || fail "I/O to another unit does not end"

@@ -54,7 +54,7 @@ end_resets()
 {
 	local pid
 	for pid in "${resets[@]}"; do
-		wait_for 400 not_running "$pid" || fail "a reset does not end after the $1"
+		wait_for 90 not_running "$pid" || fail "a reset does not end after the $1"
 	done
 	resets=()
 }

@@ -158,7 +158,7 @@ kill -STOP $!
 wait_for 20 nobody_waits || fail "what nobody polls for does not end: $(<"/sys/block/$d/inflight"), $(dmesg)"
 device latency $latency
 kill -CONT $!
-wait_for 400 not_running $! || fail "who polled and was stopped does not end"
+wait_for 200 not_running $! || fail "who polled and was stopped does not end"
 wait $! || fail "polled reads failed: $(cat /tmp/stopped.log)"
 if [[ $MODE != scsi ]]; then
 	# shellcheck source=tests/guest/blkdev.sh

@@ -41,7 +41,7 @@ class VngGuest(Guest):
     """A guest of scripts/vng. `parameters` are the drivers', as modprobe's configuration has them."""
 
     # Its script speaks late, after udev has settled, and what QEMU waited for a CPU is not seen behind vng.
-    first_boot_limit = 2 * BOOT_LIMIT
+    first_boot_limit = boot_limit = 2 * BOOT_LIMIT
 
     def __init__(self, *args: object, parameters: str = "", **options: object) -> None:
         super().__init__(*args, udev=True, **options)  # type: ignore[arg-type]
